@@ -1,0 +1,3 @@
+module github.com/dunlin-dev/dunlin
+
+go 1.26.8

@@ -1,0 +1,40 @@
+package schema
+
+// A Limit is a field or kind that limits, delays or forbids something and that a build does not
+// implement, or implements for some values only. The loader refuses the others: a limit is
+// enforced or refused, never ignored.
+type Limit struct {
+	// Path names the field as definitions do; `*` stands for any name: "window.*.tasks.*.maxErrors".
+	Path string
+	// Allowed are the values that mean "no limit", which every build enforces; empty refuses the field itself.
+	Allowed []string
+	// Hint is what to write instead; empty where there is nothing to do but wait for a newer build.
+	Hint string
+}
+
+// EnforcedAll is the table of a build that implements every limit; tests of the language pass it.
+func EnforcedAll() []Limit { return nil }
+
+// NotEnforced is the table of this build.
+func NotEnforced() []Limit {
+	return []Limit{
+		{Path: "fleet.signers"},
+		{Path: "fleet.roles"},
+		{Path: "fleet.rollout"},
+		{Path: "fleet.witnesses"},
+		{Path: "fleet.freshness"},
+		{Path: "fleet.minAgent"},
+		{Path: "window.*.tasks.*.maxConcurrency", Allowed: []string{"100%"}, Hint: `write maxConcurrency: "100%"`},
+		{Path: "window.*.tasks.*.maxErrors", Allowed: []string{"100%"}, Hint: `write maxErrors: "100%"`},
+		{Path: "window.*.tasks.*.cutoffBehavior", Allowed: []string{"CONTINUE_TASK"}, Hint: `write cutoffBehavior: "CONTINUE_TASK" or leave it out`},
+		{Path: "policy.*.window"},
+		{Path: "policy.*.disruption"},
+		{Path: "policy.*.checks"},
+		{Path: "baseline.*.sources"},
+		{Path: "baseline.*.releaseDates", Allowed: []string{"publisher"}, Hint: `write releaseDates: "publisher" or leave it out`},
+		{Path: "guardrail"},
+		{Path: "exception"},
+		{Path: "calendar"},
+		{Path: "association"},
+	}
+}

@@ -1,0 +1,131 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Policy is desired state of nodes.
+type Policy struct {
+	Description  string             `json:"description,omitempty"`
+	Targets      Targets            `json:"targets"`
+	Mode         Mode               `json:"mode"`
+	Severity     Level              `json:"severity"`
+	Window       string             `json:"window,omitempty"`
+	AllowLockout bool               `json:"allowLockout"`
+	BlockedPorts []BlockedPort      `json:"blockedPorts,omitempty"`
+	Packages     map[string]Package `json:"packages,omitempty"`
+	Services     map[string]Service `json:"services,omitempty"`
+	Files        map[string]File    `json:"files,omitempty"`
+	Sysctls      map[string]string  `json:"sysctls,omitempty"`
+	Users        map[string]User    `json:"users,omitempty"`
+	OnChange     *OnChange          `json:"onChange,omitempty"`
+}
+
+// OnChange names services restarted when something in the policy changed.
+type OnChange struct {
+	Restart []string `json:"restart"`
+}
+
+// State says whether a thing should be there.
+type State string
+
+const (
+	Present State = "present"
+	Absent  State = "absent"
+)
+
+// BlockedPort is traffic a host must not pass.
+type BlockedPort struct {
+	Port      PortRange `json:"port"`
+	Protocol  string    `json:"protocol"`  // tcp or udp
+	From      string    `json:"from"`      // the other side: any or a network
+	Direction string    `json:"direction"` // in or out
+}
+
+// Key is the block as resources name it: `in/tcp/23/any`, `in/udp/6000-6063/10.0.0.0/8`.
+// Networks are masked, so that two spellings of one network are one resource.
+func (b BlockedPort) Key() string {
+	from := b.From
+	if p, err := netip.ParsePrefix(from); err == nil {
+		from = p.Masked().String()
+	}
+	return b.Direction + "/" + b.Protocol + "/" + b.Port.String() + "/" + from
+}
+
+// PortRange is one port or a range of them, 1..65535, First <= Last.
+type PortRange struct{ First, Last uint16 }
+
+// String is "23" or "6000-6063".
+func (p PortRange) String() string {
+	if p.First == p.Last {
+		return strconv.Itoa(int(p.First))
+	}
+	return fmt.Sprintf("%d-%d", p.First, p.Last)
+}
+
+// ParsePortRange reads "23" or "6000-6063".
+func ParsePortRange(s string) (PortRange, error) {
+	first, last, ranged := strings.Cut(s, "-")
+	if !ranged {
+		last = first
+	}
+	a, errA := strconv.ParseUint(first, 10, 16)
+	b, errB := strconv.ParseUint(last, 10, 16)
+	if errA != nil || errB != nil || a == 0 || b < a {
+		return PortRange{}, fmt.Errorf("%q is not a port from 1 to 65535 or a range such as \"8000-8100\"", s)
+	}
+	return PortRange{uint16(a), uint16(b)}, nil
+}
+
+// MarshalJSON writes a number for one port and a text for a range, as people write them.
+func (p PortRange) MarshalJSON() ([]byte, error) {
+	if p.First == p.Last {
+		return json.Marshal(p.First)
+	}
+	return json.Marshal(p.String())
+}
+
+// UnmarshalJSON takes a number or a text.
+func (p *PortRange) UnmarshalJSON(b []byte) error {
+	v, err := ParsePortRange(strings.Trim(string(b), `"`))
+	if err == nil {
+		*p = v
+	}
+	return err
+}
+
+// Package is a package that should or should not be there. With no version it is never upgraded by a policy.
+type Package struct {
+	State   State  `json:"state"`
+	Version string `json:"version,omitempty"`
+}
+
+// Service is a unit of the service manager. A nil field is left alone.
+type Service struct {
+	Running *bool `json:"running,omitempty"`
+	Enabled *bool `json:"enabled,omitempty"`
+}
+
+// File is a regular file. Content and Source are alternatives; with neither, only mode and owner are kept.
+// An empty Mode, Owner or Group is left alone on an existing file; a new one gets 0644, root, root.
+type File struct {
+	State   State   `json:"state"`
+	Content *string `json:"content,omitempty"`
+	Source  string  `json:"source,omitempty"` // a path in the same commit
+	Mode    string  `json:"mode,omitempty"`   // four octal digits
+	Owner   string  `json:"owner,omitempty"`
+	Group   string  `json:"group,omitempty"`
+}
+
+// User is a local account.
+type User struct {
+	State  State    `json:"state"`
+	UID    *uint32  `json:"uid,omitempty"`
+	Shell  string   `json:"shell,omitempty"`
+	Groups []string `json:"groups,omitempty"` // supplementary groups it is at least in
+	Home   string   `json:"home,omitempty"`
+}
