@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, as LANGUAGE says. 128+signal is the shell's.
+const (
+	exitDone         = 0
+	exitError        = 1
+	exitUsage        = 2
+	exitFaults       = 3
+	exitNotTrusted   = 4
+	exitUnreachable  = 5
+	exitDifferences  = 6
+	exitNonCompliant = 7
+	exitInterrupted  = 130
+)
+
+// streams are the three standard streams.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// app is what all commands share.
+type app struct {
+	streams
+	output string // text or json
+}
+
+// json reports whether results are to be one JSON value on standard output.
+func (a *app) json() bool { return a.output == "json" }
+
+func (a *app) checkOutput() error {
+	if a.output != "text" && a.output != "json" {
+		return usageError{fmt.Errorf("--output %q is not text or json", a.output)}
+	}
+	return nil
+}
+
+// printJSON writes v, indented, with a newline; `<` and `&` stay as they are.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// usageError is a wrong call: exit code 2, with a pointer to --help.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// exitWith ends the program with a code. A nil err says nothing more: the
+// result has been printed. hint is a remedy, or empty.
+type exitWith struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e exitWith) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+func (e exitWith) Unwrap() error { return e.err }
+
+// noArgs and exactArgs are cobra's, as usage errors.
+func noArgs(cmd *cobra.Command, args []string) error { return exactArgs(0)(cmd, args) }
+
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+func maxArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.MaximumNArgs(n)(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// exit prints err as people or programs want it and gives the exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code, hint := exitError, ""
+	var e exitWith
+	var u usageError
+	switch {
+	case errors.As(err, &e):
+		code, hint = e.code, e.hint
+		if e.err == nil {
+			return code
+		}
+	case errors.As(err, &u), strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "required flag"):
+		code, hint = exitUsage, "run dunlin --help, or --help after the command"
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		code = exitInterrupted
+	}
+	if a.json() {
+		enc := json.NewEncoder(a.err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(struct {
+			Error string `json:"error"`
+			Hint  string `json:"hint,omitempty"`
+			Exit  int    `json:"exit"`
+		}{err.Error(), hint, code})
+		return code
+	}
+	fmt.Fprintf(a.err, "dunlin: %s\n", err)
+	if hint != "" {
+		fmt.Fprintf(a.err, "hint: %s\n", hint)
+	}
+	return code
+}

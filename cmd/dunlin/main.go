@@ -1,0 +1,56 @@
+// Command dunlin keeps hosts patched, configured and accounted for as a policy
+// repository says.
+//
+// main wires the packages together by hand; flags, exit codes and what the
+// terminal shows live here and nowhere else.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "0.0.0-dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program: it never calls os.Exit, so that tests can call it.
+func run(ctx context.Context, args []string, io streams) int {
+	a := &app{streams: io}
+	root := &cobra.Command{
+		Use:   "dunlin",
+		Short: "Hosts as Git says: patches, ports, files, services",
+		Long: `Dunlin takes a host from what it is to what a policy repository says: ports
+closed, files, packages, services and sysctls right, approved patches installed
+inside a maintenance window, and an account of it.`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "what to print: text or json")
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.SetIn(io.in)
+	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(a.commands()...)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
+	err := root.ExecuteContext(ctx)
+	return a.exit(ctx, err)
+}
+
+// commands is the list of all commands, in the order that the help shows.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{}
+}
