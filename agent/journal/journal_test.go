@@ -1,0 +1,137 @@
+package journal
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func at() time.Time { return time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC) }
+
+func open(t *testing.T, dir string) *Journal {
+	t.Helper()
+	j, err := Open(dir, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
+var motd = Intent{Resource: "file:/etc/motd", Action: "update", Want: "b", Got: "a", Policy: "x", Owes: []string{"nginx"}}
+
+func TestAnIntentStaysPendingUntilItsResult(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	done, err := j.Intend("c0ffee", []Intent{motd, {Resource: "sysctl:a.b", Action: "update"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, dir)
+	want := []Pending{{Intent: motd, At: at(), Commit: "c0ffee"}, {Intent: Intent{Resource: "sysctl:a.b", Action: "update"}, At: at(), Commit: "c0ffee"}}
+	if diff := cmp.Diff(want, again.Pending()); diff != "" {
+		t.Errorf("Pending after a crash (-want +got):\n%s", diff)
+	}
+	if err := done([]Result{{Outcome: "Changed"}, {Outcome: "Failed", Reason: "read-only"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Pending(); len(got) != 0 {
+		t.Errorf("Pending after the results = %v, want none", got)
+	}
+}
+
+func TestSettleEndsWhatMatches(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	if _, err := j.Intend("", []Intent{motd, {Resource: "user:deploy", Action: "create"}}); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, dir)
+	if err := j.Settle(func(p Pending) bool { return p.Resource == motd.Resource }, Result{Outcome: "Changed"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Pending(); len(got) != 1 || got[0].Resource != "user:deploy" {
+		t.Errorf("Pending = %v, want user:deploy alone", got)
+	}
+}
+
+func TestEveryTornEndIsCut(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	if _, err := j.Intend("", []Intent{motd}); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(filepath.Join(dir, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(whole) {
+		torn := append(append([]byte{}, whole...), whole[:n]...)
+		at := filepath.Join(t.TempDir(), "journal")
+		if err := os.WriteFile(at, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := open(t, filepath.Dir(at))
+		if got := j.Pending(); len(got) != 1 {
+			t.Fatalf("%d bytes of a second record: %d pending, want 1", n, len(got))
+		}
+		if _, err := j.Intend("", []Intent{{Resource: "user:deploy"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, filepath.Dir(at)).Pending(); len(got) != 2 {
+			t.Fatalf("after %d torn bytes and a new intent: %d pending, want 2", n, len(got))
+		}
+	}
+}
+
+func TestADamagedJournalIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	if _, err := j.Intend("", []Intent{motd, motd, motd}); err != nil {
+		t.Fatal(err)
+	}
+	p := filepath.Join(dir, "journal")
+	b, _ := os.ReadFile(p)
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(p, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Pending(); len(got) != 0 {
+		t.Errorf("Pending of a damaged journal = %v, want none", got)
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "journal.damaged-*"))
+	if len(names) != 1 || !strings.HasSuffix(names[0], "20261123T020000Z") {
+		t.Errorf("set aside: %v, want one file", names)
+	}
+}
+
+func TestAFullDiskStopsThePass(t *testing.T) {
+	j := open(t, t.TempDir())
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.file = full
+	if _, err := j.Intend("", []Intent{motd}); err == nil || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("Intend on a full disk = %v, want no space left", err)
+	}
+	if _, err := j.Intend("", []Intent{motd}); err == nil || !strings.Contains(err.Error(), "an earlier write failed") {
+		t.Errorf("Intend after a failed write = %v, want a refusal", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	line, _ := encode(record{Seq: 1, Intent: &motd})
+	f.Add(line)
+	f.Add([]byte("00000000 {}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, ok := decode(b)
+		if ok && (r.Intent == nil) == (r.Result == nil) {
+			t.Errorf("decode(%q) took a record that is neither intent nor result", b)
+		}
+	})
+}
