@@ -11,6 +11,10 @@ type Repo struct {
 	Windows        map[string]Window        `json:"window,omitempty"`
 	Policies       map[string]Policy        `json:"policy,omitempty"`
 
+	// Shipped has the baselines that come with the program, under SSM's names; they are not the
+	// repository's own and Objects does not count them.
+	Shipped map[string]Baseline `json:"shipped,omitempty"`
+
 	// Roster has the lines of nodes/*.jsonl, sorted by id.
 	Roster []RosterLine `json:"roster,omitempty"`
 	// Blobs has the files that a policy's files take as their source, by path in the repository.
