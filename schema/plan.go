@@ -39,9 +39,8 @@ type Patching struct {
 	// Problem says why the node could not be judged; then all else is empty.
 	Problem   string    `json:"problem,omitempty"`
 	Judgement Judgement `json:"judgement"`
-	// Install has the patches that are approved, missing and not held.
-	Install     []Resource `json:"install,omitempty"`
-	MaxRemovals int        `json:"maxRemovals,omitempty"`
+	// MaxRemovals is how many packages an install may remove beyond what it replaces.
+	MaxRemovals int `json:"maxRemovals,omitempty"`
 	// Opening is the window that is open now and installs; nil where none is.
 	Opening *Opening `json:"opening,omitempty"`
 	// Next is the next opening of a window that installs; nil where none will.

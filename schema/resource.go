@@ -26,6 +26,8 @@ type Resource struct {
 	AllowLockout bool `json:"allowLockout,omitempty"`
 	// Contested is why two policies cannot both have their way; such a resource is not applied.
 	Contested string `json:"contested,omitempty"`
+	// Wait is why a change is not made now although it is wanted; empty lets it be made.
+	Wait string `json:"wait,omitempty"`
 
 	Port    *BlockedPort `json:"port,omitempty"`
 	File    *File        `json:"file,omitempty"`

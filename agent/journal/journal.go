@@ -2,8 +2,8 @@
 //
 // An effect is written down as an intent and forced to disk, then made, then its
 // result is written down. Whatever ends the program in between, the next pass
-// finds intents without a result, looks at the host again and knows what to make
-// good: a file that was replaced may still owe its service a restart.
+// finds intents without a result, looks at the host again and knows what is still owed:
+// a file was replaced, and its service may not have been restarted.
 //
 // The journal is one append-only file of lines, each a CRC-32C in hex, a blank
 // and a JSON record. A torn last line, as a power cut leaves it, is cut off when
@@ -24,6 +24,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // maxSize is the size in bytes at which the journal is begun anew when nothing is pending; the old file is kept once.
@@ -32,38 +34,21 @@ const maxSize = 8 << 20
 // maxLine bounds one record in bytes.
 const maxLine = 64 << 10
 
-// An Intent is one effect that a pass is about to make.
-type Intent struct {
-	Resource string `json:"resource"` // "file:/etc/motd"
-	Action   string `json:"action"`
-	Want     string `json:"want,omitempty"`
-	Got      string `json:"got,omitempty"`
-	Policy   string `json:"policy,omitempty"`
-	// Owes names services to restart once the effect is made; they stay owed until a result of theirs is written.
-	Owes []string `json:"owes,omitempty"`
-}
-
-// A Result is what became of an intent.
-type Result struct {
-	Outcome string `json:"outcome"` // Changed, Failed, Reverted
-	Reason  string `json:"reason,omitempty"`
-}
-
 // Pending is an intent of an earlier pass that has no result.
 type Pending struct {
-	Intent
+	schema.Intent
 	At     time.Time
 	Commit string
 }
 
 // record is a line of the journal.
 type record struct {
-	Seq    uint64    `json:"seq"`
-	At     time.Time `json:"at"`
-	Commit string    `json:"commit,omitempty"`
-	Intent *Intent   `json:"intent,omitempty"`
-	Of     uint64    `json:"of,omitempty"` // the intent's seq
-	Result *Result   `json:"result,omitempty"`
+	Seq    uint64         `json:"seq"`
+	At     time.Time      `json:"at"`
+	Commit string         `json:"commit,omitempty"`
+	Intent *schema.Intent `json:"intent,omitempty"`
+	Of     uint64         `json:"of,omitempty"` // the intent's seq
+	Result *schema.Result `json:"result,omitempty"`
 }
 
 // Journal is an open journal. Its methods are not safe for concurrent use.
@@ -172,9 +157,9 @@ func (j *Journal) Pending() []Pending {
 
 // Intend writes intents down and forces them to disk before it returns. done writes their results,
 // one an intent in the same order; it is called once. After an error nothing may be done to the host.
-func (j *Journal) Intend(commit string, intents []Intent) (done func([]Result) error, err error) {
+func (j *Journal) Intend(commit string, intents []schema.Intent) (done func([]schema.Result) error, err error) {
 	if len(intents) == 0 {
-		return func([]Result) error { return nil }, nil
+		return func([]schema.Result) error { return nil }, nil
 	}
 	recs := make([]record, len(intents))
 	for i := range intents {
@@ -184,7 +169,7 @@ func (j *Journal) Intend(commit string, intents []Intent) (done func([]Result) e
 	if err := j.append(recs); err != nil {
 		return nil, err
 	}
-	return func(results []Result) error {
+	return func(results []schema.Result) error {
 		if len(results) != len(recs) {
 			return fmt.Errorf("journal: %d results for %d intents", len(results), len(recs))
 		}
@@ -198,7 +183,7 @@ func (j *Journal) Intend(commit string, intents []Intent) (done func([]Result) e
 }
 
 // Settle writes the given result to every pending intent that matches.
-func (j *Journal) Settle(match func(Pending) bool, res Result) error {
+func (j *Journal) Settle(match func(Pending) bool, res schema.Result) error {
 	var ends []record
 	for _, seq := range j.order {
 		if r, ok := j.pending[seq]; ok && match(Pending{Intent: *r.Intent, At: r.At, Commit: r.Commit}) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 func at() time.Time { return time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC) }
@@ -22,21 +24,21 @@ func open(t *testing.T, dir string) *Journal {
 	return j
 }
 
-var motd = Intent{Resource: "file:/etc/motd", Action: "update", Want: "b", Got: "a", Policy: "x", Owes: []string{"nginx"}}
+var motd = schema.Intent{Resource: "file:/etc/motd", Action: "update", Want: "b", Got: "a", Policy: "x"}
 
 func TestAnIntentStaysPendingUntilItsResult(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
-	done, err := j.Intend("c0ffee", []Intent{motd, {Resource: "sysctl:a.b", Action: "update"}})
+	done, err := j.Intend("c0ffee", []schema.Intent{motd, {Resource: "sysctl:a.b", Action: "update"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, dir)
-	want := []Pending{{Intent: motd, At: at(), Commit: "c0ffee"}, {Intent: Intent{Resource: "sysctl:a.b", Action: "update"}, At: at(), Commit: "c0ffee"}}
+	want := []Pending{{Intent: motd, At: at(), Commit: "c0ffee"}, {Intent: schema.Intent{Resource: "sysctl:a.b", Action: "update"}, At: at(), Commit: "c0ffee"}}
 	if diff := cmp.Diff(want, again.Pending()); diff != "" {
 		t.Errorf("Pending after a crash (-want +got):\n%s", diff)
 	}
-	if err := done([]Result{{Outcome: "Changed"}, {Outcome: "Failed", Reason: "read-only"}}); err != nil {
+	if err := done([]schema.Result{{Outcome: "Changed"}, {Outcome: "Failed", Reason: "read-only"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := open(t, dir).Pending(); len(got) != 0 {
@@ -47,11 +49,11 @@ func TestAnIntentStaysPendingUntilItsResult(t *testing.T) {
 func TestSettleEndsWhatMatches(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
-	if _, err := j.Intend("", []Intent{motd, {Resource: "user:deploy", Action: "create"}}); err != nil {
+	if _, err := j.Intend("", []schema.Intent{motd, {Resource: "user:deploy", Action: "create"}}); err != nil {
 		t.Fatal(err)
 	}
 	j = open(t, dir)
-	if err := j.Settle(func(p Pending) bool { return p.Resource == motd.Resource }, Result{Outcome: "Changed"}); err != nil {
+	if err := j.Settle(func(p Pending) bool { return p.Resource == motd.Resource }, schema.Result{Outcome: "Changed"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := open(t, dir).Pending(); len(got) != 1 || got[0].Resource != "user:deploy" {
@@ -62,7 +64,7 @@ func TestSettleEndsWhatMatches(t *testing.T) {
 func TestEveryTornEndIsCut(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
-	if _, err := j.Intend("", []Intent{motd}); err != nil {
+	if _, err := j.Intend("", []schema.Intent{motd}); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(dir, "journal"))
@@ -79,7 +81,7 @@ func TestEveryTornEndIsCut(t *testing.T) {
 		if got := j.Pending(); len(got) != 1 {
 			t.Fatalf("%d bytes of a second record: %d pending, want 1", n, len(got))
 		}
-		if _, err := j.Intend("", []Intent{{Resource: "user:deploy"}}); err != nil {
+		if _, err := j.Intend("", []schema.Intent{{Resource: "user:deploy"}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := open(t, filepath.Dir(at)).Pending(); len(got) != 2 {
@@ -91,7 +93,7 @@ func TestEveryTornEndIsCut(t *testing.T) {
 func TestADamagedJournalIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
-	if _, err := j.Intend("", []Intent{motd, motd, motd}); err != nil {
+	if _, err := j.Intend("", []schema.Intent{motd, motd, motd}); err != nil {
 		t.Fatal(err)
 	}
 	p := filepath.Join(dir, "journal")
@@ -116,10 +118,10 @@ func TestAFullDiskStopsThePass(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.file = full
-	if _, err := j.Intend("", []Intent{motd}); err == nil || !strings.Contains(err.Error(), "no space left") {
+	if _, err := j.Intend("", []schema.Intent{motd}); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("Intend on a full disk = %v, want no space left", err)
 	}
-	if _, err := j.Intend("", []Intent{motd}); err == nil || !strings.Contains(err.Error(), "an earlier write failed") {
+	if _, err := j.Intend("", []schema.Intent{motd}); err == nil || !strings.Contains(err.Error(), "an earlier write failed") {
 		t.Errorf("Intend after a failed write = %v, want a refusal", err)
 	}
 }
