@@ -34,13 +34,6 @@ const maxSize = 8 << 20
 // maxLine bounds one record in bytes.
 const maxLine = 64 << 10
 
-// Pending is an intent of an earlier pass that has no result.
-type Pending struct {
-	schema.Intent
-	At     time.Time
-	Commit string
-}
-
 // record is a line of the journal.
 type record struct {
 	Seq    uint64         `json:"seq"`
@@ -144,12 +137,12 @@ func (j *Journal) take(rec record) {
 	}
 }
 
-// Pending lists the intents of earlier passes that have no result, oldest first.
-func (j *Journal) Pending() []Pending {
-	var out []Pending
+// Owed lists the intents that have no result, oldest first; those of earlier passes were cut off.
+func (j *Journal) Owed() []schema.Intent {
+	var out []schema.Intent
 	for _, seq := range j.order {
 		if r, ok := j.pending[seq]; ok {
-			out = append(out, Pending{Intent: *r.Intent, At: r.At, Commit: r.Commit})
+			out = append(out, *r.Intent)
 		}
 	}
 	return out
@@ -182,11 +175,11 @@ func (j *Journal) Intend(commit string, intents []schema.Intent) (done func([]sc
 	}, nil
 }
 
-// Settle writes the given result to every pending intent that matches.
-func (j *Journal) Settle(match func(Pending) bool, res schema.Result) error {
+// Settle writes the result of every intent of a resource and action that has none.
+func (j *Journal) Settle(resource string, action schema.Action, res schema.Result) error {
 	var ends []record
 	for _, seq := range j.order {
-		if r, ok := j.pending[seq]; ok && match(Pending{Intent: *r.Intent, At: r.At, Commit: r.Commit}) {
+		if r, ok := j.pending[seq]; ok && r.Intent.Resource == resource && r.Intent.Action == action {
 			j.seq++
 			ends = append(ends, record{Seq: j.seq, At: j.now().UTC(), Of: seq, Result: &res})
 		}

@@ -34,15 +34,15 @@ func TestAnIntentStaysPendingUntilItsResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := open(t, dir)
-	want := []Pending{{Intent: motd, At: at(), Commit: "c0ffee"}, {Intent: schema.Intent{Resource: "sysctl:a.b", Action: "update"}, At: at(), Commit: "c0ffee"}}
-	if diff := cmp.Diff(want, again.Pending()); diff != "" {
-		t.Errorf("Pending after a crash (-want +got):\n%s", diff)
+	want := []schema.Intent{motd, {Resource: "sysctl:a.b", Action: "update"}}
+	if diff := cmp.Diff(want, again.Owed()); diff != "" {
+		t.Errorf("Owed after a crash (-want +got):\n%s", diff)
 	}
 	if err := done([]schema.Result{{Outcome: "Changed"}, {Outcome: "Failed", Reason: "read-only"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := open(t, dir).Pending(); len(got) != 0 {
-		t.Errorf("Pending after the results = %v, want none", got)
+	if got := open(t, dir).Owed(); len(got) != 0 {
+		t.Errorf("Owed after the results = %v, want none", got)
 	}
 }
 
@@ -53,11 +53,11 @@ func TestSettleEndsWhatMatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	j = open(t, dir)
-	if err := j.Settle(func(p Pending) bool { return p.Resource == motd.Resource }, schema.Result{Outcome: "Changed"}); err != nil {
+	if err := j.Settle(motd.Resource, motd.Action, schema.Result{Outcome: "Changed"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := open(t, dir).Pending(); len(got) != 1 || got[0].Resource != "user:deploy" {
-		t.Errorf("Pending = %v, want user:deploy alone", got)
+	if got := open(t, dir).Owed(); len(got) != 1 || got[0].Resource != "user:deploy" {
+		t.Errorf("Owed = %v, want user:deploy alone", got)
 	}
 }
 
@@ -78,13 +78,13 @@ func TestEveryTornEndIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		j := open(t, filepath.Dir(at))
-		if got := j.Pending(); len(got) != 1 {
+		if got := j.Owed(); len(got) != 1 {
 			t.Fatalf("%d bytes of a second record: %d pending, want 1", n, len(got))
 		}
 		if _, err := j.Intend("", []schema.Intent{{Resource: "user:deploy"}}); err != nil {
 			t.Fatal(err)
 		}
-		if got := open(t, filepath.Dir(at)).Pending(); len(got) != 2 {
+		if got := open(t, filepath.Dir(at)).Owed(); len(got) != 2 {
 			t.Fatalf("after %d torn bytes and a new intent: %d pending, want 2", n, len(got))
 		}
 	}
@@ -102,8 +102,8 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 	if err := os.WriteFile(p, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := open(t, dir).Pending(); len(got) != 0 {
-		t.Errorf("Pending of a damaged journal = %v, want none", got)
+	if got := open(t, dir).Owed(); len(got) != 0 {
+		t.Errorf("Owed of a damaged journal = %v, want none", got)
 	}
 	names, _ := filepath.Glob(filepath.Join(dir, "journal.damaged-*"))
 	if len(names) != 1 || !strings.HasSuffix(names[0], "20261123T020000Z") {

@@ -1,0 +1,75 @@
+package reconciler
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Ceiling is what the host's own configuration forbids, whatever a commit says.
+type Ceiling struct {
+	schema.Ceiling
+	File string // where it is written; empty for a host without one
+}
+
+// NoCeiling allows everything: that of a host without a configuration.
+func NoCeiling() Ceiling {
+	return Ceiling{Ceiling: schema.Ceiling{Runs: true, Packages: true, Reboots: true, Sessions: true}}
+}
+
+// Denies says why the host does not allow a change of res; empty where it does.
+// A glob that does not parse denies everything, so that a typing error opens nothing.
+func (c Ceiling) Denies(res schema.Resource) string {
+	switch res.Kind {
+	case schema.KindPackage, schema.KindPatch:
+		if !c.Packages {
+			return c.because("ceiling.packages", "false")
+		}
+	case schema.KindFile:
+		if c.Files == nil {
+			return ""
+		}
+		for i, glob := range c.Files.Deny {
+			if globbed(glob, res.Key) {
+				return c.because("ceiling.files.deny["+strconv.Itoa(i)+"]", strconv.Quote(glob))
+			}
+		}
+	}
+	return ""
+}
+
+func (c Ceiling) because(field, value string) string {
+	at := c.File
+	if p, ok := c.Positions[field]; ok {
+		at += ":" + strconv.Itoa(p.Line)
+	}
+	return fmt.Sprintf("this host does not allow it: %s: %s is %s", at, field, value)
+}
+
+// globbed matches a path against a glob in which `*` and `?` stay within a folder and `**` spans folders.
+// A glob of a folder covers all below it.
+func globbed(glob, name string) bool {
+	return globParts(strings.Split(strings.TrimSuffix(path.Clean(glob), "/"), "/"), strings.Split(path.Clean(name), "/"))
+}
+
+func globParts(glob, name []string) bool {
+	if len(glob) == 0 {
+		return true // a parent folder is denied
+	}
+	if glob[0] == "**" {
+		for i := 0; i <= len(name); i++ {
+			if globParts(glob[1:], name[i:]) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(name) == 0 {
+		return false
+	}
+	ok, err := path.Match(glob[0], name[0])
+	return (ok || err != nil) && globParts(glob[1:], name[1:])
+}
