@@ -21,6 +21,11 @@ type confirmer interface {
 	Confirm(ctx context.Context, rs []schema.Resource) error
 }
 
+// refuser is a Kind that will not apply some resources at all; a dry run asks it, Apply asks by itself.
+type refuser interface {
+	Refused(ctx context.Context, rs []schema.Resource) []error
+}
+
 // releaser is a Kind that owns what it made, and undoes what no policy names any more.
 type releaser interface {
 	Stale(ctx context.Context, wanted []schema.Resource) ([]schema.Resource, error)
@@ -137,7 +142,11 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 		return nil
 	}
 	r.tell(Step{Kind: kind, Doing: fmt.Sprintf("checking %d of kind %s", len(rs), kind)})
-	var todo []schema.Resource
+	var refused []error
+	if f, ok := k.(refuser); ok && r.Journal == nil {
+		refused = f.Refused(ctx, rs)
+	}
+	var todo, right []schema.Resource
 	var drifts []schema.Drift
 	for i, c := range k.Check(ctx, rs) {
 		if c.Err != nil {
@@ -145,9 +154,14 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 			continue
 		}
 		if len(c.Drift) == 0 {
+			right = append(right, rs[i])
 			continue
 		}
-		if outcome, reason := r.mayChange(rs[i]); outcome != "" {
+		outcome, reason := r.mayChange(rs[i])
+		if outcome == schema.WouldChange && refused != nil && refused[i] != nil && rs[i].Mode != schema.Audit {
+			outcome, reason = schema.Denied, refused[i].Error()
+		}
+		if outcome != "" {
 			for _, d := range c.Drift {
 				r.note(change(rs[i], d, outcome, reason))
 			}
@@ -155,10 +169,14 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 		}
 		todo, drifts = append(todo, rs[i]), append(drifts, c.Drift)
 	}
-	if len(todo) == 0 {
-		return nil
+	if len(todo) > 0 {
+		return r.apply(ctx, k, todo, drifts, right)
 	}
-	return r.apply(ctx, k, todo, drifts)
+	// A pass that was cut off may have left effects provisional that are right.
+	if err := r.confirm(ctx, k, right); err != nil {
+		r.note(schema.Change{Resource: right[0].Name(), Action: schema.Block, Result: schema.Reverted, Reason: err.Error()})
+	}
+	return nil
 }
 
 // mayChange says why a drift is left as it is; an empty outcome lets it be mended.
@@ -178,7 +196,8 @@ func (r *running) mayChange(res schema.Resource) (schema.Outcome, string) {
 }
 
 // apply writes down what it will do, does it, looks again, and writes down what became of it.
-func (r *running) apply(ctx context.Context, k Kind, rs []schema.Resource, drifts []schema.Drift) error {
+// right are resources of the kind that needed nothing.
+func (r *running) apply(ctx context.Context, k Kind, rs []schema.Resource, drifts []schema.Drift, right []schema.Resource) error {
 	var intents []schema.Intent
 	for i, res := range rs {
 		for _, d := range drifts[i] {
@@ -196,7 +215,12 @@ func (r *running) apply(ctx context.Context, k Kind, rs []schema.Resource, drift
 	errs := k.Apply(ctx, rs)
 	// What became of it is looked up even where the pass is being ended: the effect has been made.
 	after := k.Check(context.WithoutCancel(ctx), rs)
-	reverted := r.confirm(ctx, k, rs, errs, after)
+	for i, res := range rs {
+		if errs[i] == nil && after[i].Err == nil && len(after[i].Drift) == 0 {
+			right = append(right, res)
+		}
+	}
+	reverted := r.confirm(ctx, k, right)
 
 	var results []schema.Result
 	for i, res := range rs {
@@ -244,18 +268,9 @@ func orNothing(s string) string {
 }
 
 // confirm makes provisional effects permanent where they can be; it returns why they were not.
-func (r *running) confirm(ctx context.Context, k Kind, rs []schema.Resource, errs []error, after []schema.Checked) error {
+func (r *running) confirm(ctx context.Context, k Kind, right []schema.Resource) error {
 	c, ok := k.(confirmer)
-	if !ok {
-		return nil
-	}
-	var right []schema.Resource
-	for i, res := range rs {
-		if errs[i] == nil && after[i].Err == nil && len(after[i].Drift) == 0 {
-			right = append(right, res)
-		}
-	}
-	if len(right) == 0 {
+	if !ok || len(right) == 0 || r.Journal == nil {
 		return nil
 	}
 	if r.Reachable != nil {
