@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/inventory"
+)
+
+func (a *app) inventoryCommand() *cobra.Command {
+	var types []string
+	var facts bool
+	var root string
+	cmd := &cobra.Command{
+		Use:   "inventory",
+		Short: "What this host is and has, in SSM's inventory types",
+		Long: `Print what this host is and has, in the inventory types of AWS Systems Manager:
+` + "  " + strings.Join(typeNames(), "\n  ") + `
+
+It reads files only and changes nothing; nothing of it needs root. With --facts
+it prints what judging patches needs instead, as JSON: installed packages and
+every newer version that apt knows (give the file to dunlin baseline judge).`,
+		Example: `  dunlin inventory
+  dunlin inventory --type AWS:Application -o json
+  dunlin inventory --facts > web-1.facts.json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			want, err := chosenTypes(types)
+			if err != nil {
+				return err
+			}
+			if facts {
+				if len(types) > 0 {
+					return usageError{errors.New("--facts and --type exclude each other")}
+				}
+				return a.printFacts(cmd.Context(), root)
+			}
+			return a.printInventory(cmd.Context(), root, want)
+		},
+	}
+	cmd.Flags().StringArrayVar(&types, "type", nil, "only this type; may be given more than once")
+	cmd.Flags().BoolVar(&facts, "facts", false, "print the facts file for judging patches, as JSON")
+	cmd.Flags().StringVar(&root, "root", "/", "read the host below this folder")
+	_ = cmd.Flags().MarkHidden("root")
+	return cmd
+}
+
+func typeNames() []string {
+	var out []string
+	for _, t := range inventory.Types() {
+		out = append(out, string(t))
+	}
+	return out
+}
+
+// chosenTypes gives the types to print; none named means all.
+func chosenTypes(names []string) ([]inventory.Type, error) {
+	all := inventory.Types()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []inventory.Type
+	for _, n := range names {
+		t := inventory.Type(n)
+		if !slices.Contains(all, t) {
+			return nil, usageError{fmt.Errorf("--type %q is not one of %s", n, strings.Join(typeNames(), ", "))}
+		}
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// inputError gives an error of package inventory its remedy.
+func inputError(err error) error {
+	if hint := inventory.Hint(err); hint != "" {
+		return exitWith{code: exitError, err: err, hint: hint}
+	}
+	return err
+}
+
+func (a *app) printFacts(ctx context.Context, root string) error {
+	f, p, err := inventory.ReadFacts(ctx, inventory.Options{Root: root}, inventory.Known{At: time.Now().Truncate(time.Second)})
+	if err != nil {
+		return inputError(err)
+	}
+	a.warn(p.Warnings)
+	return a.printJSON(f)
+}
+
+// warn says what was passed over, on standard error.
+func (a *app) warn(warnings []error) {
+	for _, w := range warnings {
+		fmt.Fprintf(a.err, "dunlin: warning: %s\n", w)
+		if hint := inventory.Hint(w); hint != "" {
+			fmt.Fprintf(a.err, "hint: %s\n", hint)
+		}
+	}
+}
+
+func (a *app) printInventory(ctx context.Context, root string, types []inventory.Type) error {
+	g := inventory.Gather{Root: root, AgentVersion: version}
+	if root == "/" {
+		g.Units = loadedUnits
+	}
+	got, err := gather(ctx, g, types)
+	if err != nil {
+		return inputError(err)
+	}
+	if a.json() {
+		return a.printJSON(got)
+	}
+	for i, t := range types {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		if err := a.printItems(t, got[t]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gather collects each type; the values are slices of the type's items.
+func gather(ctx context.Context, g inventory.Gather, types []inventory.Type) (map[inventory.Type]any, error) {
+	out := make(map[inventory.Type]any, len(types))
+	for _, t := range types {
+		var v any
+		var err error
+		switch t {
+		case inventory.ApplicationType:
+			v, err = g.Applications(ctx)
+		case inventory.InstanceInformationType:
+			v, err = g.Instance()
+		case inventory.NetworkType:
+			v, err = g.Networks()
+		case inventory.InstanceDetailedInformationType:
+			v, err = g.Details()
+		case inventory.ServiceType:
+			v, err = g.Services(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[t] = v
+	}
+	return out, nil
+}
+
+// loadedUnits carries systemd's units from the host to the inventory.
+func loadedUnits(ctx context.Context) ([]inventory.Unit, error) {
+	units, err := host.LoadedUnits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]inventory.Unit, len(units))
+	for i, u := range units {
+		out[i] = inventory.Unit{Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState}
+	}
+	return out, nil
+}
