@@ -79,10 +79,11 @@ func (p *Package) Working() string {
 // installed are left out, those of which only configuration files remain too.
 // The order is the file's. Errors are *InputError; a missing file wraps fs.ErrNotExist.
 func ReadStatus(ctx context.Context, root string) ([]Package, error) {
-	return readStatus(ctx, newTree(root))
+	return readStatus(ctx, newTree(root), false)
 }
 
-func readStatus(ctx context.Context, t tree) ([]Package, error) {
+// readStatus takes note of the packages' identities only if they are wanted.
+func readStatus(ctx context.Context, t tree, identities bool) ([]Package, error) {
 	f, size, err := t.open(StatusPath)
 	if err != nil {
 		return nil, err
@@ -91,13 +92,13 @@ func readStatus(ctx context.Context, t tree) ([]Package, error) {
 	if size > maxStatusSize {
 		return nil, &InputError{Path: StatusPath, Err: fmt.Errorf("%d bytes, more than the %d that are read", size, maxStatusSize)}
 	}
-	return parseStatus(ctx, io.LimitReader(f, maxStatusSize), int(min(size+1, windowSize)))
+	return parseStatus(ctx, io.LimitReader(f, maxStatusSize), int(min(size+1, windowSize)), identities)
 }
 
-func parseStatus(ctx context.Context, r io.Reader, window int) ([]Package, error) {
+func parseStatus(ctx context.Context, r io.Reader, window int, identities bool) ([]Package, error) {
 	out := make([]Package, 0, 1024)
 	sr := newStanzaReader(r, make([]byte, max(window, 4096)))
-	var p statusParser
+	p := statusParser{identities: identities}
 	var last []byte
 	for {
 		if len(out)%512 == 0 && ctx.Err() != nil {
@@ -134,8 +135,9 @@ func parseStatus(ctx context.Context, r io.Reader, window int) ([]Package, error
 }
 
 type statusParser struct {
-	t   texts
-	out []string
+	identities bool
+	t          texts
+	out        []string
 }
 
 // parse reads one stanza; on an error it gives the line within it, from 0.
@@ -177,7 +179,7 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 			f.desc = firstLine(v)
 		case is(key, "Homepage"):
 			f.home = v
-		default:
+		case sp.identities:
 			id.add(key, v)
 		}
 	}
@@ -213,7 +215,9 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 	if p.SourceVersion == "" {
 		p.SourceVersion = p.Version
 	}
-	p.identity = id.done(p.Arch == "all")
+	if sp.identities {
+		p.identity = id.done(p.Arch == "all")
+	}
 	return p, 0, nil
 }
 

@@ -101,7 +101,7 @@ type Gather struct {
 // configured, by name and architecture.
 func (g Gather) Applications(ctx context.Context) ([]Application, error) {
 	t := newTree(g.Root)
-	pkgs, err := readStatus(ctx, t)
+	pkgs, err := readStatus(ctx, t, false)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +119,7 @@ func (a *app) printInventory(ctx context.Context, root string, types []inventory
 		return inputError(err)
 	}
 	if a.json() {
-		return a.printJSON(got)
+		return a.printInventoryJSON(got)
 	}
 	for i, t := range types {
 		if i > 0 {
@@ -125,6 +128,36 @@ func (a *app) printInventory(ctx context.Context, root string, types []inventory
 		if err := a.printItems(t, got[t]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// printInventoryJSON prints what printJSON would. Applications are written by
+// package inventory, since they are hundreds.
+func (a *app) printInventoryJSON(got map[inventory.Type]any) error {
+	b := []byte{'{'}
+	for i, t := range slices.Sorted(maps.Keys(got)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "\n  %q: ", string(t))
+		if apps, ok := got[t].([]inventory.Application); ok {
+			b = slices.Grow(b, len(apps)*400)
+			b = inventory.AppendApplications(b, apps, "  ")
+			continue
+		}
+		var v bytes.Buffer
+		enc := json.NewEncoder(&v)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("  ", "  ")
+		if err := enc.Encode(got[t]); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+		b = append(b, bytes.TrimSuffix(v.Bytes(), []byte{'\n'})...)
+	}
+	b = append(b, "\n}\n"...)
+	if _, err := a.out.Write(b); err != nil {
+		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,72 @@
+package inventory
+
+import (
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// AppendApplications appends apps as encoding/json writes them with
+// SetEscapeHTML(false) and an indent of two spaces below prefix. Done by hand
+// since reflection and indenting cost more than reading the packages.
+func AppendApplications(b []byte, apps []Application, prefix string) []byte {
+	if len(apps) == 0 {
+		return append(b, "[]"...)
+	}
+	b = append(b, '[')
+	for i := range apps {
+		a := &apps[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '\n'), prefix...), "  {"...)
+		first := true
+		for _, f := range [...]struct {
+			name, value string
+			always      bool
+		}{
+			{"Name", a.Name, true}, {"ApplicationType", a.ApplicationType, false}, {"Publisher", a.Publisher, false}, {"Version", a.Version, true},
+			{"InstalledTime", a.InstalledTime, false}, {"Architecture", a.Architecture, true}, {"URL", a.URL, false}, {"Summary", a.Summary, false},
+			{"PackageId", a.PackageID, false},
+		} {
+			if f.value == "" && !f.always {
+				continue
+			}
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			b = append(append(append(b, '\n'), prefix...), `    "`...)
+			b = append(append(b, f.name...), `": `...)
+			b = appendString(b, f.value)
+		}
+		b = append(append(append(b, '\n'), prefix...), "  }"...)
+	}
+	return append(append(append(b, '\n'), prefix...), ']')
+}
+
+// appendString appends a JSON string; what needs more than quotes is left to encoding/json.
+func appendString(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&' || c == 0x7f {
+			return appendOddString(b, s)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func appendOddString(b []byte, s string) []byte {
+	w := sliceWriter{b}
+	enc := json.NewEncoder(&w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil { // a string always encodes
+		return append(b, `""`...)
+	}
+	return w.b[:len(w.b)-1] // without the newline
+}
+
+type sliceWriter struct{ b []byte }
+
+func (w *sliceWriter) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	return len(p), nil
+}
