@@ -7,11 +7,10 @@
 // off ends by itself, whatever became of this program.
 //
 // The order of a pass is Check, Apply of what drifted, Check again, whatever
-// test of reachability the caller has, and Confirm of everything that is in
-// force, also of blocks that Check found already there: a pass killed between
-// Apply and Confirm left them provisional, and the next one confirms them, or
-// blocks again what has been dropped since. Blocks that no policy names any more
-// come from Stale and are opened by the same Apply.
+// test of reachability the caller has, and Confirm. What a killed pass left
+// provisional differs from what is wanted, so that the next pass applies and
+// confirms it; between its own Apply and Confirm a Kind takes it as right. Blocks
+// that no policy names any more come from Stale and are opened by the same Apply.
 package port
 
 import (
@@ -51,12 +50,15 @@ type Protection struct {
 	What      string // in words, with where it is set: `gossip (gossip.bind in /etc/dunlin/agent.cue)`
 }
 
-// Kind checks and applies blocked ports.
+// Kind checks and applies blocked ports. It remembers what it applied and has not confirmed: use one for
+// one pass after another, not for two at once.
 type Kind struct {
 	Host      Host
 	Protected []Protection
 	// Timeout is the life of a block until it is confirmed, in whole milliseconds; 0 means DefaultTimeout.
 	Timeout time.Duration
+
+	applied map[schema.BlockedPort]bool // by us, not confirmed since
 }
 
 // LockoutError says that a block was refused because it would cut off who makes it.
@@ -65,6 +67,9 @@ type LockoutError struct {
 	Ports schema.PortRange // what it must not cover
 	What  string           // what they carry
 }
+
+// Denied says that nothing was tried.
+func (e *LockoutError) Denied() bool { return true }
 
 func (e *LockoutError) Error() string {
 	return fmt.Sprintf("block %q: refused, it covers port %s of %s (allowLockout: true in the policy permits it)", e.Block, e.Ports, e.What)
@@ -80,14 +85,14 @@ func (e *UnconfirmedError) Error() string {
 
 // The words of a difference.
 const (
-	blocked = "blocked"
-	open    = "open"
-	altered = "altered" // the block is there, but not everything around it is ours
+	blocked     = "blocked"
+	open        = "open"
+	altered     = "altered"     // the block is there, but not everything around it is ours
+	unconfirmed = "unconfirmed" // the block is there, and the host will drop it
 )
 
-// Check tells for each resource whether its block is in force, or gone if it is released. A block that is
-// not confirmed yet is in force.
-func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
+// Check tells for each resource whether its block is in force for good, or gone if it is released.
+func (k *Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
 	out := make([]schema.Checked, len(rs))
 	if len(rs) == 0 {
 		return out
@@ -103,7 +108,7 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 			out[i].Err = err
 			continue
 		}
-		_, there := left[b]
+		t, there := left[b]
 		switch {
 		case r.Released && there:
 			out[i].Drift = schema.Drift{{Action: schema.Unblock, Want: open, Got: blocked}}
@@ -112,6 +117,8 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 			out[i].Drift = schema.Drift{{Action: schema.Block, Want: blocked, Got: open}}
 		case !intact:
 			out[i].Drift = schema.Drift{{Action: schema.Block, Want: blocked, Got: altered}}
+		case t > 0 && !k.applied[b]:
+			out[i].Drift = schema.Drift{{Action: schema.Block, Want: blocked, Got: unconfirmed}}
 		}
 	}
 	return out
@@ -119,7 +126,7 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 
 // Refused tells for each resource why it may not be applied: a *LockoutError, or nil. Apply asks it by
 // itself; it is here so that a dry run says the same.
-func (k Kind) Refused(ctx context.Context, rs []schema.Resource) []error {
+func (k *Kind) Refused(ctx context.Context, rs []schema.Resource) []error {
 	out := make([]error, len(rs))
 	var sessions []schema.SSHSession
 	var sessionsErr error
@@ -173,40 +180,57 @@ func cuts(b schema.BlockedPort, sessions []schema.SSHSession) error {
 func overlap(a, b schema.PortRange) bool { return a.First <= b.Last && b.First <= a.Last }
 
 // Apply blocks or, where released, opens what it is given, in one step. Blocks are provisional until
-// Confirm. The errors are in the order of rs; *LockoutError where a block was refused.
-func (k Kind) Apply(ctx context.Context, rs []schema.Resource) []error {
+// Confirm; those that are in force already stay as they are. The errors are in the order of rs;
+// *LockoutError where a block was refused.
+func (k *Kind) Apply(ctx context.Context, rs []schema.Resource) []error {
 	out := make([]error, len(rs))
 	if len(rs) == 0 {
 		return out
 	}
+	if err := ctx.Err(); err != nil {
+		return fill(out, rs, err)
+	}
 	timeout := cmp.Or(k.Timeout, DefaultTimeout)
-	left, _, err := k.Host.BlockedPorts(ctx)
+	left, intact, err := k.Host.BlockedPorts(ctx)
 	if err != nil {
 		return fill(out, rs, err)
 	}
-	any := false
+	changes := false
+	var mine []schema.BlockedPort
 	refused := k.Refused(ctx, rs)
 	for i, r := range rs {
 		b, err := block(r)
 		if err == nil {
 			err = refused[i]
 		}
+		if err == nil && r.Mode == schema.Audit {
+			err = fmt.Errorf("block %q: not applied, its policy only audits", r.Key)
+		}
 		if err != nil {
 			out[i] = err
 			continue
 		}
-		any = true
-		if r.Released {
+		switch t, there := left[b]; {
+		case r.Released && there:
 			delete(left, b)
-		} else {
+			changes = true
+		case !r.Released && (!there || !intact || t > 0 && !k.applied[b]):
 			left[b] = timeout
+			changes = true
+			mine = append(mine, b)
 		}
 	}
-	if !any {
+	if !changes {
 		return out
 	}
 	if err := k.Host.SetBlockedPorts(ctx, left); err != nil {
 		return fill(out, rs, err)
+	}
+	if k.applied == nil {
+		k.applied = map[schema.BlockedPort]bool{}
+	}
+	for _, b := range mine {
+		k.applied[b] = true
 	}
 	return out
 }
@@ -229,7 +253,7 @@ func fill(out []error, rs []schema.Resource, err error) []error {
 // Confirm makes those blocks permanent that are provisional, in one step, and leaves the others alone:
 // where nothing is provisional it only reads. Its errors, joined, are an *UnconfirmedError for each block
 // that is not in force any more, and whatever kept the rest from being confirmed.
-func (k Kind) Confirm(ctx context.Context, rs []schema.Resource) error {
+func (k *Kind) Confirm(ctx context.Context, rs []schema.Resource) error {
 	if len(rs) == 0 {
 		return nil
 	}
@@ -244,6 +268,7 @@ func (k Kind) Confirm(ctx context.Context, rs []schema.Resource) error {
 		if err != nil || r.Released {
 			continue
 		}
+		delete(k.applied, b)
 		switch t, there := left[b]; {
 		case !there:
 			errs = append(errs, &UnconfirmedError{b.Key()})
@@ -261,7 +286,7 @@ func (k Kind) Confirm(ctx context.Context, rs []schema.Resource) error {
 
 // Stale returns, sorted by key, the blocks of our table that none of wanted names, as resources to be
 // released: they were ours and the policy has dropped them.
-func (k Kind) Stale(ctx context.Context, wanted []schema.Resource) ([]schema.Resource, error) {
+func (k *Kind) Stale(ctx context.Context, wanted []schema.Resource) ([]schema.Resource, error) {
 	left, _, err := k.Host.BlockedPorts(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks: %w", err)
