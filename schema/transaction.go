@@ -27,9 +27,32 @@ type PackageStatus struct {
 	Name      string
 	Arch      string
 	Version   string
-	State     string // the package manager's word; "installed" is the only one that is well
+	State     string // the package manager's word; PackageInstalled is the only one that is well
 	Held      bool
 	Essential bool // removal breaks the host
+}
+
+// PackageInstalled is the state of a package that is wholly there (dpkg's word).
+const PackageInstalled = "installed"
+
+// Gone reports whether nothing of the package is left but, maybe, its configuration.
+func (p PackageStatus) Gone() bool { return p.State == "not-installed" || p.State == "config-files" }
+
+// FindPackage returns the package of list that ref means, whatever its version. Packages of the
+// host's own architecture stand first in list; those that are gone are not found.
+func FindPackage(list []PackageStatus, ref PackageRef) (PackageStatus, bool) {
+	for _, st := range list {
+		if st.Name == ref.Name && !st.Gone() && SameArch(st.Arch, ref.Arch) {
+			return st, true
+		}
+	}
+	return PackageStatus{}, false
+}
+
+// SameArch reports whether two words for an architecture may mean the same package: one may move
+// between "all" and the host's own, and an empty word means either.
+func SameArch(a, b string) bool {
+	return a == b || a == "all" || b == "all" || a == "" || b == ""
 }
 
 // Transaction is a change of packages that is wanted as a whole.
@@ -40,6 +63,9 @@ type Transaction struct {
 	Mend bool `json:"mend,omitempty"`
 	// MaxRemovals is how many packages may go that are neither asked for in Remove nor replaced by a new one.
 	MaxRemovals int `json:"maxRemovals,omitempty"`
+	// Removals says that the simulation that was allowed removes packages; without it the package
+	// manager is told to remove none.
+	Removals bool `json:"removals,omitempty"`
 }
 
 // Simulation is what the package manager says it would do, in its order.
@@ -84,5 +110,7 @@ type TransactionResult struct {
 	Words map[string]string `json:"words,omitempty"`
 	// Failure is why the transaction as a whole did not end well; empty where it did.
 	Failure string `json:"failure,omitempty"`
-	Log     string `json:"log"` // path of the whole output
+	// Final says that trying the rest again would end the same way: no space, deadline.
+	Final bool   `json:"final,omitempty"`
+	Log   string `json:"log,omitempty"` // path of the whole output
 }

@@ -1,0 +1,235 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+const (
+	defaultLockTimeout = 10 * time.Minute
+	defaultKillGrace   = 30 * time.Second
+	// simulateTimeout ends a simulation; it takes a second on large hosts.
+	simulateTimeout = 5 * time.Minute
+)
+
+func (p Packages) packages(ctx context.Context) ([]schema.PackageStatus, error) {
+	return readPackages(ctx)
+}
+
+// readPackages reads dpkg's database and, over it, the journal that dpkg had not merged yet when it was interrupted.
+func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
+	native, err := nativeArch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dpkgStatus)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read dpkg's database: no %q: this host has no dpkg", dpkgStatus)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read dpkg's database: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return parseStatus(io.LimitReader(bufio.NewReaderSize(f, 256<<10), 256<<20), native)
+}
+
+// nativeArch is the host's own architecture in dpkg's word.
+func nativeArch(ctx context.Context) (string, error) {
+	// dpkg's own record of it, without a child; Debian's dpkg writes none, others do.
+	if b, err := os.ReadFile("/var/lib/dpkg/arch-native"); err == nil {
+		if s := strings.TrimSpace(string(b)); packageArch.MatchString(s) {
+			return s, nil
+		}
+	}
+	c := Command{Path: "dpkg", Args: []string{"--print-architecture"}, Timeout: time.Minute}
+	out, err := Run(context.WithoutCancel(ctx), c)
+	if err == nil {
+		err = out.Err(c)
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask dpkg for the architecture: %w", err)
+	}
+	s := strings.TrimSpace(string(out.Stdout))
+	if !packageArch.MatchString(s) {
+		return "", fmt.Errorf("ask dpkg for the architecture: %q is none", clean(s))
+	}
+	return s, nil
+}
+
+func (p Packages) simulate(ctx context.Context, tx schema.Transaction) (schema.Simulation, error) {
+	args, err := aptArguments(tx)
+	if err != nil {
+		return schema.Simulation{}, &schema.SimulationError{Words: err.Error()}
+	}
+	c := aptChild("apt-get", append(append(aptOptions(0), "-s", "-o", "Debug::NoLocking=true"), args...))
+	out, err := Run(ctx, c)
+	if err != nil {
+		return schema.Simulation{}, fmt.Errorf("simulate: %w", err)
+	}
+	if out.Truncated {
+		return schema.Simulation{}, fmt.Errorf("simulate: apt-get said more than %d bytes", OutputLimit)
+	}
+	if out.ExitCode != 0 {
+		return schema.Simulation{}, parseRefusal(slices.Concat(out.Stdout, []byte("\n"), out.Stderr))
+	}
+	sim, err := parseSimulation(out.Stdout)
+	if err != nil {
+		return sim, err
+	}
+	return sim, markReplaced(ctx, sim.Steps)
+}
+
+// markReplaced finds, for packages that would go, the new ones that take their place.
+func markReplaced(ctx context.Context, steps []schema.SimulatedStep) error {
+	var args []string
+	removed := false
+	for _, st := range steps {
+		if st.Action == schema.Remove {
+			removed = true
+		} else if packageVersion.MatchString(st.New) {
+			args = append(args, st.Name+"="+st.New)
+		}
+	}
+	if !removed || len(args) == 0 {
+		return nil
+	}
+	out, err := Run(ctx, aptChild("apt-cache", append([]string{"show"}, args...)))
+	if err != nil {
+		return fmt.Errorf("simulate: ask what replaces what: %w", err)
+	}
+	by := parseReplaces(out.Stdout) // an answer with gaps makes fewer replacements, so more refusals
+	for i, st := range steps {
+		if st.Action == schema.Remove {
+			steps[i].ReplacedBy = by[st.Name]
+		}
+	}
+	return nil
+}
+
+func aptChild(name string, args []string) Command {
+	return Command{Path: name, Args: args, Env: quiet[:], Timeout: simulateTimeout}
+}
+
+// checkSpace refuses a transaction for which there is no room, before anything is begun: dpkg that
+// cannot write its database leaves a host in need of a person.
+func checkSpace(ctx context.Context, args []string) error {
+	const slack = 16 << 20 // for dpkg's database, which is written anew for each package, and logs
+	out, err := Run(ctx, aptChild("apt-get", append(append(aptOptions(0), "--print-uris", "-o", "Debug::NoLocking=true"), args...)))
+	if err != nil {
+		return fmt.Errorf("ask for the size of the packages: %w", err)
+	}
+	fetched, all := parseDownload(out.Stdout)
+	type need struct {
+		dir   string
+		bytes uint64
+		why   string
+	}
+	var st unix.Stat_t
+	devices := map[uint64]*need{}
+	var order []*need
+	for _, n := range []need{ // unpacked files take two to four times the archive's size
+		{"/var/cache/apt/archives", fetched, "the packages to fetch"},
+		{"/var/lib/dpkg", slack, "dpkg's database"},
+		{"/usr", 4 * all, "the packages' files"},
+	} {
+		if unix.Stat(n.dir, &st) != nil {
+			continue
+		}
+		if have := devices[st.Dev]; have != nil {
+			have.bytes += n.bytes
+			have.why += ", " + n.why
+			continue
+		}
+		devices[st.Dev] = &n
+		order = append(order, &n)
+	}
+	for _, n := range order {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(n.dir, &fs); err != nil {
+			continue
+		}
+		if free := fs.Bavail * uint64(fs.Bsize); free < n.bytes {
+			return fmt.Errorf("no space for %s: %q has %d MiB free and %d MiB are needed; nothing was begun",
+				n.why, n.dir, free>>20, (n.bytes+1<<20-1)>>20)
+		}
+	}
+	return nil
+}
+
+// waitLocks waits until no other program holds a lock of apt or dpkg, for limit at most. say is told for whom.
+func waitLocks(ctx context.Context, limit time.Duration, say func(string)) error {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	told := ""
+	for {
+		who := holder()
+		if who == "" {
+			return nil
+		}
+		if who != told {
+			say("waiting: " + who)
+			told = who
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s; stopped waiting; nothing was begun", who)
+		case <-deadline.C:
+			return fmt.Errorf("%s, for longer than %v; nothing was begun: wait until it has ended, or end it yourself", who, limit)
+		}
+	}
+}
+
+// holder says who holds a lock of apt or dpkg; empty for nobody.
+func holder() string {
+	for _, path := range []string{frontendLock, dpkgLock, archivesLock, listsLock} {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue // never locked yet
+		}
+		l := unix.Flock_t{Type: unix.F_WRLCK}
+		err = unix.FcntlFlock(uintptr(fd), unix.F_GETLK, &l)
+		_ = unix.Close(fd)
+		if err == nil && l.Type != unix.F_UNLCK {
+			return fmt.Sprintf("%q is locked by process %d (%s)", path, l.Pid, commandOf(int(l.Pid)))
+		}
+	}
+	return ""
+}
+
+// commandOf is the command line of a process, for people.
+func commandOf(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || len(b) == 0 {
+		return "of which nothing is known"
+	}
+	s := clean(strings.TrimSpace(strings.ReplaceAll(string(b[:min(len(b), 200)]), "\x00", " ")))
+	return fmt.Sprintf("%q", s)
+}
+
+// syncFolder forces the names in a folder to disk.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	defer func() { _ = d.Close() }()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	return nil
+}
