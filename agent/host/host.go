@@ -21,6 +21,8 @@ type System struct {
 	// Links in Root itself are followed, links below it never.
 	Root string
 
+	// stepwise leaves openat2 alone, as a kernel without it would.
+	stepwise bool
 	// step, where set, is called with a word before every system call that changes
 	// something, so that a test can die there.
 	step func(what string)

@@ -1,0 +1,255 @@
+// Package file checks and applies managed files: regular files with content,
+// mode and owner, or their absence.
+//
+// A file is never reached through a link, and a link, a second hard link, a
+// mount point or anything else that is not a regular file at the path is an
+// error, never followed and never replaced. Parents are not made. A file is
+// replaced as a whole: a reader, or a crash, sees the old one or the new one.
+// Where only mode or owner differ they are changed in place, owner first.
+//
+// Check compares mode and owner, then the size, and hashes only what could be
+// equal. It needs the digest of what is wanted, not the content.
+package file
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// MaxSize is how large a managed file may be, in bytes.
+const MaxSize = 1 << 20
+
+// Host is the file system of a host. Paths are absolute and clean.
+type Host interface {
+	// LookFiles calls found once for each resource, in order, with what is at its path: state, mode
+	// as four octal digits, owner and group in the form that the resource uses (number or name). The blob has
+	// the size, and the digest only if the resource has a blob of the same size. Nothing at the path
+	// is state absent. The error wraps fs.ErrNotExist where a parent is missing.
+	LookFiles(ctx context.Context, rs []schema.Resource, found func(i int, got schema.File, blob schema.Blob, err error))
+	// WriteFile puts content at the path, whole or not at all. An empty mode, owner or group is
+	// taken from the file that is replaced; a new one gets 0644, root, root.
+	WriteFile(ctx context.Context, path string, want schema.File, content []byte) error
+	// ChangeFile sets the mode, owner and group that want names, and nothing else.
+	ChangeFile(ctx context.Context, path string, want schema.File) error
+	// RemoveFile removes a regular file.
+	RemoveFile(ctx context.Context, path string) error
+}
+
+// Kind checks and applies managed files.
+type Kind struct {
+	Host Host
+	// Content gives the bytes of a file of the commit. Only Apply asks, and checks them against the blob.
+	Content func(source string) ([]byte, error)
+}
+
+// Check tells for each resource, in order, how the host differs from it. It only reads.
+func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
+	out := make([]schema.Checked, len(rs))
+	ready := make([]schema.Resource, 0, len(rs))
+	blobs := make([]schema.Blob, len(rs)) // of inline content; one array, pointed into
+	index := make([]int, 0, len(rs))
+	for i, r := range rs {
+		if err := ctx.Err(); err != nil {
+			out[i].Err = fmt.Errorf("check file %q: %w", r.Key, err)
+			continue
+		}
+		if err := valid(r); err != nil {
+			out[i].Err = fmt.Errorf("check file %q: %w", r.Key, err)
+			continue
+		}
+		if r.File.Content != nil {
+			blobs[i] = blobOf([]byte(*r.File.Content))
+			r.Blob = &blobs[i]
+		}
+		ready, index = append(ready, r), append(index, i)
+	}
+	k.Host.LookFiles(ctx, ready, func(i int, got schema.File, blob schema.Blob, err error) {
+		c := &out[index[i]]
+		if c.Drift, err = compare(ready[i], got, blob, err); err != nil {
+			c.Err = fmt.Errorf("check file %q: %w", ready[i].Key, err)
+		}
+	})
+	return out
+}
+
+// Apply makes each file as wanted and tells for each, in order, why it could not. A file that is
+// right already is left alone.
+func (k Kind) Apply(ctx context.Context, rs []schema.Resource) []error {
+	errs := make([]error, len(rs))
+	for i, r := range rs {
+		if err := k.apply(ctx, r); err != nil {
+			errs[i] = fmt.Errorf("apply file %q: %w", r.Key, err)
+		}
+	}
+	return errs
+}
+
+var errAudit = errors.New("is only audited, not enforced")
+
+func (k Kind) apply(ctx context.Context, r schema.Resource) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if r.Mode == schema.Audit {
+		return errAudit
+	}
+	checked := k.Check(ctx, []schema.Resource{r})[0]
+	if checked.Err != nil {
+		return errors.Unwrap(checked.Err) // the caller says which file
+	}
+	if len(checked.Drift) == 0 {
+		return nil
+	}
+	f := *r.File
+	if f.State == schema.Absent {
+		return k.Host.RemoveFile(ctx, r.Key)
+	}
+	content, given, err := k.content(r)
+	if err != nil {
+		return err
+	}
+	// A file that somebody else may still hold open is not made setuid: it gets a new inode.
+	if given && (contentDiffers(checked.Drift) || privileged(f.Mode)) {
+		return k.Host.WriteFile(ctx, r.Key, f, content)
+	}
+	return k.Host.ChangeFile(ctx, r.Key, f)
+}
+
+// content is what the file should hold; given is false if the policy does not say.
+func (k Kind) content(r schema.Resource) (b []byte, given bool, err error) {
+	switch {
+	case r.File.Content != nil:
+		return []byte(*r.File.Content), true, nil
+	case r.File.Source == "":
+		return nil, false, nil
+	case k.Content == nil:
+		return nil, false, fmt.Errorf("source %q: no commit to read it from", r.File.Source)
+	}
+	if b, err = k.Content(r.File.Source); err != nil {
+		return nil, false, fmt.Errorf("source %q: %w", r.File.Source, err)
+	}
+	if got := blobOf(b); got != *r.Blob {
+		return nil, false, fmt.Errorf("source %q: has %s, %d bytes, the policy was judged with %s, %d bytes",
+			r.File.Source, digest(got.SHA256), got.Size, digest(r.Blob.SHA256), r.Blob.Size)
+	}
+	return b, true, nil
+}
+
+// valid checks once more what validation has checked: from here on root acts on it.
+func valid(r schema.Resource) error {
+	f := r.File
+	switch {
+	case f == nil:
+		return errors.New("the resource says nothing about a file")
+	case f.State == schema.Absent:
+		return nil
+	case f.State != schema.Present:
+		return fmt.Errorf("state %q is neither present nor absent", f.State)
+	case f.Content != nil && f.Source != "":
+		return errors.New("content and source are alternatives")
+	case f.Content != nil && len(*f.Content) > MaxSize:
+		return fmt.Errorf("content of %d bytes is over %d", len(*f.Content), MaxSize)
+	case f.Source != "" && r.Blob == nil:
+		return fmt.Errorf("source %q: its digest is not known", f.Source)
+	case f.Source != "" && (r.Blob.Size > MaxSize || len(r.Blob.SHA256) != 2*sha256.Size):
+		return fmt.Errorf("source %q: %d bytes with digest %q is not a file of at most %d bytes", f.Source, r.Blob.Size, r.Blob.SHA256, MaxSize)
+	}
+	return nil
+}
+
+// compare gives at most one difference, which names only what differs.
+func compare(r schema.Resource, got schema.File, blob schema.Blob, err error) (schema.Drift, error) {
+	want := r.File
+	if want.State == schema.Absent {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, nil // no parent, no file
+		case err != nil:
+			return nil, err
+		case got.State == schema.Absent:
+			return nil, nil
+		}
+		return schema.Drift{{Action: schema.Delete, Got: fmt.Sprintf("%d bytes, mode %s", blob.Size, got.Mode)}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got.State == schema.Absent {
+		if r.Blob == nil {
+			return nil, errors.New("does not exist, and the policy gives no content for it")
+		}
+		return schema.Drift{{Action: schema.Create, Want: list(digest(r.Blob.SHA256), word("mode", want.Mode), word("owner", want.Owner), word("group", want.Group))}}, nil
+	}
+	var w, g []string
+	if b := r.Blob; b != nil && *b != blob {
+		w, g = append(w, digest(b.SHA256)), append(g, digest(blob.SHA256))
+		if b.Size != blob.Size {
+			w[0], g[0] = fmt.Sprintf("%s (%d bytes)", digest(b.SHA256), b.Size), fmt.Sprintf("%d bytes", blob.Size)
+		}
+	}
+	for _, a := range [...]struct{ name, want, got string }{
+		{"mode", want.Mode, got.Mode}, {"owner", want.Owner, got.Owner}, {"group", want.Group, got.Group},
+	} {
+		if a.want != "" && a.want != a.got {
+			w, g = append(w, word(a.name, a.want)), append(g, word(a.name, a.got))
+		}
+	}
+	if w == nil {
+		return nil, nil
+	}
+	return schema.Drift{{Action: schema.Update, Want: strings.Join(w, ", "), Got: strings.Join(g, ", ")}}, nil
+}
+
+// contentDiffers tells from the texts that compare wrote whether content is to be written.
+func contentDiffers(d schema.Drift) bool {
+	return d[0].Action == schema.Create || strings.HasPrefix(d[0].Want, digestPrefix)
+}
+
+// privileged reports whether a mode lends the rights of owner or group to who runs the file.
+func privileged(mode string) bool {
+	return len(mode) == 4 && strings.ContainsRune("234567", rune(mode[0]))
+}
+
+const digestPrefix = "sha256:"
+
+// digest shortens a digest to what people compare by eye.
+func digest(hex string) string {
+	if len(hex) > 12 {
+		hex = hex[:12] + "…"
+	}
+	return digestPrefix + hex
+}
+
+func blobOf(b []byte) schema.Blob {
+	sum := sha256.Sum256(b)
+	return schema.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
+}
+
+func word(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return name + " " + value
+}
+
+// list joins the words that are not empty.
+func list(words ...string) string {
+	var b strings.Builder
+	for _, w := range words {
+		if w == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(w)
+	}
+	return b.String()
+}
