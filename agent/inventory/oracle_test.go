@@ -5,13 +5,19 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// aptPolicy asks apt itself for the candidates of packages, name:arch to version.
-func aptPolicy(t testing.TB, env []string, names []string) map[string]string {
+// aptAnswer is what apt-cache policy says of one package.
+type aptAnswer struct {
+	candidate string
+	versions  map[string]bool // that some list has
+}
+
+// aptPolicy asks apt itself for the candidates of packages.
+func aptPolicy(t testing.TB, env []string, names []string) map[string]*aptAnswer {
 	t.Helper()
 	cmd := exec.Command("apt-cache", append([]string{"policy"}, names...)...)
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C"), env...)
@@ -21,17 +27,24 @@ func aptPolicy(t testing.TB, env []string, names []string) map[string]string {
 	if err != nil {
 		t.Fatalf("apt-cache policy (needs the package apt): %v\n%s", err, errs.String())
 	}
-	got := map[string]string{}
-	name := ""
+	got := map[string]*aptAnswer{}
+	var at *aptAnswer
+	version := ""
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimRight(line, "\n")
-		if line != "" && line[0] != ' ' {
-			name = strings.TrimSuffix(line, ":")
-		} else if v, ok := strings.CutPrefix(line, "  Candidate: "); ok {
-			if v == "(none)" {
-				v = ""
+		switch v, ok := strings.CutPrefix(line, "  Candidate: "); {
+		case line == "":
+		case line[0] != ' ':
+			at = &aptAnswer{versions: map[string]bool{}}
+			got[strings.TrimSuffix(line, ":")] = at
+		case ok:
+			if v != "(none)" {
+				at.candidate = v
 			}
-			got[name] = v
+		case strings.HasPrefix(line, " *** "), strings.HasPrefix(line, "     ") && line[5] != ' ':
+			version = strings.Fields(line[5:])[0]
+		case strings.HasPrefix(line, "       ") && !strings.HasSuffix(line, "/var/lib/dpkg/status"):
+			at.versions[version] = true
 		}
 	}
 	return got
@@ -52,6 +65,13 @@ func compareWithApt(t testing.TB, root string, env []string) *Patches {
 	if len(want) != len(names) {
 		t.Errorf("apt knows %d of %d packages", len(want), len(names))
 	}
+	newer := map[string][]string{}
+	for _, f := range p.Newer {
+		k := f.Name + " " + nativeArch(f.Arch, p.Arch)
+		if l := newer[k]; len(l) == 0 || l[len(l)-1] != f.Version { // amd64 and all of one version
+			newer[k] = append(newer[k], f.Version)
+		}
+	}
 	bad := 0
 	for _, pkg := range p.Packages {
 		q := qualified(pkg, p.Arch)
@@ -63,9 +83,21 @@ func compareWithApt(t testing.TB, root string, env []string) *Patches {
 		if !ok {
 			t.Errorf("apt does not answer for %s", q)
 		}
-		if c.Version != w {
+		if c.Version != w.candidate {
 			if bad++; bad <= 10 {
-				t.Errorf("Candidate(%q, %q) = %q, apt-cache policy says %q (installed %s)", pkg.Name, pkg.Arch, c.Version, w, pkg.Version)
+				t.Errorf("Candidate(%q, %q) = %q, apt-cache policy says %q (installed %s)", pkg.Name, pkg.Arch, c.Version, w.candidate, pkg.Version)
+			}
+		}
+		if have := pkg.Working(); have != "" {
+			var wantNewer []string
+			for v := range w.versions {
+				if CompareVersions(v, have) > 0 {
+					wantNewer = append(wantNewer, v)
+				}
+			}
+			slices.SortFunc(wantNewer, CompareVersions)
+			if got := newer[pkg.Name+" "+nativeArch(pkg.Arch, p.Arch)]; !slices.Equal(got, wantNewer) {
+				t.Errorf("newer versions of %s = %q, apt-cache policy says %q", q, got, wantNewer)
 			}
 		}
 	}
@@ -73,6 +105,13 @@ func compareWithApt(t testing.TB, root string, env []string) *Patches {
 		t.Errorf("%d candidates differ in all", bad)
 	}
 	return p
+}
+
+func nativeArch(arch, native string) string {
+	if arch == "all" {
+		return native
+	}
+	return arch
 }
 
 // qualified is the name by which apt-cache prints a package back.
@@ -100,5 +139,3 @@ func TestCandidatesOfThisMachine(t *testing.T) {
 	}
 	t.Logf("%d packages, %d newer versions, %d of trusted origin", len(p.Packages), len(p.Newer), trusted)
 }
-
-var _ = filepath.Join
