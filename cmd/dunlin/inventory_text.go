@@ -112,13 +112,3 @@ func writeTable(w *bufio.Writer, head []string, rows [][]string, width int) {
 		w.WriteByte('\n')
 	}
 }
-
-// printable replaces control characters.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-}
