@@ -1,0 +1,58 @@
+package reconciler
+
+import (
+	"github.com/dunlin-dev/dunlin/reconciler/baseline"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/file"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/patch"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/pkg"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
+	"github.com/dunlin-dev/dunlin/reconciler/transaction"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Host is all that the resource kinds need of a host, but for packages; agent/host has a real and a simulated one.
+type Host interface {
+	file.Host
+	port.Host
+}
+
+// Packages is what packages and patches need of a host.
+type Packages interface {
+	transaction.Host
+}
+
+// KindOptions are what kinds need beside the host.
+type KindOptions struct {
+	// Content gives the bytes of a file of the commit.
+	Content func(source string) ([]byte, error)
+	// Protected are ports that a block may not cover without allowLockout.
+	Protected []port.Protection
+}
+
+// Kinds is the one table of resource kinds, made for a plan.
+func Kinds(h Host, packages Packages, repo schema.Repo, plan schema.Plan, o KindOptions) map[schema.Kind]Kind {
+	return map[schema.Kind]Kind{
+		schema.KindPort:    &port.Kind{Host: h, Protected: o.Protected},
+		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages}},
+		schema.KindFile:    file.Kind{Host: h, Content: o.Content},
+		schema.KindPatch: patch.Kind{
+			Host: packages, MaxRemovals: plan.Patching.MaxRemovals,
+			Run: transaction.Engine{Host: packages, Blocked: blocked(repo, plan.Patching.Baseline)},
+		},
+	}
+}
+
+// blocked says which versions must not come to the host even as a dependency: those that the baseline rejects with BLOCK.
+func blocked(repo schema.Repo, name string) func(schema.PackageRef) string {
+	b, err := baseline.Find(repo, name)
+	if err != nil || b.RejectedPatchesAction != schema.BlockRejected {
+		return nil
+	}
+	return func(ref schema.PackageRef) string {
+		entry, rejected := baseline.Rejected(b, schema.PackageFact{Name: ref.Name, Arch: ref.Arch, Version: ref.Version})
+		if !rejected {
+			return ""
+		}
+		return "baseline " + name + " rejects " + entry + " with BLOCK"
+	}
+}
