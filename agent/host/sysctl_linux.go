@@ -23,6 +23,9 @@ func (s System) openSysctl(key string, flags int) (int, error) {
 		return -1, err
 	}
 	folder, err := s.openFolder(dir, unix.O_PATH)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, fs.ErrNotExist // the words about parents are for files
+	}
 	if err != nil {
 		return -1, err
 	}
