@@ -10,6 +10,8 @@ type Limit struct {
 	Allowed []string
 	// Hint is what to write instead; empty where there is nothing to do but wait for a newer build.
 	Hint string
+	// Says is the fault's message where "not enforced by this version" would not be the right word.
+	Says string
 }
 
 // EnforcedAll is the table of a build that implements every limit; tests of the language pass it.
@@ -24,12 +26,16 @@ func NotEnforced() []Limit {
 		{Path: "fleet.witnesses"},
 		{Path: "fleet.freshness"},
 		{Path: "fleet.minAgent"},
+		{Path: "window.*.tasks.*.document", Allowed: []string{RunPatchBaseline}, Says: "window tasks of this version run " + RunPatchBaseline + " only"},
 		{Path: "window.*.tasks.*.maxConcurrency", Allowed: []string{"100%"}, Hint: `write maxConcurrency: "100%"`},
 		{Path: "window.*.tasks.*.maxErrors", Allowed: []string{"100%"}, Hint: `write maxErrors: "100%"`},
 		{Path: "window.*.tasks.*.cutoffBehavior", Allowed: []string{"CONTINUE_TASK"}, Hint: `write cutoffBehavior: "CONTINUE_TASK" or leave it out`},
 		{Path: "policy.*.window"},
 		{Path: "policy.*.disruption"},
 		{Path: "policy.*.checks"},
+		{Path: "policy.*.registry"},
+		{Path: "policy.*.files.*.contentFrom", Hint: "write content or source"},
+		{Path: "baseline.*.operatingSystem", Allowed: []string{string(Debian), string(Ubuntu)}, Says: "not judged by this version, which knows DEBIAN and UBUNTU"},
 		{Path: "baseline.*.sources"},
 		{Path: "baseline.*.releaseDates", Allowed: []string{"publisher"}, Hint: `write releaseDates: "publisher" or leave it out`},
 		{Path: "guardrail"},
