@@ -78,6 +78,11 @@ func ReadPatches(ctx context.Context, o Options) (*Patches, error) {
 		return nil, err
 	}
 	pol.machineID, pol.chroot = machineID(t, conf), inChroot(t)
+	for i := range pkgs {
+		if pkgs[i].Name == "apt" && CompareVersions(pkgs[i].Version, "2.7.11") >= 0 {
+			pol.phaseSparesSecurity = true
+		}
+	}
 	workers := o.Workers
 	if workers == 0 {
 		workers = 2

@@ -16,7 +16,7 @@ type policy struct {
 	machineID                                string
 	chroot                                   bool
 	phaseInPolicy, alwaysPhased, neverPhased bool
-	downgrade                                bool // some archive may downgrade
+	phaseSparesSecurity                      bool // see security
 }
 
 const (
@@ -223,8 +223,12 @@ func (p *policy) skips(pkg *Package, v *version) bool {
 }
 
 // security reports whether the first version, or one between it and the
-// installed one, is from a security archive: apt does not phase those.
+// installed one, is from a security archive: apt does not phase those. Before
+// 2.7.11 it does not look at the first version itself.
 func (p *policy) security(vs []*version) bool {
+	if !p.phaseSparesSecurity {
+		vs = vs[1:]
+	}
 	for _, v := range vs {
 		if v.current {
 			return false
