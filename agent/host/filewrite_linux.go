@@ -99,10 +99,10 @@ func (s System) find(ctx context.Context, path string) (folder int, base string,
 
 // writeTemp writes a file beside the one it will replace, with everything it is to have, and syncs it.
 // On an error it leaves nothing behind.
-func (s System) writeTemp(folder int, base string, fresh bool, a attributes, content []byte) (name string, err error) {
+func (s System) writeTemp(folder int, base string, fresh bool, a attributes, content []byte) (_ string, err error) {
 	var random [8]byte
 	rand.Read(random[:])
-	name = tempPrefix + hex.EncodeToString(random[:])
+	name := tempPrefix + hex.EncodeToString(random[:])
 	s.at("create")
 	fd, err := unix.Openat(folder, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {

@@ -112,7 +112,7 @@ func judge(r schema.Resource, users map[string]schema.User, groups map[string]bo
 			return nil, change, fmt.Errorf("group %q does not exist on this host", g)
 		}
 	}
-	if want.UID != nil {
+	if want.UID != nil && !(exists && got.UID != nil && *got.UID == *want.UID) {
 		for name, u := range users {
 			if name != r.Key && u.UID != nil && *u.UID == *want.UID {
 				return nil, change, fmt.Errorf("uid %d belongs to %q already", *want.UID, name)
@@ -123,7 +123,7 @@ func judge(r schema.Resource, users map[string]schema.User, groups map[string]bo
 		return schema.Drift{{Action: schema.Create, Want: describe(*want)}}, change, nil
 	}
 	var have schema.User
-	if want.UID != nil && *want.UID != *got.UID {
+	if want.UID != nil && (got.UID == nil || *want.UID != *got.UID) {
 		change.UID, have.UID = want.UID, got.UID
 	}
 	if want.Shell != "" && want.Shell != got.Shell {

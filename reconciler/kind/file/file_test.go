@@ -1,0 +1,81 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// still is a host with one file, which refuses to be written.
+type still struct {
+	got  schema.File
+	blob schema.Blob
+	err  error
+}
+
+func (s still) LookFiles(_ context.Context, rs []schema.Resource, found func(int, schema.File, schema.Blob, error)) {
+	for i := range rs {
+		found(i, s.got, s.blob, s.err)
+	}
+}
+func (still) WriteFile(context.Context, string, schema.File, []byte) error {
+	return errors.New("written")
+}
+func (still) ChangeFile(context.Context, string, schema.File) error { return errors.New("changed") }
+func (still) RemoveFile(context.Context, string) error              { return errors.New("removed") }
+
+func TestADifferenceNamesOnlyWhatDiffers(t *testing.T) {
+	content := "hello"
+	right := blobOf([]byte(content))
+	other := schema.Blob{SHA256: strings.Repeat("ab", 32), Size: right.Size}
+	there := schema.File{State: schema.Present, Mode: "0644", Owner: "root", Group: "root"}
+	for _, tt := range []struct {
+		name string
+		want schema.File
+		host still
+		out  string // action: want <- got, or error
+		does string // what Apply calls
+	}{
+		{"nothing differs", schema.File{Content: &content, Mode: "0644"}, still{there, right, nil}, "", ""},
+		{"the content", schema.File{Content: &content, Mode: "0644"}, still{there, other, nil}, "update: sha256:2cf24dba5fb0… <- sha256:abababababab…", "written"},
+		{"the size", schema.File{Content: &content}, still{there, schema.Blob{Size: 9}, nil}, "update: sha256:2cf24dba5fb0… (5 bytes) <- 9 bytes", "written"},
+		{"the mode", schema.File{Content: &content, Mode: "0600"}, still{there, right, nil}, "update: mode 0600 <- mode 0644", "changed"},
+		{"the mode, and it lends rights", schema.File{Content: &content, Mode: "4755"}, still{there, right, nil}, "update: mode 4755 <- mode 0644", "written"},
+		{"owner and group without content", schema.File{Owner: "www", Group: "www"}, still{there, right, nil}, "update: owner www, group www <- owner root, group root", "changed"},
+		{"a missing file", schema.File{Content: &content, Mode: "0600"}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "create: sha256:2cf24dba5fb0…, mode 0600 <- ", "written"},
+		{"a missing file without content", schema.File{Mode: "0600"}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "error: the policy gives no content", ""},
+		{"a file that should not be", schema.File{State: schema.Absent}, still{there, right, nil}, "delete:  <- 5 bytes, mode 0644", "removed"},
+		{"absent below a missing folder", schema.File{State: schema.Absent}, still{schema.File{}, schema.Blob{}, fs.ErrNotExist}, "", ""},
+		{"both content and source", schema.File{Content: &content, Source: "x"}, still{there, right, nil}, "error: alternatives", ""},
+		{"a source without digest", schema.File{Source: "x"}, still{there, right, nil}, "error: its digest is not known", ""},
+		{"an unknown state", schema.File{State: "maybe"}, still{there, right, nil}, "error: neither present nor absent", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.want.State == "" {
+				tt.want.State = schema.Present
+			}
+			r := schema.Resource{Kind: schema.KindFile, Key: "/x", Mode: schema.Enforce, File: &tt.want}
+			k := Kind{Host: tt.host}
+			got := k.Check(t.Context(), []schema.Resource{r})[0]
+			text := ""
+			if got.Err != nil {
+				text = "error: " + got.Err.Error()
+			}
+			for _, d := range got.Drift {
+				text += fmt.Sprintf("%s: %s <- %s", d.Action, d.Want, d.Got)
+			}
+			if words, ok := strings.CutPrefix(tt.out, "error: "); ok && !(got.Err != nil && strings.Contains(text, words)) || !ok && text != tt.out {
+				t.Errorf("Check = %q, want %q", text, tt.out)
+			}
+			err := k.Apply(t.Context(), []schema.Resource{r})[0]
+			if tt.does == "" && got.Err == nil && err != nil || tt.does != "" && (err == nil || !strings.HasSuffix(err.Error(), tt.does)) {
+				t.Errorf("Apply = %v, want %q", err, tt.does)
+			}
+		})
+	}
+}
