@@ -1,0 +1,178 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Limits of the child that evaluates.
+const (
+	childData   = 512 << 20 // bytes of memory that it may write to
+	childHeap   = 400 << 20 // bytes at which its collector works harder
+	childCPU    = 15        // seconds
+	childWall   = 30 * time.Second
+	childOutput = 128 << 20 // bytes of its answer
+	childStderr = 64 << 10
+)
+
+// Command is the hidden command by which a program answers as the child.
+const Command = "internal-evaluate"
+
+// ErrLimit says that an evaluation was stopped at one of the child's limits.
+var ErrLimit = errors.New("the policy needs more than an evaluation may use")
+
+// Child evaluates in a process of its own: this program, called with Command,
+// which must answer with Main and the same options. The child has no
+// environment, no files but the tree, no network where the system allows to take
+// it away, and limits on memory, processor and time. It dies with its parent.
+func Child() Func {
+	return func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
+		t, err := readTree(fsys)
+		if err != nil {
+			return schema.Repo{}, nil, err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return schema.Repo{}, nil, fmt.Errorf("evaluate: find this program: %w", err)
+		}
+		var in bytes.Buffer
+		if err := t.write(&in); err != nil {
+			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
+		}
+		res, err := runChild(ctx, self, &in)
+		if err != nil {
+			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
+		}
+		return finish(fsys, res)
+	}
+}
+
+// runChild starts the child, hands it the tree and reads its answer.
+func runChild(ctx context.Context, self string, in io.Reader) (*result, error) {
+	timeout, cancel := context.WithTimeoutCause(ctx, childWall, fmt.Errorf("%w: it took longer than %v", ErrLimit, childWall))
+	defer cancel()
+	out := &bounded{limit: childOutput}
+	complaint := &bounded{limit: childStderr}
+	cmd, err := startChild(func() *exec.Cmd {
+		cmd := exec.CommandContext(timeout, self, Command)
+		cmd.Args[0] = os.Args[0] // a test binary looks at the name that it was called by
+		cmd.Env = []string{fmt.Sprintf("GOMEMLIMIT=%d", childHeap), "GOTRACEBACK=none", "CUE_REGISTRY=none"}
+		cmd.Dir = os.TempDir()
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, complaint
+		cmd.WaitDelay = 2 * time.Second
+		return cmd
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start %q: %w", self, err)
+	}
+	err = cmd.Wait()
+	switch {
+	case timeout.Err() != nil:
+		return nil, context.Cause(timeout)
+	case out.over:
+		return nil, fmt.Errorf("%w: its result has more than %d MiB", ErrLimit, childOutput>>20)
+	case err != nil:
+		return nil, childError(err, cmd, complaint.String())
+	}
+	res, err := decodeResult(out.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("the child's answer: %w", err)
+	}
+	return res, nil
+}
+
+// childError names the limit that ended the child, as far as that can be told.
+func childError(err error, cmd *exec.Cmd, complaint string) error {
+	if cmd.ProcessState == nil {
+		return err
+	}
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	switch {
+	case killedByCPU(cmd.ProcessState) || cpu >= childCPU*time.Second-time.Second/2:
+		return fmt.Errorf("%w: more than %d s of processor time", ErrLimit, childCPU)
+	case strings.Contains(complaint, "out of memory"), strings.Contains(complaint, "cannot allocate memory"),
+		strings.Contains(complaint, "failed to create new OS thread"):
+		return fmt.Errorf("%w: more than %d MiB of memory", ErrLimit, childData>>20)
+	case strings.Contains(complaint, "stack exceeds"), strings.Contains(complaint, "stack overflow"):
+		return fmt.Errorf("%w: it is nested too deeply", ErrLimit)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(complaint), "\n")
+	if len(first) > 200 {
+		first = first[:200]
+	}
+	if first == "" {
+		return fmt.Errorf("the child ended: %w", err)
+	}
+	return fmt.Errorf("the child ended: %w: %q", err, first)
+}
+
+// bounded keeps the first bytes written to it, and knows whether there were more.
+type bounded struct {
+	bytes.Buffer
+	limit int
+	over  bool
+}
+
+// Write never fails, so that a child that says too much still ends.
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := b.limit - b.Len(); len(p) > room {
+		b.over = true
+		b.Buffer.Write(p[:max(room, 0)])
+		return len(p), nil
+	}
+	return b.Buffer.Write(p)
+}
+
+// Main is the child: a tree on in, the result on out. It gives the exit code.
+func Main(o Options, in io.Reader, out io.Writer) int {
+	if err := limitSelf(); err != nil {
+		fmt.Fprintln(os.Stderr, "limit this process:", err)
+		return 1
+	}
+	t, err := readArchive(in)
+	if err == nil {
+		var res *result
+		if res, err = evaluate(context.Background(), o, t); err == nil {
+			err = encodeResult(out, res)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// encodeResult and decodeResult are the answer: JSON, which Repo has already.
+func encodeResult(w io.Writer, res *result) error {
+	return json.NewEncoder(w).Encode(res)
+}
+
+func decodeResult(b []byte) (*result, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	var res result
+	if err := d.Decode(&res); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("more after the result")
+	}
+	for _, s := range res.Sources {
+		if !fs.ValidPath(s) {
+			return nil, fmt.Errorf("%q is not a path", s)
+		}
+	}
+	return &res, nil
+}

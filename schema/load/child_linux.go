@@ -1,0 +1,69 @@
+package load
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// startChild starts a command in a process group and, where allowed, a network namespace of its own.
+// The child is killed with its group when its context ends, and by the kernel when this process dies.
+func startChild(command func() *exec.Cmd) (*exec.Cmd, error) {
+	start := func(namespaces bool) (*exec.Cmd, error) {
+		cmd := command()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		if namespaces {
+			isolate(cmd.SysProcAttr)
+		}
+		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+		return cmd, cmd.Start()
+	}
+	cmd, err := start(true)
+	if notAllowed(err) {
+		// No namespaces here: without one then. The evaluation has no code that opens a connection.
+		return start(false)
+	}
+	return cmd, err
+}
+
+func isolate(attr *syscall.SysProcAttr) {
+	attr.Cloneflags = syscall.CLONE_NEWNET
+	if uid := os.Geteuid(); uid != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	}
+}
+
+func notAllowed(err error) bool {
+	var e syscall.Errno
+	return errors.As(err, &e) && (e == syscall.EPERM || e == syscall.ENOSPC || e == syscall.EINVAL || e == syscall.EUSERS || e == syscall.EACCES)
+}
+
+// limitSelf is what the child does first: limits that it cannot lift again.
+func limitSelf() error {
+	debug.SetMemoryLimit(childHeap)
+	debug.SetMaxStack(64 << 20)
+	set := func(what int, soft, hard uint64) error {
+		return unix.Setrlimit(what, &unix.Rlimit{Cur: soft, Max: hard})
+	}
+	if err := set(unix.RLIMIT_DATA, childData, childData); err != nil {
+		return err
+	}
+	if err := set(unix.RLIMIT_CPU, childCPU, childCPU+1); err != nil {
+		return err
+	}
+	if err := set(unix.RLIMIT_CORE, 0, 0); err != nil {
+		return err
+	}
+	return set(unix.RLIMIT_FSIZE, 0, 0)
+}
+
+func killedByCPU(s *os.ProcessState) bool {
+	w, ok := s.Sys().(syscall.WaitStatus)
+	return ok && w.Signaled() && w.Signal() == syscall.SIGXCPU
+}

@@ -1,0 +1,550 @@
+package load
+
+import (
+	"context"
+	"io/fs"
+	slash "path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+const schemaPath = "dunlin.dev/schema"
+
+// batchSize is how many objects one context evaluates before it is thrown away.
+const batchSize = 250
+
+// job is a folder, or a part of its objects, to be evaluated.
+type job struct {
+	folder *folder
+	files  []*source
+	objs   []*object
+	fleet  bool // fleet.cue alone
+	lib    bool // a package under lib/, which no schema binds
+
+	// first takes what only comprehensions, patterns and embeddings make.
+	first bool
+	out   outcome
+}
+
+// outcome is what a job found; the jobs of one folder are gathered in order.
+type outcome struct {
+	values   map[*object]*value
+	bad      map[*object][]mistake // in place of a value
+	computed []*object
+	general  []errors.Error // of nobody's object
+	faults   []schema.Fault
+	failed   bool
+}
+
+// evaluate runs every folder through CUE, in as many goroutines as there are
+// processors, at most four, and joins them.
+func (l *loading) evaluate(ctx context.Context) error {
+	jobs := l.jobs()
+	// Neighbours share a context until it has seen a batch of objects.
+	var groups [][]*job
+	n := batchSize
+	for _, j := range jobs {
+		if n += len(j.objs) + 1; n > batchSize {
+			groups = append(groups, nil)
+			n = len(j.objs) + 1
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], j)
+	}
+	next := make(chan []*job)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 4, len(groups)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for g := range next {
+				e := &evaluator{l: l, ctx: cuecontext.New(), libs: map[string]*build.Instance{}}
+				for _, j := range g {
+					if ctx.Err() == nil {
+						e.run(j)
+					}
+				}
+			}
+		}()
+	}
+	for _, g := range groups {
+		next <- g
+	}
+	close(next)
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	for _, j := range jobs {
+		l.take(j)
+	}
+	return nil
+}
+
+func (l *loading) jobs() []*job {
+	var jobs []*job
+	for _, d := range l.folders {
+		broken := slices.ContainsFunc(d.chain, func(f *source) bool { return f.broken })
+		if broken {
+			l.complete = false
+			for _, o := range d.order {
+				o.wrong = true
+			}
+			continue
+		}
+		own := slices.ContainsFunc(d.own, func(f *source) bool { return f.rest })
+		var objs []*object
+		for _, o := range d.order {
+			if slices.ContainsFunc(o.frags, func(f *fragment) bool { return f.lost }) {
+				o.wrong, o.dropped = true, true
+			}
+			if o.dropped {
+				continue
+			}
+			// fleet is evaluated from its own file and nothing else.
+			if o.key.kind == "fleet" {
+				if d.dir == "." {
+					jobs = append(jobs, &job{folder: d, files: []*source{o.frags[0].file}, objs: []*object{o}, fleet: true})
+				}
+				continue
+			}
+			objs = append(objs, o)
+		}
+		for lo := 0; lo < len(objs) || lo == 0 && own; lo += batchSize {
+			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+batchSize, len(objs))], first: lo == 0})
+		}
+	}
+	return append(jobs, l.libJobs()...)
+}
+
+// libJobs judge the packages under lib/, imported or not.
+func (l *loading) libJobs() []*job {
+	var jobs []*job
+	seen := map[string]bool{}
+	for _, f := range l.files {
+		key := f.dir + ":" + f.pkg
+		if f.broken || f.pkg == "" || f.pkg == "fleet" || seen[key] {
+			continue
+		}
+		seen[key] = true
+		files := l.libFiles(f.dir, f.pkg)
+		if !slices.ContainsFunc(files, func(f *source) bool { return f.broken }) {
+			jobs = append(jobs, &job{files: files, lib: true})
+		}
+	}
+	return jobs
+}
+
+// evaluator is one context and the packages built for it.
+type evaluator struct {
+	l    *loading
+	ctx  *cue.Context
+	libs map[string]*build.Instance
+}
+
+// load finds an imported package; nil is the standard library, or a package that does not exist.
+func (e *evaluator) load(pos token.Pos, imp string) *build.Instance {
+	if inst, ok := e.libs[imp]; ok {
+		return inst
+	}
+	var inst *build.Instance
+	switch {
+	case imp == schemaPath:
+		inst = e.embedded(schema.Definitions, ".", imp, "schema")
+	case e.l.shipped(imp) != nil:
+		inst = e.embedded(e.l.shipped(imp), ".", imp, slash.Base(imp))
+	default:
+		dir, pkg, ok := e.l.libDir(imp)
+		if !ok {
+			return nil
+		}
+		inst = e.instance(imp, pkg)
+		for _, f := range e.l.libFiles(dir, pkg) {
+			e.add(inst, f.name, f.text, nil)
+		}
+		_ = inst.Complete()
+	}
+	e.libs[imp] = inst
+	return inst
+}
+
+func (e *evaluator) instance(imp, pkg string) *build.Instance {
+	inst := build.NewContext(build.Loader(e.load)).NewInstance("", e.load)
+	inst.ImportPath, inst.PkgName = imp, pkg
+	return inst
+}
+
+func (e *evaluator) embedded(fsys fs.FS, dir, imp, pkg string) *build.Instance {
+	inst := e.instance(imp, pkg)
+	names, _ := fs.Glob(fsys, slash.Join(dir, "*.cue"))
+	for _, name := range names {
+		b, err := fs.ReadFile(fsys, name)
+		if err == nil {
+			e.add(inst, imp+"/"+name, b, nil)
+		}
+	}
+	_ = inst.Complete()
+	return inst
+}
+
+func (e *evaluator) add(inst *build.Instance, name string, text []byte, keep func(*ast.File)) {
+	f, err := parser.ParseFile(name, text)
+	if err != nil {
+		return // reported by the scan
+	}
+	if keep != nil {
+		keep(f)
+	}
+	_ = inst.AddSyntax(f) // the errors stay in the instance
+}
+
+// run evaluates one job.
+func (e *evaluator) run(j *job) {
+	j.out = outcome{values: map[*object]*value{}, bad: map[*object][]mistake{}}
+	want := map[objKey]*object{}
+	for _, o := range j.objs {
+		want[o.key] = o
+	}
+	v, kept, err := e.build(j, want, !j.lib)
+	if err != nil {
+		j.out.general = errors.Errors(err)
+		j.out.failed = true
+		return
+	}
+	var general []errors.Error
+	valid := v.Validate(cue.Concrete(true))
+	if j.lib {
+		j.out.general = errors.Errors(valid)
+		return
+	}
+	static := map[objKey]bool{}
+	for _, f := range j.files {
+		for _, fr := range f.frags {
+			// An object that was left out and is there all the same has been made by something else.
+			if kept[fr.key.kind] || want[fr.key] != nil || authority(fr.key.kind) == "" {
+				static[fr.key] = true
+			}
+		}
+	}
+	var bad []*object
+	for _, o := range j.objs {
+		w := lookupObject(v, o.key)
+		if valid == nil || w.Validate(cue.Concrete(true)) == nil {
+			j.out.values[o] = concrete(w, 0)
+			continue
+		}
+		bad = append(bad, o)
+	}
+	if j.first || valid != nil {
+		bad = append(bad, e.computed(j, v, static)...)
+	}
+	for _, err := range errors.Errors(valid) {
+		p := err.Path()
+		if len(p) > 0 && e.l.kinds[p[0]] {
+			continue // an object's, found above
+		}
+		general = append(general, err)
+	}
+	j.out.general = general
+	e.explain(j, v, want, bad)
+}
+
+// computed takes the objects that no plain declaration makes, and returns those with faults.
+func (e *evaluator) computed(j *job, v cue.Value, static map[objKey]bool) (bad []*object) {
+	it, err := v.Fields()
+	for err == nil && it.Next() {
+		kind := it.Selector().Unquoted()
+		if it.Selector().LabelType() != cue.StringLabel || !e.l.kinds[kind] {
+			continue
+		}
+		take := func(key objKey, w cue.Value) {
+			if static[key] {
+				return
+			}
+			o := &object{key: key, folder: j.folder}
+			if w.Validate(cue.Concrete(true)) == nil {
+				j.out.values[o] = concrete(w, 0)
+			} else {
+				bad = append(bad, o)
+			}
+			j.out.computed = append(j.out.computed, o)
+		}
+		if kind == "fleet" {
+			if !j.fleet {
+				delete(static, objKey{"fleet", ""}) // fleet.cue alone says what fleet is; see sameFleet
+			}
+			take(objKey{"fleet", ""}, it.Value())
+			continue
+		}
+		jt, err := it.Value().Fields()
+		for err == nil && jt.Next() {
+			take(objKey{kind, jt.Selector().Unquoted()}, jt.Value())
+		}
+	}
+	return bad
+}
+
+func lookupObject(v cue.Value, k objKey) cue.Value {
+	if k.kind == "fleet" {
+		return v.LookupPath(cue.MakePath(cue.Str(k.kind)))
+	}
+	return v.LookupPath(cue.MakePath(cue.Str(k.kind), cue.Str(k.name)))
+}
+
+// build makes the package of everything that is not a plain object, and of the
+// wanted objects, and of every kind that any of these mentions: nothing else can matter to them.
+func (e *evaluator) build(j *job, want map[objKey]*object, bound bool) (cue.Value, map[string]bool, errors.Error) {
+	inst := e.instance("", "fleet")
+	kinds := map[string]bool{}
+	mention := func(m map[string]bool) {
+		for n := range m {
+			if e.l.kinds[n] {
+				kinds[n] = true
+			}
+		}
+	}
+	for _, o := range j.objs {
+		for _, fr := range o.frags {
+			mention(fr.uses)
+		}
+	}
+	for _, f := range j.files {
+		mention(f.restUses)
+	}
+	for grew := true; grew; { // what is kept whole may mention more
+		before := len(kinds)
+		for _, f := range j.files {
+			for _, fr := range f.frags {
+				if kinds[fr.key.kind] {
+					mention(fr.uses)
+				}
+			}
+		}
+		grew = len(kinds) > before
+	}
+	wanted := func(fr *fragment) bool {
+		return !fr.lost && (want[fr.key] != nil || kinds[fr.key.kind])
+	}
+	if j.lib {
+		inst.PkgName = j.files[0].pkg
+	}
+	for _, f := range j.files {
+		if !j.lib && !f.rest && !slices.ContainsFunc(f.frags, wanted) {
+			continue
+		}
+		keep := map[int]bool{}
+		for _, fr := range f.frags {
+			if wanted(fr) {
+				keep[fr.label.Offset()] = true
+			}
+		}
+		e.add(inst, f.name, f.text, func(a *ast.File) {
+			if !j.lib {
+				e.filter(a, keep)
+			}
+		})
+	}
+	if bound {
+		const binding = "package fleet\nimport \"" + schemaPath + "\"\nclose({schema.#Repo})\n"
+		e.add(inst, schemaPath+"/binding.cue", []byte(binding), nil)
+	}
+	if err := inst.Complete(); err != nil {
+		return cue.Value{}, nil, errors.Promote(err, "")
+	}
+	if inst.Err != nil {
+		return cue.Value{}, nil, inst.Err
+	}
+	v := e.ctx.BuildInstance(inst)
+	// A package that does not compile has no fields to look at.
+	if err := v.Err(); err != nil && v.IncompleteKind() == cue.BottomKind {
+		if _, ferr := v.Fields(); ferr != nil {
+			return cue.Value{}, nil, errors.Promote(err, "")
+		}
+	}
+	return v, kinds, nil
+}
+
+// filter drops plain objects that are not kept, bindings, and imports that then have no use.
+func (e *evaluator) filter(a *ast.File, keep map[int]bool) {
+	used := map[string]bool{}
+	sc := &scanner{kinds: e.l.kinds}
+	a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
+		switch d.(type) {
+		case *ast.Package, *ast.ImportDecl, *ast.CommentGroup:
+			return false
+		}
+		x, ok := d.(*ast.Field)
+		switch {
+		case isBinding(d):
+			return true
+		case ok && sc.plain(&source{}, x):
+			if name, _ := labelName(x.Label); name == "fleet" {
+				if !keep[x.Label.Pos().Offset()] {
+					return true
+				}
+			} else {
+				st := x.Value.(*ast.StructLit)
+				had := len(st.Elts)
+				st.Elts = slices.DeleteFunc(st.Elts, func(g ast.Decl) bool {
+					f, ok := g.(*ast.Field)
+					return ok && !keep[f.Label.Pos().Offset()]
+				})
+				if had > 0 && len(st.Elts) == 0 {
+					return true
+				}
+			}
+		case ok:
+			if name, ok := labelName(x.Label); ok && !e.l.kinds[name] {
+				return true // no such kind: reported by the layout
+			}
+		}
+		outside(d, used)
+		return false
+	})
+	a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
+		im, ok := d.(*ast.ImportDecl)
+		if !ok {
+			return false
+		}
+		im.Specs = slices.DeleteFunc(im.Specs, func(s *ast.ImportSpec) bool { return !used[importName(s)] })
+		return len(im.Specs) == 0
+	})
+}
+
+// concrete reads a value that CUE has accepted.
+func concrete(v cue.Value, depth int) *value {
+	if depth > maxDepth {
+		return &value{k: kAny}
+	}
+	switch v.Kind() {
+	case cue.StructKind:
+		n := &value{k: kStruct}
+		it, err := v.Fields()
+		for err == nil && it.Next() {
+			n.set(it.Selector().Unquoted(), concrete(it.Value(), depth+1))
+		}
+		return n
+	case cue.ListKind:
+		n := &value{k: kList}
+		it, err := v.List()
+		for err == nil && it.Next() {
+			n.kids = append(n.kids, concrete(it.Value(), depth+1))
+		}
+		return n
+	}
+	return scalar(v)
+}
+
+func scalar(v cue.Value) *value {
+	switch v.Kind() {
+	case cue.StringKind:
+		s, _ := v.String()
+		return &value{k: kString, s: s}
+	case cue.IntKind:
+		if i, err := v.Int64(); err == nil {
+			return &value{k: kInt, i: i}
+		}
+		b, _ := v.MarshalJSON()
+		return &value{k: kFloat, s: string(b)}
+	case cue.FloatKind, cue.NumberKind:
+		b, _ := v.MarshalJSON()
+		return &value{k: kFloat, s: string(b)}
+	case cue.BoolKind:
+		b, _ := v.Bool()
+		return &value{k: kBool, b: b}
+	case cue.NullKind:
+		return &value{k: kNull}
+	case cue.BytesKind:
+		return &value{k: kBytes}
+	}
+	return &value{k: kAny}
+}
+
+// take puts what a job found into its folder.
+func (l *loading) take(j *job) {
+	l.faults = append(l.faults, j.out.faults...)
+	for o, v := range j.out.values {
+		o.value = v
+	}
+	for _, o := range j.out.computed {
+		l.takeComputed(j, o)
+	}
+	for o, ms := range j.out.bad {
+		o.wrong = true
+		for _, m := range ms {
+			l.placed(o, m)
+		}
+	}
+	if j.out.failed {
+		l.complete = false
+		for _, o := range j.objs {
+			o.wrong = true
+		}
+	}
+	for i, err := range j.out.general {
+		if i == 50 {
+			break
+		}
+		l.general(err)
+	}
+}
+
+// takeComputed decides whether an object that a folder sees is its own, and whether it may be there.
+func (l *loading) takeComputed(j *job, o *object) {
+	d := j.folder
+	if !inPlace(o.key.kind, slash.Join(d.dir, "x.cue")) || o.key.kind == "fleet" {
+		// Static declarations elsewhere are reported by placement; here is what CUE made.
+		if o.key.kind == "fleet" && l.sameFleet(o, j) {
+			return
+		}
+		file, pos := l.objectPos(o)
+		l.fault(file, pos, o.key.path().String(), misplaced(o.key.kind))
+		o.wrong = true
+		return
+	}
+	for _, up := range d.above {
+		if up.objs[o.key] != nil {
+			return
+		}
+	}
+	if d.objs[o.key] == nil {
+		d.objs[o.key] = o
+		d.order = append(d.order, o)
+	}
+}
+
+// sameFleet reports whether fleet, as a folder sees it, is what fleet.cue alone says.
+func (l *loading) sameFleet(o *object, j *job) bool {
+	own := j.out.values[o]
+	for _, d := range l.folders {
+		if f := d.objs[objKey{"fleet", ""}]; d.dir == "." && f != nil {
+			return f.value == nil || own == nil || string(f.value.json(nil)) == string(own.json(nil))
+		}
+	}
+	return false
+}
+
+// general reports an error of CUE that belongs to no object.
+func (l *loading) general(err errors.Error) {
+	msg, pos := errorWords(err, l)
+	name := pos.Filename()
+	if strings.HasPrefix(name, schemaPath) {
+		name, pos = "", token.NoPos
+	}
+	p := ""
+	if ps := err.Path(); len(ps) > 0 && !l.kinds[ps[0]] {
+		p = strings.Join(ps, ".")
+	}
+	l.fault(name, pos, p, msg)
+}

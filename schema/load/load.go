@@ -1,0 +1,229 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Func reads a repository. With faults that refuse the commit the Repo is what
+// could be read of it and must not be applied; with an error nothing is known.
+type Func func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error)
+
+// Options are what the loader needs of others.
+type Options struct {
+	// Limits are the limits that this build does not enforce and so refuses.
+	Limits []schema.Limit
+	// CheckWindow judges the times of a window: schedule, zone, offset, start
+	// and end, duration and cutoff, and that it can open. May be nil.
+	CheckWindow func(schema.Window) []FieldFault
+	// Warn adds warnings about a valid repository, such as two policies that
+	// conflict on a node. May be nil.
+	Warn func(schema.Repo) []schema.Fault
+}
+
+// FieldFault is a mistake in one field of an object.
+type FieldFault struct{ Field, Message string }
+
+// InProcess evaluates in this process, without limits on time and memory.
+func InProcess(o Options) Func {
+	return func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
+		t, err := readTree(fsys)
+		if err != nil {
+			return schema.Repo{}, nil, err
+		}
+		res, err := evaluate(ctx, o, t)
+		if err != nil {
+			return schema.Repo{}, nil, err
+		}
+		return finish(fsys, res)
+	}
+}
+
+// result is what an evaluation hands over.
+type result struct {
+	Repo    schema.Repo    `json:"repo"`
+	Faults  []schema.Fault `json:"faults"`
+	Sources []string       `json:"sources"` // files that hosts are given
+}
+
+// finish adds what only the repository itself has.
+func finish(fsys fs.FS, res *result) (schema.Repo, []schema.Fault, error) {
+	b, err := blobs(fsys, res.Sources)
+	if err != nil {
+		return schema.Repo{}, nil, err
+	}
+	res.Repo.Blobs = b
+	return res.Repo, res.Faults, nil
+}
+
+// loading is one evaluation.
+type loading struct {
+	report
+	opts      Options
+	tree      *tree
+	defs      shapes
+	kinds     map[string]bool
+	kindNames []string
+	module    string // of cue.mod/module.cue, without its version
+	files     []*source
+	folders   []*folder
+	objects   map[objKey]*object
+	list      []*object // of all folders
+	complete  bool      // every folder could be evaluated
+	docs      map[string]string
+	repo      schema.Repo
+	sources   map[string]bool
+}
+
+func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
+	defs, err := definitions()
+	if err != nil {
+		return nil, err
+	}
+	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}}
+	l.faults = slices.Clone(t.faults)
+	for _, f := range defs["#Repo"].fields {
+		l.kinds[f.name] = true
+		l.kindNames = append(l.kindNames, f.name)
+	}
+	if err := l.readShipped(); err != nil {
+		return nil, err
+	}
+	l.readModule()
+	l.scanAll()
+	l.arrange()
+	for _, f := range l.files {
+		if f.tree != nil {
+			l.imports(f)
+		}
+	}
+	l.libraries()
+	for _, d := range l.folders {
+		l.references(d)
+	}
+	l.layout()
+	if err := l.evaluate(ctx); err != nil {
+		return nil, err
+	}
+	l.collect()
+	l.decode()
+	l.rules()
+	l.roster()
+	l.vendored()
+	if o.Warn != nil && !schema.Refused(l.faults) {
+		l.faults = append(l.faults, o.Warn(l.repo)...)
+	}
+	faults := schema.SortFaults(l.faults)
+	if len(faults) > maxFaults {
+		faults = faults[:maxFaults]
+	}
+	res := &result{Repo: l.repo, Faults: faults}
+	for s := range l.sources {
+		res.Sources = append(res.Sources, s)
+	}
+	slices.Sort(res.Sources)
+	return res, nil
+}
+
+// readModule takes the module's path, under which a repository's own packages are imported.
+func (l *loading) readModule() {
+	const name = "cue.mod/module.cue"
+	b, ok := l.tree.content[name]
+	if !ok {
+		return
+	}
+	f, err := parser.ParseFile(name, b)
+	if err != nil {
+		l.syntax(name, err)
+		return
+	}
+	for _, d := range f.Decls {
+		x, ok := d.(*ast.Field)
+		if !ok {
+			continue
+		}
+		if n, _ := labelName(x.Label); n == "module" {
+			if v, ok := literalValue(x.Value); ok {
+				l.module, _, _ = strings.Cut(v.s, "@")
+			}
+		}
+	}
+}
+
+func (l *loading) scanAll() {
+	sc := &scanner{kinds: l.kinds, r: &l.report}
+	names := make([]string, 0, len(l.tree.content))
+	for name := range l.tree.content {
+		if strings.HasSuffix(name, ".cue") && !strings.HasPrefix(name, "cue.mod/") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if why := ignored(name); why != "" {
+			l.warn(name, token.NoPos, "", "not read: "+why)
+			continue
+		}
+		l.files = append(l.files, sc.scan(name, l.tree.content[name]))
+	}
+}
+
+func (l *loading) warn(file string, pos token.Pos, path, message string) {
+	p := position(pos)
+	l.add(schema.Fault{File: file, Line: p.Line, Column: p.Column, Path: path, Message: message, Severity: schema.SeverityWarning})
+}
+
+// libraries breaks the files that import a package which is broken itself.
+func (l *loading) libraries() {
+	for range 8 { // packages that import packages
+		changed := false
+		for _, f := range l.files {
+			if f.broken || f.tree == nil {
+				continue
+			}
+			for s := range f.tree.ImportSpecs() {
+				dir, pkg, ok := l.libDir(importPath(s))
+				if ok && slices.ContainsFunc(l.libFiles(dir, pkg), func(g *source) bool { return g.broken }) {
+					f.broken, changed = true, true
+				}
+			}
+		}
+		if !changed {
+			return
+		}
+	}
+}
+
+// collect gathers the objects of all folders; one that several folders make is a fault at the later path.
+func (l *loading) collect() {
+	for _, d := range l.folders {
+		for _, o := range d.order {
+			prev := l.objects[o.key]
+			switch {
+			case prev == nil:
+				l.objects[o.key] = o
+				l.list = append(l.list, o)
+			case len(o.frags) == 0 || len(prev.frags) == 0: // else layout has said so
+				f, pos := l.objectPos(o)
+				first := prev.pos()
+				if len(prev.frags) == 0 {
+					_, p := l.objectPos(prev)
+					first = position(p)
+				}
+				l.twice(f, pos, o.key, first)
+			}
+		}
+	}
+	slices.SortFunc(l.list, func(a, b *object) int {
+		return cmp.Or(cmp.Compare(slices.Index(l.kindNames, a.key.kind), slices.Index(l.kindNames, b.key.kind)), cmp.Compare(a.key.name, b.key.name))
+	})
+}

@@ -1,0 +1,292 @@
+package load
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// spot is a place where the text says something about a path.
+type spot struct {
+	label ast.Label // nil for an item of a list
+	expr  ast.Expr
+	file  *source
+	far   int // how indirect it is: 0 in the object's own text, more through templates, patterns and computed labels
+}
+
+// locate follows a path of an object through the author's text: structs, both
+// sides of & and |, names of the same package, comprehensions. It returns the
+// spots of the longest prefix that the text has, nearest first, and its length.
+func (l *loading) locate(o *object, p path) ([]spot, int) {
+	start := 2
+	if o.key.kind == "fleet" {
+		start = 1
+	}
+	s := &locator{chain: o.folder.chain}
+	var spots []spot
+	for _, fr := range o.frags {
+		spots = append(spots, spot{label: labelAt(fr), expr: fr.value, file: fr.file})
+	}
+	if len(spots) == 0 {
+		// Made by a comprehension, an embedding or a pattern: search what is not a plain object.
+		var top []spot
+		for _, f := range slices.Backward(o.folder.chain) {
+			if f.rest {
+				top = append(top, spot{expr: &ast.StructLit{Elts: f.tree.Decls}, file: f})
+			}
+		}
+		for i := range start {
+			top = s.step(top, seg{name: o.key.path()[i].name, item: -1})
+		}
+		spots = top
+	}
+	for i := start; i < len(p); i++ {
+		next := s.step(spots, p[i])
+		if len(next) == 0 {
+			return spots, i
+		}
+		spots = next
+	}
+	return spots, len(p)
+}
+
+// labelAt is the label of a fragment.
+func labelAt(fr *fragment) ast.Label { return &ast.Ident{NamePos: fr.label, Name: fr.key.name} }
+
+type locator struct {
+	chain []*source
+	steps int
+}
+
+// step takes one step of a path from each spot.
+func (s *locator) step(from []spot, to seg) []spot {
+	var out []spot
+	for _, sp := range from {
+		s.into(sp, to, 0, &out)
+	}
+	slices.SortStableFunc(out, func(a, b spot) int { return cmp.Compare(a.far, b.far) })
+	return out
+}
+
+// maxSteps bounds the search in text that refers to itself.
+const maxSteps = 20_000
+
+func (s *locator) into(sp spot, to seg, depth int, out *[]spot) {
+	if s.steps++; s.steps > maxSteps || depth > 20 || sp.expr == nil {
+		return
+	}
+	again := func(e ast.Expr, far int) {
+		s.into(spot{expr: e, file: sp.file, far: sp.far + far}, to, depth+1, out)
+	}
+	switch x := sp.expr.(type) {
+	case *ast.ParenExpr:
+		again(x.X, 0)
+	case *ast.UnaryExpr:
+		again(x.X, 0)
+	case *ast.BinaryExpr:
+		if x.Op == token.AND || x.Op == token.OR {
+			again(x.X, 0)
+			again(x.Y, 0)
+		}
+	case *ast.StructLit:
+		for _, d := range x.Elts {
+			switch d := d.(type) {
+			case *ast.Field:
+				if far, ok := labelled(d.Label, to); ok {
+					*out = append(*out, spot{d.Label, d.Value, sp.file, sp.far + far})
+				}
+			case *ast.EmbedDecl:
+				again(d.Expr, 1)
+			case *ast.Comprehension:
+				again(d.Value, 1)
+			}
+		}
+	case *ast.ListLit:
+		if to.item >= 0 && to.item < len(x.Elts) {
+			e := x.Elts[to.item]
+			if _, ok := e.(*ast.Ellipsis); !ok && !slices.ContainsFunc(x.Elts[:to.item+1], isComprehension) {
+				*out = append(*out, spot{nil, e, sp.file, sp.far})
+			}
+		}
+	default:
+		for _, t := range s.target(sp.expr, sp.file, depth) {
+			t.far += sp.far + 2
+			s.into(t, to, depth+1, out)
+		}
+	}
+}
+
+func isComprehension(e ast.Expr) bool {
+	_, ok := e.(*ast.Comprehension)
+	return ok
+}
+
+// labelled reports whether a label can be a step's, and how sure that is.
+func labelled(l ast.Label, to seg) (far int, ok bool) {
+	if to.item >= 0 {
+		return 0, false
+	}
+	if name, ok := labelName(l); ok {
+		return 0, name == to.name
+	}
+	switch x := l.(type) {
+	case *ast.Interpolation:
+		return 10, interpolates(x, to.name)
+	case *ast.ParenExpr:
+		return 11, true
+	case *ast.ListLit:
+		return 12, true
+	}
+	return 0, false
+}
+
+// interpolates reports whether the fixed ends of "a\(x)b" fit a name.
+func interpolates(x *ast.Interpolation, name string) bool {
+	for i, e := range x.Elts {
+		lit, ok := e.(*ast.BasicLit)
+		if !ok {
+			continue
+		}
+		switch i {
+		case 0:
+			if !strings.HasPrefix(name, strings.TrimSuffix(strings.TrimPrefix(lit.Value, `"`), `\(`)) {
+				return false
+			}
+		case len(x.Elts) - 1:
+			if !strings.HasSuffix(name, strings.TrimSuffix(strings.TrimPrefix(lit.Value, `)`), `"`)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// target is what a reference stands for, as far as the text shows it.
+func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
+	if depth > 20 {
+		return nil
+	}
+	switch x := e.(type) {
+	case *ast.Ident:
+		switch n := x.Node.(type) {
+		case *ast.Field:
+			return []spot{{n.Label, n.Value, f, 0}}
+		case *ast.LetClause:
+			return []spot{{nil, n.Expr, f, 0}}
+		}
+		var out []spot
+		for _, g := range s.chain {
+			for _, x := range g.tops[x.Name] {
+				out = append(out, spot{x.Label, x.Value, g, 0})
+			}
+		}
+		return out
+	case *ast.SelectorExpr:
+		name, ok := fieldName(x.Sel)
+		if !ok {
+			return nil
+		}
+		var out []spot
+		for _, t := range s.target(x.X, f, depth+1) {
+			if st, ok := t.expr.(*ast.StructLit); ok {
+				for _, d := range st.Elts {
+					if g, ok := d.(*ast.Field); ok {
+						if n, ok := fieldName(g.Label); ok && n == name {
+							out = append(out, spot{g.Label, g.Value, t.file, 0})
+						}
+					}
+				}
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// valuePos is where the author wrote the value at a path, else the nearest thing around it.
+func (l *loading) valuePos(o *object, p path) schema.Position {
+	spots, n := l.locate(o, p)
+	if n == len(p) {
+		for _, sp := range spots { // the value itself before a template's type or default
+			if _, ok := sp.expr.(*ast.BasicLit); ok {
+				return position(sp.expr.Pos())
+			}
+		}
+	}
+	if len(spots) > 0 {
+		return position(spots[0].expr.Pos())
+	}
+	return l.fallback(o)
+}
+
+// labelPos is where the label of a path stands; of an item of a list, its value.
+func (l *loading) labelPos(o *object, p path) schema.Position {
+	spots, _ := l.locate(o, p)
+	if len(spots) == 0 {
+		return l.fallback(o)
+	}
+	if spots[0].label != nil {
+		return position(spots[0].label.Pos())
+	}
+	return position(spots[0].expr.Pos())
+}
+
+func (l *loading) fallback(o *object) schema.Position {
+	file, pos := l.objectPos(o)
+	if pos.IsValid() {
+		return position(pos)
+	}
+	return schema.Position{File: file}
+}
+
+// objectPos is the place of an object's label, in the file that makes it.
+func (l *loading) objectPos(o *object) (string, token.Pos) {
+	if len(o.frags) > 0 {
+		return o.frags[0].file.name, o.frags[0].label
+	}
+	if spots, _ := l.locate(o, o.key.path()); len(spots) > 0 && spots[0].label != nil {
+		return spots[0].file.name, spots[0].label.Pos()
+	}
+	for _, f := range slices.Backward(o.folder.chain) {
+		for _, t := range f.touches {
+			if t.kind == "" || t.kind == o.key.kind && (t.name == "" || t.name == o.key.name) {
+				return f.name, t.pos
+			}
+		}
+	}
+	if n := len(o.folder.own); n > 0 {
+		return o.folder.own[n-1].name, token.NoPos
+	}
+	return "", token.NoPos
+}
+
+// placed reports a mistake of an object where its author can mend it.
+func (l *loading) placed(o *object, m mistake) {
+	var p schema.Position
+	switch {
+	case m.at != nil:
+		p = *m.at
+	case m.label:
+		p = l.labelPos(o, m.where)
+	default:
+		p = l.valuePos(o, m.where)
+	}
+	l.faultAt(p.File, p.Line, p.Column, m.path.String(), m.message)
+}
+
+// wrong reports that the value at a path of an object is not acceptable.
+func (l *loading) wrong(o *object, p path, message string) {
+	o.wrong = true
+	l.placed(o, mistake{path: p, where: p, message: message})
+}
+
+// wrongLabel is wrong at the label.
+func (l *loading) wrongLabel(o *object, p path, message string) {
+	o.wrong = true
+	l.placed(o, mistake{path: p, where: p, label: true, message: message})
+}

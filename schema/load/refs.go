@@ -1,0 +1,208 @@
+package load
+
+import (
+	"fmt"
+	slash "path"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/token"
+)
+
+// standard reports whether CUE has a package of that name that only computes.
+func standard(name string) bool {
+	return slices.Contains(standardPackages(), name)
+}
+
+func standardPackages() []string {
+	return []string{
+		"crypto/ed25519", "crypto/hmac", "crypto/md5", "crypto/sha1", "crypto/sha256", "crypto/sha512",
+		"encoding/base64", "encoding/csv", "encoding/hex", "encoding/json", "encoding/toml", "encoding/yaml",
+		"html", "list", "math", "math/bits", "net", "path", "regexp", "strconv", "strings", "struct",
+		"text/tabwriter", "text/template", "time", "uuid",
+	}
+}
+
+// predeclared reports whether CUE itself gives a name a meaning.
+func predeclared(name string) bool {
+	switch strings.TrimPrefix(name, "__") {
+	case "string", "bytes", "bool", "int", "float", "number", "error", "len", "close", "matchIf", "matchN",
+		"and", "or", "div", "mod", "quo", "rem", "self", "null", "true", "false", "_", "_|_",
+		"uint", "uint8", "int8", "uint16", "int16", "rune", "uint32", "int32", "uint64", "int64",
+		"uint128", "int128", "float32", "float64":
+		return true
+	}
+	return name == "_" || name == ""
+}
+
+// importName is the name under which a file knows an import.
+func importName(s *ast.ImportSpec) string {
+	if s.Name != nil {
+		return s.Name.Name
+	}
+	p := importPath(s)
+	if i := strings.LastIndexByte(p, ':'); i >= 0 {
+		return p[i+1:]
+	}
+	p = p[strings.LastIndexByte(p, '/')+1:]
+	p, _, _ = strings.Cut(p, "@")
+	return p
+}
+
+func importPath(s *ast.ImportSpec) string { return strings.Trim(s.Path.Value, `"`) }
+
+// libDir is the folder of this repository that an import path names, and the name of the package in it.
+func (l *loading) libDir(imp string) (dir, pkg string, ok bool) {
+	imp, pkg, _ = strings.Cut(imp, ":")
+	if l.module == "" {
+		return "", "", false
+	}
+	rest, ok := strings.CutPrefix(imp, l.module+"/")
+	if !ok || !strings.HasPrefix(rest, "lib/") {
+		return "", "", false
+	}
+	if pkg == "" {
+		pkg = slash.Base(rest)
+	}
+	return rest, pkg, true
+}
+
+// libFiles are the files that make an imported package: those of its folder and of the folders of lib/ above it.
+func (l *loading) libFiles(dir, pkg string) []*source {
+	var out []*source
+	for _, f := range l.files {
+		if f.pkg == pkg && (f.dir == dir || strings.HasPrefix(dir, f.dir+"/")) && strings.HasPrefix(f.name, "lib/") {
+			out = append(out, f)
+		}
+	}
+	if !slices.ContainsFunc(out, func(f *source) bool { return f.dir == dir }) {
+		return nil
+	}
+	return out
+}
+
+// imports checks what a file imports. A wrong import breaks the file.
+func (l *loading) imports(f *source) {
+	used := map[string]bool{}
+	for _, d := range f.tree.Decls {
+		if _, ok := d.(*ast.ImportDecl); !ok {
+			outside(d, used)
+		}
+	}
+	for s := range f.tree.ImportSpecs() {
+		imp := importPath(s)
+		msg := ""
+		switch {
+		case imp == "tool" || strings.HasPrefix(imp, "tool/"):
+			msg = fmt.Sprintf("%q may not be imported: a policy cannot act", imp)
+		case standard(imp):
+		case guarded(f.name) != "":
+			msg = fmt.Sprintf("%q may not be imported here: what carries authority imports only the standard library", imp)
+		case imp == schemaPath || l.shipped(imp) != nil:
+		case strings.HasPrefix(imp, "dunlin.dev/"):
+			msg = missing("no package", imp, append(l.shippedNames(), schemaPath))
+		default:
+			if dir, pkg, ok := l.libDir(imp); ok && l.libFiles(dir, pkg) != nil {
+				break
+			}
+			msg = missing("no package", imp, l.importable())
+		}
+		if msg == "" && !used[importName(s)] {
+			l.fault(f.name, s.Path.Pos(), "", fmt.Sprintf("%q is imported and not used", imp))
+			continue // CUE is spared it: see batch
+		}
+		if msg != "" {
+			l.fault(f.name, s.Path.Pos(), "", msg)
+			f.broken = true
+		}
+	}
+}
+
+func missing(what, name string, have []string) string {
+	m := fmt.Sprintf("%s %q", what, name)
+	if g := near(name, have); g != "" {
+		m += fmt.Sprintf(" (did you mean %q?)", g)
+	}
+	return m
+}
+
+// importable are the packages of the repository and the standard ones.
+func (l *loading) importable() []string {
+	out := standardPackages()
+	seen := map[string]bool{}
+	for _, f := range l.files {
+		if l.module != "" && strings.HasPrefix(f.name, "lib/") && f.pkg != "" && !seen[f.dir] {
+			seen[f.dir] = true
+			out = append(out, l.module+"/"+f.dir)
+		}
+	}
+	return out
+}
+
+// references finds names that mean nothing where they stand. A plain object that
+// uses one is left out of the evaluation; anything else breaks its file.
+func (l *loading) references(d *folder) {
+	scope := map[string]bool{}
+	for _, f := range d.chain {
+		for name := range f.topPos {
+			scope[name] = true
+		}
+	}
+	for _, f := range d.own {
+		if f.tree != nil && f.pkg == "fleet" {
+			l.unresolved(f, scope, d.place)
+		}
+	}
+}
+
+func (l *loading) unresolved(f *source, scope map[string]bool, from string) {
+	for _, id := range f.tree.Unresolved {
+		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) {
+			continue
+		}
+		owner := f.owner(id.Pos())
+		p := ""
+		if owner != nil {
+			owner.lost = true
+			p = owner.key.path().String()
+		} else {
+			f.broken = true
+		}
+		words := make([]string, 0, len(scope))
+		for w := range scope {
+			words = append(words, w)
+		}
+		slices.Sort(words)
+		m := fmt.Sprintf("reference %q not found", id.Name)
+		if g := near(id.Name, words); g != "" {
+			m += fmt.Sprintf(" (did you mean %q?)", g)
+		} else if from != "" && l.anywhere(id.Name) {
+			m += "; files in " + from + " refer only to their own folder and fleet.cue"
+		}
+		l.fault(f.name, id.Pos(), p, m)
+	}
+}
+
+func (l *loading) anywhere(name string) bool {
+	return slices.ContainsFunc(l.files, func(f *source) bool { _, ok := f.topPos[name]; return ok })
+}
+
+func importsName(f *source, name string) bool {
+	for s := range f.tree.ImportSpecs() {
+		if importName(s) == name {
+			return true
+		}
+	}
+	return false
+}
+
+// owner is the plain object that a place lies in, or nil.
+func (f *source) owner(pos token.Pos) *fragment {
+	for _, fr := range f.frags {
+		if fr.value.Pos().Offset() <= pos.Offset() && pos.Offset() < fr.value.End().Offset() {
+			return fr
+		}
+	}
+	return nil
+}

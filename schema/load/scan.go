@@ -1,0 +1,359 @@
+package load
+
+import (
+	slash "path"
+	"slices"
+	"strings"
+
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
+)
+
+// objKey names an object. fleet, of which there is one, has no name.
+type objKey struct{ kind, name string }
+
+func (k objKey) path() path {
+	if k.kind == "fleet" {
+		return at("fleet")
+	}
+	return at(k.kind, k.name)
+}
+
+// fragment is what one file says about one object with static labels.
+type fragment struct {
+	key   objKey
+	file  *source
+	label token.Pos
+	value ast.Expr
+	uses  map[string]bool // names that it takes from outside
+	lost  bool            // it refers to something that does not exist
+}
+
+// touch is a declaration that makes or changes objects of a kind.
+type touch struct {
+	kind string    // empty: it could be any
+	name string    // empty: it could be any
+	pos  token.Pos // of the innermost label known
+	what string    // "a pattern", "a computed label", "an embedding", "a comprehension"; empty for a plain declaration
+}
+
+// source is one .cue file.
+type source struct {
+	name, dir string
+	text      []byte
+	tree      *ast.File
+	pkg       string
+	broken    bool // not evaluated, and nothing that needs it
+	frags     []*fragment
+	touches   []touch
+	rest      bool            // declares more than plain objects
+	restUses  map[string]bool // names that the rest mentions
+	tops      map[string][]*ast.Field
+	topPos    map[string]token.Pos // first declaration of each name of the package
+}
+
+// scanner reads the syntax of every file once.
+type scanner struct {
+	kinds map[string]bool
+	r     *report
+}
+
+// ignored says why CUE would not read a .cue file at all; empty if it would.
+func ignored(name string) string {
+	base := slash.Base(name)
+	for _, dir := range strings.Split(slash.Dir(name), "/") {
+		if dir != "." && (strings.HasPrefix(dir, ".") || strings.HasPrefix(dir, "_")) {
+			return "its folder's name starts with . or _"
+		}
+	}
+	switch {
+	case strings.HasPrefix(base, "."), strings.HasPrefix(base, "_"):
+		return "its name starts with . or _"
+	case strings.HasSuffix(base, "_tool.cue"), strings.HasSuffix(base, "_test.cue"):
+		return "its name ends in _tool.cue or _test.cue"
+	}
+	return ""
+}
+
+// scan parses one file and sorts its declarations into plain objects and the rest.
+func (sc *scanner) scan(name string, text []byte) *source {
+	f := &source{name: name, dir: slash.Dir(name), text: text,
+		restUses: map[string]bool{}, tops: map[string][]*ast.Field{}, topPos: map[string]token.Pos{}}
+	tree, err := parser.ParseFile(name, text)
+	if err != nil {
+		f.broken = true
+		sc.r.syntax(name, err)
+		return f
+	}
+	f.tree = tree
+	f.pkg = tree.PackageName()
+	sc.attributes(f)
+	if !sc.clause(f) {
+		return f
+	}
+	for _, d := range tree.Decls {
+		sc.decl(f, d)
+	}
+	return f
+}
+
+// clause checks the package clause. It is false for files that are no part of package fleet.
+func (sc *scanner) clause(f *source) bool {
+	inLib := strings.HasPrefix(f.name, "lib/")
+	switch {
+	case inLib && f.pkg == "fleet":
+		sc.r.fault(f.name, packagePos(f.tree), "", "package fleet; a package under lib/ has a name of its own")
+	case inLib && f.pkg == "":
+		sc.r.faultAt(f.name, 1, 1, "", "no package clause; a file under lib/ says package and its folder's name")
+	case inLib:
+		return false
+	case f.pkg == "":
+		sc.r.faultAt(f.name, 1, 1, "", "no package clause; every .cue file outside lib/ says package fleet")
+	case f.pkg != "fleet":
+		sc.r.fault(f.name, packagePos(f.tree), "", "package "+f.pkg+"; every .cue file outside lib/ says package fleet")
+	default:
+		return true
+	}
+	f.pkg, f.broken = "", true
+	return false
+}
+
+func packagePos(f *ast.File) token.Pos {
+	for _, d := range f.Decls {
+		if p, ok := d.(*ast.Package); ok {
+			return p.Name.Pos()
+		}
+	}
+	return token.NoPos
+}
+
+// attributes refuses those that would change what a file says.
+func (sc *scanner) attributes(f *source) {
+	ast.Walk(f.tree, func(n ast.Node) bool {
+		a, ok := n.(*ast.Attribute)
+		if !ok {
+			return true
+		}
+		switch key, _ := a.Split(); key {
+		case "if", "ignore", "extern", "embed", "tag", "experiment":
+			sc.r.fault(f.name, a.Pos(), "", "@"+key+" may not be used: a repository says the same to everyone")
+			f.broken = true
+		}
+		return false
+	}, nil)
+}
+
+func (sc *scanner) decl(f *source, d ast.Decl) {
+	switch d.(type) {
+	case *ast.Package, *ast.ImportDecl, *ast.CommentGroup, *ast.Attribute:
+		return
+	}
+	if x, ok := d.(*ast.Field); ok {
+		if name, ok := fieldName(x.Label); ok {
+			f.tops[name] = append(f.tops[name], x)
+			if _, ok := f.topPos[name]; !ok {
+				f.topPos[name] = x.Label.Pos()
+			}
+		}
+		if sc.plain(f, x) {
+			return
+		}
+	}
+	f.rest = f.rest || !isBinding(d)
+	outside(d, f.restUses)
+	f.touches = append(f.touches, sc.touches(f, d, 0)...)
+}
+
+// fieldName is the name of any field with a static label, hidden ones and definitions included.
+func fieldName(l ast.Label) (string, bool) {
+	if id, ok := l.(*ast.Ident); ok {
+		return id.Name, true
+	}
+	return labelName(l)
+}
+
+// plain takes the fragments of a declaration that is only whole objects with static labels.
+func (sc *scanner) plain(f *source, x *ast.Field) bool {
+	kind, ok := labelName(x.Label)
+	if !ok || x.Constraint != token.ILLEGAL || x.Alias != nil || len(x.Attrs) > 0 || !sc.kinds[kind] {
+		return false
+	}
+	add := func(k objKey, g *ast.Field) {
+		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value, uses: map[string]bool{}}
+		outside(g.Value, fr.uses)
+		f.frags = append(f.frags, fr)
+	}
+	if kind == "fleet" {
+		add(objKey{"fleet", ""}, x)
+		return true
+	}
+	st, ok := x.Value.(*ast.StructLit)
+	if !ok || !staticFields(st) {
+		return false
+	}
+	for _, e := range st.Elts {
+		if g, ok := e.(*ast.Field); ok {
+			name, _ := labelName(g.Label)
+			add(objKey{kind, name}, g)
+		}
+	}
+	return true
+}
+
+func staticFields(st *ast.StructLit) bool {
+	return !slices.ContainsFunc(st.Elts, func(e ast.Decl) bool {
+		if _, ok := e.(*ast.CommentGroup); ok {
+			return false
+		}
+		g, ok := e.(*ast.Field)
+		if ok {
+			_, ok = labelName(g.Label)
+		}
+		return !ok || g.Constraint != token.ILLEGAL || g.Alias != nil || len(g.Attrs) > 0
+	})
+}
+
+// touches finds what a declaration at the top of a file can change.
+func (sc *scanner) touches(f *source, d ast.Decl, depth int) []touch {
+	if depth > 8 {
+		return []touch{{pos: d.Pos(), what: "an embedding"}}
+	}
+	switch x := d.(type) {
+	case *ast.Field:
+		return sc.fieldTouches(f, x, depth)
+	case *ast.EmbedDecl:
+		if isBinding(x) {
+			return nil
+		}
+		return sc.embedTouches(f, x.Expr, depth)
+	case *ast.Comprehension:
+		return sc.embedTouches(f, x.Value, depth)
+	}
+	return nil
+}
+
+func (sc *scanner) fieldTouches(f *source, x *ast.Field, depth int) []touch {
+	kind, ok := labelName(x.Label)
+	if !ok {
+		if _, hidden := x.Label.(*ast.Ident); hidden {
+			return nil // a hidden field or a definition
+		}
+		return []touch{{pos: x.Label.Pos(), what: labelWord(x.Label)}}
+	}
+	if kind == "fleet" {
+		return []touch{{kind: kind, pos: x.Label.Pos()}}
+	}
+	st, ok := x.Value.(*ast.StructLit)
+	if !ok || x.Alias != nil {
+		out := []touch{{kind: kind, pos: x.Value.Pos(), what: "an embedding"}}
+		if !ok {
+			return out
+		}
+	}
+	var out []touch
+	for _, e := range st.Elts {
+		switch g := e.(type) {
+		case *ast.Field:
+			if name, ok := labelName(g.Label); ok {
+				out = append(out, touch{kind: kind, name: name, pos: g.Label.Pos()})
+			} else if _, hidden := g.Label.(*ast.Ident); !hidden {
+				out = append(out, touch{kind: kind, pos: g.Label.Pos(), what: labelWord(g.Label)})
+			}
+		case *ast.EmbedDecl:
+			out = append(out, touch{kind: kind, pos: g.Pos(), what: "an embedding"})
+		case *ast.Comprehension:
+			out = append(out, touch{kind: kind, pos: g.Pos(), what: "a comprehension"})
+		}
+	}
+	return out
+}
+
+// embedTouches looks into what is embedded at the top of a file as far as it is in the same file.
+func (sc *scanner) embedTouches(f *source, e ast.Expr, depth int) []touch {
+	switch x := e.(type) {
+	case *ast.StructLit:
+		var out []touch
+		for _, d := range x.Elts {
+			out = append(out, sc.touches(f, d, depth+1)...)
+		}
+		return out
+	case *ast.ParenExpr:
+		return sc.embedTouches(f, x.X, depth+1)
+	case *ast.BinaryExpr:
+		if x.Op == token.AND {
+			return append(sc.embedTouches(f, x.X, depth+1), sc.embedTouches(f, x.Y, depth+1)...)
+		}
+	case *ast.Ident:
+		if g, ok := x.Node.(*ast.Field); ok && depth < 8 {
+			return sc.embedTouches(f, g.Value, depth+1)
+		}
+	}
+	return []touch{{pos: e.Pos(), what: "an embedding"}}
+}
+
+func labelWord(l ast.Label) string {
+	if _, ok := l.(*ast.ListLit); ok {
+		return "a pattern"
+	}
+	return "a computed label"
+}
+
+// isBinding recognizes close({schema.#Repo}), which the loader adds itself.
+func isBinding(d ast.Decl) bool {
+	em, ok := d.(*ast.EmbedDecl)
+	if !ok {
+		return false
+	}
+	c, ok := em.Expr.(*ast.CallExpr)
+	if !ok || len(c.Args) != 1 || callName(c) != "close" {
+		return false
+	}
+	st, ok := c.Args[0].(*ast.StructLit)
+	if !ok || len(st.Elts) != 1 {
+		return false
+	}
+	inner, ok := st.Elts[0].(*ast.EmbedDecl)
+	if !ok {
+		return false
+	}
+	s, ok := inner.Expr.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	pkg, ok1 := s.X.(*ast.Ident)
+	sel, ok2 := s.Sel.(*ast.Ident)
+	return ok1 && ok2 && pkg.Name == "schema" && sel.Name == "#Repo"
+}
+
+// outside adds every name that an expression may take from outside, and some more.
+func outside(n ast.Node, out map[string]bool) {
+	ast.Walk(n, func(n ast.Node) bool {
+		switch x := n.(type) {
+		case *ast.Field:
+			if _, ok := x.Label.(*ast.Ident); !ok {
+				outside(x.Label, out)
+			}
+			outside(x.Value, out)
+			return false
+		case *ast.SelectorExpr:
+			outside(x.X, out)
+			return false
+		case *ast.Ident:
+			out[x.Name] = true
+		}
+		return true
+	}, nil)
+}
+
+// syntax reports what the parser has against a file.
+func (r *report) syntax(name string, err error) {
+	for i, e := range errors.Errors(err) {
+		if i == 10 {
+			break
+		}
+		format, args := e.Msg()
+		r.fault(name, e.Position(), "", syntaxWords(format, args))
+	}
+}

@@ -1,0 +1,148 @@
+package load
+
+import (
+	"regexp"
+	"slices"
+)
+
+// shape is a definition in compiled form: what a value must be. It has the
+// names, lists and bounds that faults quote, and the defaults. CUE decides
+// whether a value is right; a shape says what is wrong with it.
+type shape struct {
+	kinds    kind
+	def      string // the definition's name, for phrases
+	enum     []string
+	bools    []bool
+	patterns []pattern
+	minRunes int
+	maxRunes int // -1: none
+	lo, hi   *int64
+	elem     *shape
+	tuple    []*shape
+	minItems int
+	maxItems int // -1: none
+	fields   []*shapeField
+	byName   map[string]*shapeField
+	labels   []labelShape
+	open     bool
+	minField int
+	maxField int // -1: none
+	guards   []guard
+	oneOf    [][]string
+	lookup   *lookup
+	alts     []*shape // one must accept
+	when     string   // the field and its value that chose this shape
+}
+
+type pattern struct {
+	re  *regexp.Regexp
+	not bool
+}
+
+type shapeField struct {
+	name     string
+	required bool
+	table    bool // an entry of a table such as #filters
+	s        *shape
+	dflt     *value // the value of an absent field
+}
+
+type labelShape struct{ key, val *shape }
+
+// guard adds a shape where a field has a word, or has it not.
+type guard struct {
+	field, word string
+	not         bool
+	s           *shape
+}
+
+// lookup is a shape chosen by a field's value, less a prefix, from a table.
+type lookup struct {
+	field, trim string
+	table       *shape
+}
+
+func newShape() *shape { return &shape{kinds: kAll, maxRunes: -1, maxItems: -1, maxField: -1} }
+
+func (s *shape) put(f *shapeField) {
+	s.fields = append(s.fields, f)
+	s.byName[f.name] = f
+}
+
+// accepts reports whether a text matches all that s says about texts.
+func (s *shape) acceptsLabel(name string) bool {
+	c := checker{quiet: true}
+	c.check(s, &value{k: kString, s: name}, nil)
+	return !c.bad
+}
+
+// and unites two shapes: both hold, and struct fields are those of either.
+func and(a, b *shape) *shape {
+	s := newShape()
+	s.kinds = a.kinds & b.kinds
+	if s.def = a.def; s.def == "" {
+		s.def = b.def
+	}
+	if s.enum = a.enum; b.enum != nil {
+		s.enum = b.enum
+	}
+	s.bools = slices.Concat(a.bools, b.bools)
+	s.patterns = slices.Concat(a.patterns, b.patterns)
+	s.minRunes, s.maxRunes = max(a.minRunes, b.minRunes), lesser(a.maxRunes, b.maxRunes)
+	s.minItems, s.maxItems = max(a.minItems, b.minItems), lesser(a.maxItems, b.maxItems)
+	s.minField, s.maxField = max(a.minField, b.minField), lesser(a.maxField, b.maxField)
+	s.lo, s.hi = a.lo, a.hi
+	if b.lo != nil && (s.lo == nil || *b.lo > *s.lo) {
+		s.lo = b.lo
+	}
+	if b.hi != nil && (s.hi == nil || *b.hi < *s.hi) {
+		s.hi = b.hi
+	}
+	switch s.elem = a.elem; {
+	case a.elem != nil && b.elem != nil:
+		s.elem = and(a.elem, b.elem)
+	case b.elem != nil:
+		s.elem = b.elem
+	}
+	if s.tuple = a.tuple; b.tuple != nil {
+		s.tuple = b.tuple
+	}
+	if a.kinds == kStruct || b.kinds == kStruct {
+		s.byName = map[string]*shapeField{}
+		for _, f := range slices.Concat(a.fields, b.fields) {
+			if o := s.byName[f.name]; o != nil {
+				o.s = and(o.s, f.s)
+				o.required, o.table = o.required || f.required, o.table || f.table
+				continue
+			}
+			g := *f
+			s.put(&g)
+		}
+		s.labels = slices.Concat(a.labels, b.labels)
+		s.open = (!a.isStruct() || a.open) && (!b.isStruct() || b.open)
+	}
+	s.guards = slices.Concat(a.guards, b.guards)
+	s.oneOf = slices.Concat(a.oneOf, b.oneOf)
+	if s.lookup = a.lookup; b.lookup != nil {
+		s.lookup = b.lookup
+	}
+	if s.alts = a.alts; b.alts != nil {
+		s.alts = b.alts
+	}
+	return s
+}
+
+// isStruct tells a struct with declarations from a mere bound on structs.
+func (s *shape) isStruct() bool {
+	return s.kinds == kStruct && (len(s.fields)+len(s.labels)+len(s.guards) > 0 || !s.open)
+}
+
+func lesser(a, b int) int {
+	switch {
+	case a < 0:
+		return b
+	case b < 0:
+		return a
+	}
+	return min(a, b)
+}

@@ -1,0 +1,225 @@
+package load
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	slash "path"
+	"slices"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Bounds of a repository.
+const (
+	maxFiles  = 20_000
+	maxFile   = 1 << 20  // bytes of a .cue file, a roster file, or a source
+	maxTotal  = 64 << 20 // bytes of all files that are evaluated
+	maxFaults = 1_000    // beyond these nobody reads on
+)
+
+// tree is the part of a repository that is evaluated, and the size of every other file.
+type tree struct {
+	content map[string][]byte // .cue files, roster, documents
+	size    map[string]int64  // every file, by path from the root
+	faults  []schema.Fault    // what is wrong with the tree itself
+}
+
+// readTree walks a repository. What is not a regular file is a fault, as is a
+// file that is too large to be what its name says. Other large files are let
+// be: only their size is taken. An error means that something could not be read.
+func readTree(fsys fs.FS) (*tree, error) {
+	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
+	var total int64
+	err := walk(fsys, func(name string, d fs.DirEntry) error {
+		if why := notRegular(d.Type()); why != "" {
+			t.fault(name, "%s", why)
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return fmt.Errorf("read %q: %w", name, err)
+		}
+		t.size[name] = info.Size()
+		if len(t.size) > maxFiles {
+			t.fault("", "more than %d files; a policy repository has fewer", maxFiles)
+			return fs.SkipAll
+		}
+		if !evaluated(name) {
+			return nil
+		}
+		if info.Size() > maxFile {
+			t.fault(name, "%d bytes; a file that is evaluated has at most %d", info.Size(), maxFile)
+			return nil
+		}
+		if total += info.Size(); total > maxTotal {
+			t.fault("", "more than %d MiB of policy; split the repository", maxTotal>>20)
+			return fs.SkipAll
+		}
+		b, err := readFile(fsys, name, maxFile)
+		if err != nil {
+			return err
+		}
+		t.content[name] = b
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tree) fault(name, format string, a ...any) {
+	t.faults = append(t.faults, schema.Fault{File: name, Message: fmt.Sprintf(format, a...), Severity: schema.SeverityError})
+}
+
+// walk calls f for everything but folders, in lexical order, without .git.
+func walk(fsys fs.FS, f func(name string, d fs.DirEntry) error) error {
+	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("read %q: %w", name, fs.ErrPermission)
+		case err != nil:
+			return fmt.Errorf("read %q: %w", name, err)
+		case name == ".git":
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil // a work tree's pointer to its repository
+		case d.IsDir():
+			if strings.Count(name, "/") > maxDepth {
+				return fmt.Errorf("read %q: folders nested more than %d deep", name, maxDepth)
+			}
+			return nil
+		}
+		return f(name, d)
+	})
+}
+
+func notRegular(m fs.FileMode) string {
+	switch {
+	case m.IsRegular():
+		return ""
+	case m&fs.ModeSymlink != 0:
+		return "a symbolic link; a policy repository holds folders and files only"
+	}
+	return "neither a folder nor a file"
+}
+
+// evaluated reports whether the loader needs what is in a file.
+func evaluated(name string) bool {
+	switch slash.Ext(name) {
+	case ".cue":
+		return true
+	case ".jsonl":
+		return slash.Dir(name) == "nodes"
+	case ".json", ".yaml", ".yml":
+		return slash.Dir(name) == "documents"
+	}
+	return false
+}
+
+// readFile reads at most limit bytes; more is an error.
+func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, cause(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, cause(err))
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %q: not a regular file any more", name)
+	}
+	b := make([]byte, 0, min(info.Size(), limit)+1)
+	for {
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case int64(len(b)) > limit:
+			return nil, fmt.Errorf("read %q: more than %d bytes", name, limit)
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, fmt.Errorf("read %q: %w", name, cause(err))
+		case len(b) == cap(b):
+			b = slices.Grow(b, 4096)
+		}
+	}
+}
+
+// cause is err without the path that it repeats.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// blobs reads the files that policies take as their source, which the evaluation has found to exist.
+func blobs(fsys fs.FS, sources []string) (map[string]schema.Blob, error) {
+	if len(sources) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]schema.Blob, len(sources))
+	for _, name := range sources {
+		b, err := readFile(fsys, name, maxFile)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(b)
+		out[name] = schema.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
+	}
+	return out, nil
+}
+
+// Digest is the SHA-256, in hex, of all that the meaning of a repository can
+// depend on: the path and kind of everything in it, and what is in each file of
+// at most 1 MiB (of a larger one its size). Equal digests evaluate alike. It
+// reads each file once.
+func Digest(fsys fs.FS) (string, error) {
+	h := sha256.New()
+	var buf []byte
+	n := 0
+	err := walk(fsys, func(name string, d fs.DirEntry) error {
+		if n++; n > maxFiles {
+			return fs.SkipAll
+		}
+		info, err := d.Info()
+		if err != nil {
+			return fmt.Errorf("read %q: %w", name, cause(err))
+		}
+		fmt.Fprintf(h, "%q %v %d\n", name, d.Type(), info.Size())
+		if !d.Type().IsRegular() || info.Size() > maxFile {
+			return nil
+		}
+		f, err := fsys.Open(name)
+		if err != nil {
+			return fmt.Errorf("read %q: %w", name, cause(err))
+		}
+		defer f.Close()
+		if buf == nil {
+			buf = make([]byte, 64<<10)
+		}
+		// The size above frames the content: a file that changed its size meanwhile is an error.
+		got, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, maxFile+1)}, buf)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read %q: %w", name, cause(err))
+		case got != info.Size():
+			return fmt.Errorf("read %q: it changed while it was read", name)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

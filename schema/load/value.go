@@ -1,0 +1,300 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// kind is a set of types that a value may have.
+type kind uint16
+
+const (
+	kStruct kind = 1 << iota
+	kList
+	kString
+	kInt
+	kFloat
+	kBool
+	kNull
+	kBytes
+	kAny      // a value with a fault of its own: every constraint takes it
+	kAll kind = 255
+)
+
+// word is what an author calls a value of this kind.
+func (k kind) word() string {
+	switch k {
+	case kStruct:
+		return "a struct"
+	case kList:
+		return "a list"
+	case kString:
+		return "text"
+	case kInt, kFloat:
+		return "a number"
+	case kBool:
+		return "true or false"
+	case kNull:
+		return "null"
+	case kBytes:
+		return "bytes"
+	}
+	return "a value"
+}
+
+// value is plain data. Fields keep the order in which they were given.
+type value struct {
+	k    kind
+	s    string // text, or a number as written
+	i    int64  // of kInt
+	b    bool
+	keys []string
+	kids []*value
+	// index finds a field by name in large structs; nil in small ones.
+	index map[string]int
+}
+
+func (n *value) get(name string) *value {
+	if n == nil || n.k != kStruct {
+		return nil
+	}
+	if n.index != nil {
+		if i, ok := n.index[name]; ok {
+			return n.kids[i]
+		}
+		return nil
+	}
+	for i := range n.keys {
+		if n.keys[i] == name {
+			return n.kids[i]
+		}
+	}
+	return nil
+}
+
+func (n *value) set(name string, v *value) {
+	n.keys = append(n.keys, name)
+	n.kids = append(n.kids, v)
+	if n.index != nil {
+		n.index[name] = len(n.keys) - 1
+	} else if len(n.keys) > 16 {
+		n.index = make(map[string]int, 2*len(n.keys))
+		for i, k := range n.keys {
+			n.index[k] = i
+		}
+	}
+}
+
+func (n *value) clone() *value {
+	c := *n
+	c.keys, c.index = slices.Clone(n.keys), nil
+	c.kids = make([]*value, len(n.kids))
+	for i := range n.kids {
+		c.kids[i] = n.kids[i].clone()
+	}
+	if len(c.keys) > 16 {
+		c.index = make(map[string]int, len(c.keys))
+		for i, k := range c.keys {
+			c.index[k] = i
+		}
+	}
+	return &c
+}
+
+// maxDepth bounds the nesting of values that come from outside.
+const maxDepth = 64
+
+// parseJSON reads one JSON value with nothing after it. Repeated keys are an error.
+func parseJSON(b []byte) (*value, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	v, err := decodeValue(d, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("more after the value")
+	}
+	return v, nil
+}
+
+func decodeValue(d *json.Decoder, depth int) (*value, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t := t.(type) {
+	case string:
+		return &value{k: kString, s: t}, nil
+	case bool:
+		return &value{k: kBool, b: t}, nil
+	case nil:
+		return &value{k: kNull}, nil
+	case json.Number:
+		return number(t.String()), nil
+	case json.Delim:
+		n := &value{k: kList}
+		if t == '{' {
+			n.k = kStruct
+		}
+		for d.More() {
+			var name string
+			if n.k == kStruct {
+				t, err := d.Token()
+				if err != nil {
+					return nil, err
+				}
+				name, _ = t.(string)
+				if n.get(name) != nil {
+					return nil, fmt.Errorf("%q is given twice", name)
+				}
+			}
+			v, err := decodeValue(d, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			if n.k == kStruct {
+				n.set(name, v)
+			} else {
+				n.kids = append(n.kids, v)
+			}
+		}
+		_, err := d.Token()
+		return n, err
+	}
+	return nil, fmt.Errorf("unknown token %v", t)
+}
+
+func number(s string) *value {
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return &value{k: kInt, i: i, s: s}
+	}
+	return &value{k: kFloat, s: s}
+}
+
+// json appends the value with sorted keys and no blanks.
+func (n *value) json(b []byte) []byte {
+	switch n.k {
+	case kString:
+		return appendJSONString(b, n.s)
+	case kInt:
+		return strconv.AppendInt(b, n.i, 10)
+	case kFloat:
+		return append(b, n.s...)
+	case kBool:
+		return strconv.AppendBool(b, n.b)
+	case kList:
+		b = append(b, '[')
+		for i, k := range n.kids {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = k.json(b)
+		}
+		return append(b, ']')
+	case kStruct:
+		order := make([]int, len(n.keys))
+		for i := range order {
+			order[i] = i
+		}
+		sort.Slice(order, func(a, c int) bool { return lessUTF16(n.keys[order[a]], n.keys[order[c]]) })
+		b = append(b, '{')
+		for i, j := range order {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendJSONString(b, n.keys[j]), ':')
+			b = n.kids[j].json(b)
+		}
+		return append(b, '}')
+	}
+	return append(b, "null"...)
+}
+
+// lessUTF16 orders keys as RFC 8785 does, by UTF-16 code units.
+func lessUTF16(a, b string) bool {
+	for i := 0; i < len(a) && i < len(b); i++ {
+		if a[i] != b[i] {
+			if a[i] < utf8.RuneSelf || b[i] < utf8.RuneSelf {
+				return a[i] < b[i]
+			}
+			return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b))) < 0
+		}
+	}
+	return len(a) < len(b)
+}
+
+// appendJSONString writes a text as RFC 8785 does: nothing is escaped that need not be.
+func appendJSONString(b []byte, s string) []byte {
+	var w bytes.Buffer
+	e := json.NewEncoder(&w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string cannot fail
+	out := bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+	if strings.ContainsAny(s, "\u2028\u2029") && !strings.Contains(s, `\`) {
+		out = bytes.ReplaceAll(out, []byte(`\u2028`), []byte("\u2028"))
+		out = bytes.ReplaceAll(out, []byte(`\u2029`), []byte("\u2029"))
+	}
+	return append(b, out...)
+}
+
+// seg is one step of a path: a field, or an item of a list.
+type seg struct {
+	name string
+	item int // of a list; -1 for a field
+}
+
+type path []seg
+
+// at makes a path of fields.
+func at(names ...string) path {
+	p := make(path, len(names))
+	for i, n := range names {
+		p[i] = seg{n, -1}
+	}
+	return p
+}
+
+// field and index are p with one step more; p itself stays as it is.
+func (p path) field(name string) path { return append(slices.Clip(p), seg{name, -1}) }
+func (p path) index(i int) path       { return append(slices.Clip(p), seg{"", i}) }
+
+// String is the path as faults write it: labels other than letters, digits, _ and - are quoted.
+func (p path) String() string {
+	var b strings.Builder
+	for i, s := range p {
+		if s.item >= 0 {
+			fmt.Fprintf(&b, "[%d]", s.item)
+			continue
+		}
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		if plainLabel(s.name) {
+			b.WriteString(s.name)
+		} else {
+			fmt.Fprintf(&b, "%q", s.name)
+		}
+	}
+	return b.String()
+}
+
+func plainLabel(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,244 @@
+package load
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// hint is what to do instead of what other tools, or earlier versions, would allow.
+func hint(def, name string) string {
+	return map[string]map[string]string{
+		"#Action": {
+			"applications":    "install packages with configurePackage or with a policy",
+			"configureDocker": "call docker from runShellScript",
+			"runDockerAction": "call docker from runShellScript",
+			"updateAgent":     "an agent is upgraded as a package, by a policy",
+			"updateSsmAgent":  "an agent is upgraded as a package, by a policy",
+		},
+		"#Step": {
+			"onFailure":      "onFailure belongs into inputs",
+			"onSuccess":      "onSuccess belongs into inputs",
+			"finallyStep":    "finallyStep belongs into inputs",
+			"timeoutSeconds": "timeoutSeconds belongs into inputs",
+			"maxAttempts":    "maxAttempts belongs into inputs",
+		},
+		"#Parameter": {
+			"value":   "value belongs into versions",
+			"labels":  "labels belongs into versions",
+			"version": "versions are the keys of versions",
+		},
+		"#Policy": {"notify": "services to restart are onChange: restart"},
+	}[def][name]
+}
+
+// phrase is what a definition wants, in an author's words; empty where its own parts say it.
+func phrase(def string) string {
+	return map[string]string{
+		"#Duration":      `a duration such as "90m", "3h" or "7d"`,
+		"#Concurrency":   `a count from 1 or a percentage such as "10" or "10%"`,
+		"#ErrorLimit":    `a count from 0 or a percentage such as "0" or "10%"`,
+		"#Time":          `an instant such as "2026-12-31T22:00:00Z"`,
+		"#Date":          `a day such as "2026-12-31"`,
+		"#Schedule":      `cron(...), rate(...) or at(...)`,
+		"#FileMode":      `four octal digits as text such as "0644"`,
+		"#CIDR":          `a network such as "10.0.0.0/8" or "2001:db8::/32"`,
+		"#Targets":       "targets: which nodes",
+		"#PortRange":     `a range such as "8000-8100"`,
+		"#Port":          "a port from 1 to 65535",
+		"#Sealed":        "age-encrypted text; write it with: dunlin param put",
+		"#FilePath":      `an absolute path such as "/etc/motd" or "C:\Acme\motd"`,
+		"#Name":          `a name: letters, digits, ".", "_" and "-", at most 63, starting with a letter or digit`,
+		"#PublicKey":     "an ssh-ed25519 or sk-ssh-ed25519@openssh.com public key",
+		"#SigningKey":    "an ssh-ed25519 public key without a comment",
+		"#SinkURL":       `"https://..." or "exec:///path"`,
+		"#VersionNumber": `a version such as "3"`,
+		"#NodeID":        "26 letters a-z and digits 2-7",
+		"#CVE":           `a CVE such as "CVE-2026-12345"`,
+		"#Commit":        "a commit: 40 or 64 hex digits",
+		"#Digest":        "64 hex digits",
+		"#Signature":     "an armoured SSH signature",
+		"#Address":       `an address such as "0.0.0.0:7950"`,
+		"#ParameterName": `a path such as "/prod/db/host": at most 15 levels of letters, digits, ".", "_" and "-", not under /aws or /ssm`,
+	}[def]
+}
+
+func (c *checker) want(s *shape) string {
+	if p := phrase(s.def); p != "" {
+		return p
+	}
+	switch {
+	case s.def == "#Action":
+		var w []string
+		for _, f := range c.defs["#inputs"].fields {
+			if !strings.Contains(f.name, ":") { // ours, which the shipped documents use
+				w = append(w, f.name)
+			}
+		}
+		return "one of " + strings.Join(w, ", ")
+	case len(s.enum) == 1:
+		return fmt.Sprintf("%q", s.enum[0])
+	case len(s.bools) == 1:
+		return fmt.Sprint(s.bools[0])
+	case s.enum != nil:
+		return "one of " + strings.Join(s.enum, ", ")
+	case s.alts != nil:
+		var w []string
+		for _, a := range s.alts {
+			w = append(w, c.want(a))
+		}
+		return strings.Join(w, " or ")
+	case s.lo != nil && s.hi != nil && *s.lo == *s.hi:
+		return fmt.Sprint(*s.lo)
+	case s.lo != nil && s.hi != nil:
+		return fmt.Sprintf("a whole number from %d to %d", *s.lo, *s.hi)
+	case s.lo != nil:
+		return fmt.Sprintf("a whole number from %d", *s.lo)
+	case s.kinds == kBool:
+		return "true or false"
+	case s.kinds == kString:
+		return "text"
+	case s.kinds == kList:
+		w := "a list of "
+		switch {
+		case s.maxItems >= 0 && s.minItems > 0:
+			w += fmt.Sprintf("%d to %d ", s.minItems, s.maxItems)
+		case s.maxItems >= 0:
+			w += fmt.Sprintf("at most %d ", s.maxItems)
+		case s.minItems > 0:
+			w += fmt.Sprintf("at least %d ", s.minItems)
+		}
+		if s.elem != nil && s.elem.kinds == kString {
+			return w + "texts"
+		}
+		return w + "values"
+	case s.kinds == kStruct:
+		var w []string
+		for _, f := range s.fields {
+			if f.required {
+				w = append(w, f.name)
+			}
+		}
+		if len(w) > 0 {
+			return "a struct with " + strings.Join(w, ", ")
+		}
+		return "a struct"
+	}
+	return "a value"
+}
+
+func show(n *value) string {
+	switch n.k {
+	case kString:
+		return fmt.Sprintf("%q", n.s)
+	case kInt:
+		return fmt.Sprint(n.i)
+	case kBool:
+		return fmt.Sprint(n.b)
+	case kFloat:
+		return n.s
+	}
+	return n.k.word()
+}
+
+func (c *checker) say(s *shape, n *value) string {
+	w := c.want(s)
+	if n.k&s.kinds == 0 {
+		if n.k&(kStruct|kList) != 0 {
+			return fmt.Sprintf("%s; %s is wanted", n.k.word(), w)
+		}
+		if n.k == kBool {
+			return fmt.Sprintf("%s is not %s", show(n), w)
+		}
+		return fmt.Sprintf("%s is %s; %s is wanted", show(n), n.k.word(), w)
+	}
+	m := fmt.Sprintf("%s is not %s", show(n), w)
+	if n.k == kString {
+		if h := hint(s.def, strings.TrimPrefix(n.s, "aws:")); h != "" {
+			m += " (" + h + ")"
+		} else if g := near(n.s, c.words(s)); g != "" {
+			m += fmt.Sprintf(" (did you mean %q?)", g)
+		}
+	}
+	return m
+}
+
+func (c *checker) words(s *shape) []string {
+	w := slices.Clone(s.enum)
+	if s.def == "#Action" {
+		for _, f := range c.defs["#inputs"].fields {
+			w = append(w, "aws:"+f.name, f.name)
+		}
+	}
+	for _, a := range s.alts {
+		w = append(w, c.words(a)...)
+	}
+	return w
+}
+
+func (c *checker) unknown(s *shape, name string) string {
+	var w []string
+	for _, f := range s.fields {
+		w = append(w, f.name)
+	}
+	if len(w) == 0 && len(s.labels) == 1 {
+		if p := phrase(s.labels[0].key.def); p != "" {
+			return "not " + p
+		}
+	}
+	m := "no such field"
+	if s.when != "" {
+		m += " when " + s.when
+	}
+	if g := near(name, w); g != "" {
+		m += fmt.Sprintf(" (did you mean %q?)", g)
+	}
+	if len(w) > 0 {
+		m += "; allowed: " + strings.Join(w, ", ")
+	}
+	if h := hint(s.def, name); h != "" {
+		m += " (" + h + ")"
+	}
+	return m
+}
+
+// near is the word that s was probably meant to be, or empty.
+func near(s string, words []string) string {
+	best, bd := "", 3
+	for _, w := range words {
+		if len(s) >= 4 && len(w) > len(s)+2 && (strings.HasPrefix(strings.ToLower(w), strings.ToLower(s)) || strings.HasSuffix(strings.ToLower(w), strings.ToLower(s))) {
+			best = w
+		}
+	}
+	for _, w := range words {
+		if strings.EqualFold(s, w) {
+			return w
+		}
+		if d := lev(strings.ToLower(s), strings.ToLower(w)); d < bd && d < len(w) {
+			best, bd = w, d
+		}
+	}
+	return best
+}
+
+// lev is the Levenshtein distance in bytes.
+func lev(a, b string) int {
+	p := make([]int, len(b)+1)
+	for j := range p {
+		p[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		d := p[0]
+		p[0] = i
+		for j := 1; j <= len(b); j++ {
+			t := p[j]
+			c := 1
+			if a[i-1] == b[j-1] {
+				c = 0
+			}
+			p[j] = min(p[j]+1, p[j-1]+1, d+c)
+			d = t
+		}
+	}
+	return p[len(b)]
+}
