@@ -6,6 +6,8 @@ import (
 	"github.com/dunlin-dev/dunlin/reconciler/kind/patch"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/pkg"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/sysctl"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/user"
 	"github.com/dunlin-dev/dunlin/reconciler/transaction"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -14,6 +16,8 @@ import (
 type Host interface {
 	file.Host
 	port.Host
+	sysctl.Host
+	user.Host
 }
 
 // Packages is what packages and patches need of a host.
@@ -35,6 +39,8 @@ func Kinds(h Host, packages Packages, repo schema.Repo, plan schema.Plan, o Kind
 		schema.KindPort:    &port.Kind{Host: h, Protected: o.Protected},
 		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages}},
 		schema.KindFile:    file.Kind{Host: h, Content: o.Content},
+		schema.KindSysctl:  sysctl.Kind{Host: h},
+		schema.KindUser:    user.Kind{Host: h},
 		schema.KindPatch: patch.Kind{
 			Host: packages, MaxRemovals: plan.Patching.MaxRemovals,
 			Run: transaction.Engine{Host: packages, Blocked: blocked(repo, plan.Patching.Baseline)},
