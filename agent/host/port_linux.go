@@ -28,14 +28,36 @@ const (
 
 // portState is what was read of our table.
 type portState struct {
-	exists bool
-	chains bool // both chains are there, as ours, and no others: rules can be replaced within them
-	intact bool // everything is as this version makes it
-	sets   []portSet
-	others []string // names of sets that are not of the form
-	place  map[schema.BlockedPort]portSet
-	left   map[schema.BlockedPort]time.Duration
-	counts map[string]expr.Counter // by set
+	exists   bool
+	chains   bool // both chains are there and as ours: everything else can be mended around them
+	rules    bool // the rules are those of sets
+	sets     []portSet
+	elements map[portSet][]portElement
+	junk     map[portSet][]nftables.SetElement // elements that are no blocks
+	others   []string                          // sets that are not of the form
+	foreign  []string                          // chains that are not ours
+	counts   map[string]expr.Counter           // by set
+}
+
+// intact reports whether everything is as this version makes it.
+func (st portState) intact() bool {
+	return st.chains && st.rules && len(st.junk)+len(st.others)+len(st.foreign) == 0
+}
+
+// left is each block with the time until the kernel drops it. One that is being confirmed may be in both twins.
+func (st portState) left() map[schema.BlockedPort]time.Duration {
+	out := map[schema.BlockedPort]time.Duration{}
+	for s, elements := range st.elements {
+		for _, e := range elements {
+			switch have, there := out[e.block]; {
+			case s.confirmed:
+				out[e.block] = 0
+			case !there || have > 0 && have < e.expires:
+				out[e.block] = e.expires
+			}
+		}
+	}
+	return out
 }
 
 // BlockedPorts reads our table: each block with the time until the kernel drops it, 0 for never. intact
@@ -54,13 +76,15 @@ func (s System) BlockedPorts(ctx context.Context) (map[schema.BlockedPort]time.D
 	if err != nil {
 		return nil, false, err
 	}
-	return st.left, !st.exists || st.intact, nil
+	return st.left(), !st.exists || st.intact(), nil
 }
 
-// SetBlockedPorts makes these the blocks in our table, in one transaction of the kernel, and reads them
-// back. Elements are added and removed where that is enough; where the form is not what these
-// blocks need, sets and rules are replaced within the chains, so that no packet finds none; a table that somebody
-// has changed otherwise is replaced as a whole. Of no blocks the table is removed. Errors as BlockedPorts.
+// SetBlockedPorts makes these the blocks in our table and reads them back. All that is new goes in by one
+// transaction of the kernel, and all that is no longer wanted by a second: a set of intervals shows what was
+// added an instant after it has hidden what was deleted, and no packet may meet that instant. What somebody else
+// put into the table goes; sets, chains and the rules' counters stay. A table whose chains are
+// not ours, which blocked nothing as it should, is replaced whole. Of no blocks the table is removed.
+// Errors as BlockedPorts.
 func (s System) SetBlockedPorts(ctx context.Context, left map[schema.BlockedPort]time.Duration) error {
 	conn, err := dialNFT()
 	if err != nil {
@@ -71,33 +95,26 @@ func (s System) SetBlockedPorts(ctx context.Context, left map[schema.BlockedPort
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		st, err := readPorts(conn)
-		if err != nil {
-			return err
-		}
-		if err := writePorts(conn, st, left); err != nil {
-			return err
-		}
-		s.at("nftables batch")
-		err = conn.Flush()
+		err := s.writePorts(conn, left)
 		if err == nil {
 			break
 		}
 		// An element that was to be deleted may have died, or the table changed, since it was read.
-		if try < nftRetries && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)) {
+		if try < nftRetries && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY)) {
 			continue
 		}
-		return nftError("change table inet dunlin", err)
+		return err
 	}
 	st, err := readPorts(conn)
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 && !st.intact {
+	if len(left) > 0 && !st.intact() {
 		return errors.New("read back table inet dunlin: not as it was written; another program changes it")
 	}
+	is := st.left()
 	for b, want := range left {
-		got, there := st.left[b]
+		got, there := is[b]
 		if !there && want > 0 && want < nftDeadline {
 			continue // may have died since
 		}
@@ -105,7 +122,7 @@ func (s System) SetBlockedPorts(ctx context.Context, left map[schema.BlockedPort
 			return fmt.Errorf("read back table inet dunlin: block %q is not as it was written", b.Key())
 		}
 	}
-	for b := range st.left {
+	for b := range is {
 		if _, wanted := left[b]; !wanted {
 			return fmt.Errorf("read back table inet dunlin: block %q is still there", b.Key())
 		}
@@ -138,9 +155,9 @@ func nftError(what string, err error) error {
 	return fmt.Errorf("nf_tables: %s: %w", what, err)
 }
 
-// readPorts reads our table. Dumps of one table are small: with one set in use it takes seven requests.
+// readPorts reads our table. Dumps of one table are small: with one set and its twin it takes eight requests.
 func readPorts(conn *nftables.Conn) (portState, error) {
-	st := portState{left: map[schema.BlockedPort]time.Duration{}, place: map[schema.BlockedPort]portSet{}, counts: map[string]expr.Counter{}}
+	st := portState{elements: map[portSet][]portElement{}, junk: map[portSet][]nftables.SetElement{}, counts: map[string]expr.Counter{}}
 	t, err := conn.ListTableOfFamily(portTable, nftables.TableFamilyINet)
 	if errors.Is(err, unix.ENOENT) {
 		return st, nil
@@ -148,86 +165,88 @@ func readPorts(conn *nftables.Conn) (portState, error) {
 	if err != nil {
 		return st, nftError("read table inet dunlin", err)
 	}
-	st.exists, st.chains, st.intact = true, true, true
-	if t.Flags != 0 { // dormant, or owned by another process
-		st.chains = false
+	st.exists = true
+	if t.Flags != 0 { // asleep, or owned by another process
+		return st, nil
 	}
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return st, nftError("read chains", err)
 	}
-	found := 0
+	ours := map[string]*nftables.Chain{}
+	for _, dir := range directions() {
+		ours[chain(t, dir).Name] = chain(t, dir)
+	}
+	right := 0
 	for _, c := range chains {
 		if c.Table == nil || c.Table.Name != portTable {
 			continue
 		}
-		found++
-		if !sameChain(chain(t, "in"), c) || c.Name != chain(t, "in").Name {
-			if !sameChain(chain(t, "out"), c) || c.Name != chain(t, "out").Name {
-				st.chains = false
-			}
+		switch want := ours[c.Name]; {
+		case want == nil:
+			st.foreign = append(st.foreign, c.Name)
+		case sameChain(want, c):
+			right++
 		}
 	}
-	st.chains = st.chains && found == 2
-	st.intact = st.chains
+	if st.chains = right == len(ours); !st.chains {
+		return st, nil
+	}
+	if err := st.readSets(conn, t); err != nil {
+		return st, err
+	}
+	st.rules = true
+	for _, dir := range directions() {
+		got, err := conn.GetRules(t, chain(t, dir))
+		if err != nil {
+			return st, nftError("read rules", err)
+		}
+		want := rules(dir, st.sets)
+		st.rules = st.rules && len(got) == len(want)
+		for i := range min(len(got), len(want)) {
+			st.rules = sameExprs(want[i], got[i].Exprs, st.counts) && st.rules
+		}
+	}
+	return st, nil
+}
+
+// directions are those of traffic, in the order of their chains.
+func directions() [2]string { return [2]string{"in", "out"} }
+
+// readSets reads the sets and their elements.
+func (st *portState) readSets(conn *nftables.Conn, t *nftables.Table) error {
 	sets, err := conn.GetSets(t)
 	if err != nil {
 		// The library gives up on types it does not know, none of which are ours. A table that has
 		// gone since is the one other cause, and is made anew as well.
-		st.chains, st.intact = false, false
-		return st, nil
+		st.chains = false
+		return nil
 	}
 	for _, got := range sets {
 		ps, ok := parsePortSet(got.Name)
 		if !ok || !sameSet(ps.set(t), got) {
-			st.intact = false
 			st.others = append(st.others, got.Name)
 			continue
 		}
 		st.sets = append(st.sets, ps)
 		elements, err := conn.GetSetElements(got)
 		if err != nil {
-			return st, nftError("read set "+got.Name, err)
+			return nftError("read set "+got.Name, err)
 		}
 		for _, e := range elements {
 			b, ok := parseElement(ps, e)
 			if !ok || ps.confirmed != (e.Timeout == 0) {
-				st.intact = false
+				st.junk[ps] = append(st.junk[ps], e)
 				continue
 			}
-			if _, twice := st.place[b]; twice {
-				st.intact = false
-				if !ps.confirmed {
-					continue // the confirmed one counts
-				}
-			}
-			st.place[b], st.left[b] = ps, 0
 			if !ps.confirmed {
-				st.left[b] = max(e.Expires, time.Millisecond)
+				e.Expires = max(e.Expires, time.Millisecond)
 			}
+			st.elements[ps] = append(st.elements[ps], portElement{b, e.Expires})
 		}
 	}
 	slices.SortFunc(st.sets, compareSets)
-	if !st.chains {
-		return st, nil
-	}
-	for _, dir := range []string{"in", "out"} {
-		got, err := conn.GetRules(t, chain(t, dir))
-		if err != nil {
-			return st, nftError("read rules", err)
-		}
-		want := rules(dir, st.sets)
-		if len(got) != len(want) {
-			st.intact = false
-			continue
-		}
-		for i, w := range want {
-			if !sameExprs(w, got[i].Exprs, st.counts) {
-				st.intact = false
-			}
-		}
-	}
-	return st, nil
+	return nil
 }
 
 // sameExprs compares a rule with what was read and keeps its counter.
@@ -247,60 +266,98 @@ func sameExprs(want rule, got []expr.Any, counts map[string]expr.Counter) bool {
 	return true
 }
 
-// writePorts queues the batch that makes the table hold these blocks.
-func writePorts(conn *nftables.Conn, st portState, left map[schema.BlockedPort]time.Duration) error {
-	t := &nftables.Table{Name: portTable, Family: nftables.TableFamilyINet}
-	if len(left) == 0 {
-		if st.exists {
-			conn.DelTable(t)
-		}
-		return nil
-	}
-	now := st.place
-	if !st.intact || longer(left, st.left) {
-		now = nil
-	}
-	where, err := place(left, now)
+// writePorts reads the table and makes it hold these blocks.
+func (s System) writePorts(conn *nftables.Conn, left map[schema.BlockedPort]time.Duration) error {
+	st, err := readPorts(conn)
 	if err != nil {
 		return err
 	}
-	if now != nil && !slices.ContainsFunc(withTwins(where), func(s portSet) bool { return !slices.Contains(st.sets, s) }) {
-		return writeElements(conn, t, st, left, where)
+	t := &nftables.Table{Name: portTable, Family: nftables.TableFamilyINet}
+	flush := func() error {
+		s.at("nftables batch")
+		if err := conn.Flush(); err != nil {
+			return nftError("change table inet dunlin", err)
+		}
+		return nil
 	}
-	// Blocks keep no place of the old sets: the new ones need no layers but their own.
-	if where, err = place(left, nil); err != nil {
+	if len(left) == 0 {
+		if !st.exists {
+			return nil
+		}
+		conn.DelTable(t)
+		return flush()
+	}
+	where, err := place(left, st.elements)
+	if err != nil {
 		return err
 	}
-	if st.chains {
+	changes, err := queueAdditions(conn, t, st, left, where)
+	if err != nil {
+		return err
+	}
+	if changes {
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	if changes, err = queueDeletions(conn, t, st, where); err != nil || !changes {
+		return err
+	}
+	return flush()
+}
+
+// queueAdditions queues what brings new blocks, makes the form right and takes out what is not ours.
+func queueAdditions(conn *nftables.Conn, t *nftables.Table, st portState, left map[schema.BlockedPort]time.Duration, where map[schema.BlockedPort]portSet) (changes bool, err error) {
+	if !st.chains {
+		st.sets, st.rules, changes = nil, false, true
+		conn.AddTable(t) // so that there is one to delete
+		conn.DelTable(t)
+		conn.AddTable(t)
+		for _, dir := range directions() {
+			conn.AddChain(chain(t, dir))
+		}
+	}
+	sets := withTwins(st.sets, where)
+	rewrite := !st.rules || len(sets) != len(st.sets) || len(st.others)+len(st.foreign) > 0
+	if rewrite && st.chains {
 		conn.FlushTable(t)
-		for _, s := range st.sets {
-			conn.DelSet(s.set(t))
+		for _, name := range st.foreign {
+			conn.DelChain(&nftables.Chain{Table: t, Name: name})
 		}
 		for _, name := range st.others {
 			conn.DelSet(&nftables.Set{Table: t, Name: name})
 		}
-	} else {
-		conn.AddTable(t) // so that there is one to delete
-		conn.DelTable(t)
-		conn.AddTable(t)
-		conn.AddChain(chain(t, "in"))
-		conn.AddChain(chain(t, "out"))
 	}
-	sets := withTwins(where)
-	bySet := map[portSet][]schema.BlockedPort{}
-	for b, s := range where {
-		bySet[s] = append(bySet[s], b)
-	}
-	for _, s := range sets {
-		set := s.set(t)
-		if err := conn.AddSet(set, nil); err != nil {
-			return err
-		}
-		if err := addElements(conn, set, bySet[s], left); err != nil {
-			return err
+	for ps, junk := range st.junk {
+		changes = true
+		if err := deleteElements(conn, ps.set(t), junk); err != nil {
+			return false, err
 		}
 	}
-	for _, dir := range []string{"in", "out"} {
+	add := map[portSet][]schema.BlockedPort{}
+	for b, ps := range where {
+		if !slices.ContainsFunc(st.elements[ps], func(e portElement) bool { return e.block == b }) {
+			add[ps] = append(add[ps], b)
+		}
+	}
+	for _, ps := range sets {
+		set := ps.set(t)
+		if !slices.Contains(st.sets, ps) {
+			if err := conn.AddSet(set, nil); err != nil {
+				return false, err
+			}
+		}
+		if len(add[ps]) > 0 {
+			changes = true
+			if err := addElements(conn, set, add[ps], left); err != nil {
+				return false, err
+			}
+		}
+	}
+	if !rewrite {
+		return changes, nil
+	}
+	for _, dir := range directions() {
 		for _, r := range rules(dir, sets) {
 			for i, e := range r.exprs {
 				if _, ok := e.(*expr.Counter); ok {
@@ -311,51 +368,40 @@ func writePorts(conn *nftables.Conn, st portState, left map[schema.BlockedPort]t
 			conn.AddRule(&nftables.Rule{Table: t, Chain: chain(t, dir), Exprs: r.exprs, UserData: r.userData()})
 		}
 	}
-	return nil
+	return true, nil
 }
 
-// longer reports whether a block that is there for a time is to have more of it. Kernels before 6.9 may
-// crash on an element that is deleted and added in one batch, so that needs new sets.
-func longer(want, now map[schema.BlockedPort]time.Duration) bool {
-	for b, t := range want {
-		if have, there := now[b]; there && have > 0 && t >= have+time.Second {
-			return true
+// queueDeletions queues what takes out the elements that are not where they should be.
+func queueDeletions(conn *nftables.Conn, t *nftables.Table, st portState, where map[schema.BlockedPort]portSet) (changes bool, err error) {
+	for ps, elements := range st.elements {
+		var gone []nftables.SetElement
+		for _, e := range elements {
+			if to, stays := where[e.block]; stays && to == ps {
+				continue
+			}
+			x, err := element(e.block, 0)
+			if err != nil {
+				return false, err
+			}
+			gone = append(gone, x)
+		}
+		if len(gone) == 0 {
+			continue
+		}
+		changes = true
+		if err := deleteElements(conn, ps.set(t), gone); err != nil {
+			return false, err
 		}
 	}
-	return false
+	return changes, nil
 }
 
-// writeElements queues only what differs. Deletions come first, because what is added may overlap what
-// goes; packets see neither before the whole batch.
-func writeElements(conn *nftables.Conn, t *nftables.Table, st portState, left map[schema.BlockedPort]time.Duration, where map[schema.BlockedPort]portSet) error {
-	add, del := map[portSet][]schema.BlockedPort{}, map[portSet][]schema.BlockedPort{}
-	for b, s := range where {
-		if cur, there := st.place[b]; !there || cur != s {
-			add[s] = append(add[s], b)
+func deleteElements(conn *nftables.Conn, set *nftables.Set, elements []nftables.SetElement) error {
+	for chunk := range slices.Chunk(elements, nftChunk) {
+		for i := range chunk {
+			chunk[i].Timeout, chunk[i].Comment = 0, "" // the keys name them
 		}
-	}
-	for b, s := range st.place {
-		if to, stays := where[b]; !stays || to != s {
-			del[s] = append(del[s], b)
-		}
-	}
-	for _, s := range st.sets {
-		for chunk := range slices.Chunk(del[s], nftChunk) {
-			elements := make([]nftables.SetElement, len(chunk))
-			for i, b := range chunk {
-				e, err := element(b, 0)
-				if err != nil {
-					return err
-				}
-				elements[i] = e
-			}
-			if err := conn.SetDeleteElements(s.set(t), elements); err != nil {
-				return err
-			}
-		}
-	}
-	for _, s := range st.sets {
-		if err := addElements(conn, s.set(t), add[s], left); err != nil {
+		if err := conn.SetDeleteElements(set, chunk); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -72,8 +73,7 @@ func parsePortSet(name string) (portSet, bool) {
 	return portSet{}, false
 }
 
-// compareSets orders lookups: a set before its confirmed twin, so that a block which moves from the
-// one to the other in one step is always met.
+// compareSets orders lookups: sets before their confirmed twins, the same in every table.
 func compareSets(a, b portSet) int {
 	rank := func(s portSet) int {
 		r := s.family * 2 * maxLayers
@@ -100,20 +100,31 @@ func setOf(b schema.BlockedPort, confirmed bool) portSet {
 	return s
 }
 
-// place gives each block its set. A block that is already in a set of the right sort keeps its place.
-func place(left map[schema.BlockedPort]time.Duration, now map[schema.BlockedPort]portSet) (map[schema.BlockedPort]portSet, error) {
+// portElement is a block in a set; expires is the time the kernel leaves it, 0 in a confirmed set.
+type portElement struct {
+	block   schema.BlockedPort
+	expires time.Duration
+}
+
+// place gives each block its set. A block that is already in one of the right sort, for long enough, keeps
+// its place; no other is put where it overlaps something that is there now.
+func place(left map[schema.BlockedPort]time.Duration, now map[portSet][]portElement) (map[schema.BlockedPort]portSet, error) {
 	out := make(map[schema.BlockedPort]portSet, len(left))
 	full := map[portSet][]schema.BlockedPort{}
-	var rest []schema.BlockedPort
-	for b, t := range left {
-		s := setOf(b, t == 0)
-		if cur, ok := now[b]; ok && cur.confirmed == s.confirmed {
-			s.layer = cur.layer
-			out[b] = s
-			full[s] = append(full[s], b)
-			continue
+	for s, elements := range now {
+		for _, e := range elements {
+			full[s] = append(full[s], e.block)
+			t, wanted := left[e.block]
+			if wanted && s.confirmed == (t == 0) && t < e.expires+time.Second {
+				out[e.block] = s
+			}
 		}
-		rest = append(rest, b)
+	}
+	var rest []schema.BlockedPort
+	for b := range left {
+		if _, placed := out[b]; !placed {
+			rest = append(rest, b)
+		}
 	}
 	slices.SortFunc(rest, compareBlocks)
 	for _, b := range rest {
@@ -149,22 +160,20 @@ func compareBlocks(a, b schema.BlockedPort) int {
 	return strings.Compare(a.Key(), b.Key())
 }
 
-// withTwins is the sets a table has that must hold these: for each direction and family in use both
-// twins of the first layer, and all layers up to the highest.
-func withTwins(used map[schema.BlockedPort]portSet) []portSet {
+// withTwins is the sets of a table that has these and must hold those: for each direction and family in
+// use both twins of the first layer, and all layers up to the highest.
+func withTwins(have []portSet, used map[schema.BlockedPort]portSet) []portSet {
 	all := map[portSet]bool{}
+	for _, s := range have {
+		all[s] = true
+	}
 	for _, s := range used {
 		for l := range s.layer + 1 {
 			all[portSet{s.direction, s.family, s.confirmed, l}] = true
 		}
 		all[portSet{s.direction, s.family, !s.confirmed, 0}] = true
 	}
-	out := make([]portSet, 0, len(all))
-	for s := range all {
-		out = append(out, s)
-	}
-	slices.SortFunc(out, compareSets)
-	return out
+	return slices.SortedFunc(maps.Keys(all), compareSets)
 }
 
 // set is the set as the kernel is told of it.
