@@ -33,7 +33,7 @@ func listUnits(ctx context.Context) ([]LoadedUnit, error) {
 	}
 	out := make([]LoadedUnit, len(units))
 	for i, u := range units {
-		out[i] = LoadedUnit{Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState}
+		out[i] = LoadedUnit{Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState, SubState: u.SubState}
 	}
 	return out, nil
 }

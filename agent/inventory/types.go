@@ -84,7 +84,7 @@ type Service struct {
 
 // Unit is what systemd says of a loaded unit (ListUnits of org.freedesktop.systemd1.Manager).
 type Unit struct {
-	Name, Description, LoadState, ActiveState string
+	Name, Description, LoadState, ActiveState, SubState string
 }
 
 // Gather says where inventory types come from.
@@ -215,7 +215,9 @@ func (g Gather) Services(ctx context.Context) ([]Service, error) {
 		}
 		switch u.ActiveState {
 		case "active", "reloading", "refreshing":
-			s.Status = "Running"
+			if u.SubState != "exited" { // done, and remembered as active
+				s.Status = "Running"
+			}
 		case "activating":
 			s.Status = "StartPending"
 		case "deactivating":

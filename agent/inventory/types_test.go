@@ -128,13 +128,14 @@ func TestServicesJoinUnitsAndTheirFiles(t *testing.T) {
 	link("/usr/lib/systemd/system/ssh.service", "etc/systemd/system/sshd.service")
 	link("/dev/null", "etc/systemd/system/bad.service")
 	g := Gather{Root: a.root, Units: func(context.Context) ([]Unit, error) {
-		return []Unit{{"ssh.service", "OpenSSH", "loaded", "active"}, {"gone.service", "gone.service", "not-found", "inactive"},
-			{"tmpl@1.service", "one", "loaded", "activating"}, {"x.mount", "", "loaded", "active"}}, nil
+		return []Unit{{"ssh.service", "OpenSSH", "loaded", "active", "running"}, {"gone.service", "gone.service", "not-found", "inactive", "dead"},
+			{"tmpl@1.service", "one", "loaded", "activating", "start"}, {"x.mount", "", "loaded", "active", "mounted"}, {"once.service", "once", "loaded", "active", "exited"}}, nil
 	}}
 	got, err := g.Services(context.Background())
 	want := []Service{
 		{"bad.service", "", "service", "Stopped", "Disabled"},
 		{"idle.service", "", "service", "Stopped", "Manual"},
+		{"once.service", "once", "service", "Stopped", "Manual"},
 		{"ssh.service", "OpenSSH", "service", "Running", "Automatic"},
 		{"tmpl@1.service", "one", "service", "StartPending", "Manual"},
 	}

@@ -196,7 +196,7 @@ func loadedUnits(ctx context.Context) ([]inventory.Unit, error) {
 	}
 	out := make([]inventory.Unit, len(units))
 	for i, u := range units {
-		out[i] = inventory.Unit{Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState}
+		out[i] = inventory.Unit{Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState, SubState: u.SubState}
 	}
 	return out, nil
 }
