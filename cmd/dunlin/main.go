@@ -54,5 +54,6 @@ inside a maintenance window, and an account of it.`,
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.inventoryCommand(),
+		a.scheduleCommand(),
 	}
 }
