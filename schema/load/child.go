@@ -36,7 +36,8 @@ var ErrLimit = errors.New("the policy needs more than an evaluation may use")
 // which must answer with Main and the same options. The child has no
 // environment, no files but the tree, no network where the system allows to take
 // it away, and limits on memory, processor and time. It dies with its parent.
-func Child() Func {
+// Of the options Warn is used here; the child has its own.
+func Child(o Options) Func {
 	return func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
 		t, err := readTree(fsys)
 		if err != nil {
@@ -54,7 +55,7 @@ func Child() Func {
 		if err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
-		return finish(fsys, res)
+		return finish(o, fsys, res)
 	}
 }
 

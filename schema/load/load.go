@@ -44,7 +44,7 @@ func InProcess(o Options) Func {
 		if err != nil {
 			return schema.Repo{}, nil, err
 		}
-		return finish(fsys, res)
+		return finish(o, fsys, res)
 	}
 }
 
@@ -56,12 +56,15 @@ type result struct {
 }
 
 // finish adds what only the repository itself has.
-func finish(fsys fs.FS, res *result) (schema.Repo, []schema.Fault, error) {
+func finish(o Options, fsys fs.FS, res *result) (schema.Repo, []schema.Fault, error) {
 	b, err := blobs(fsys, res.Sources)
 	if err != nil {
 		return schema.Repo{}, nil, err
 	}
 	res.Repo.Blobs = b
+	if o.Warn != nil && !schema.Refused(res.Faults) {
+		res.Faults = schema.SortFaults(append(res.Faults, o.Warn(res.Repo)...))
+	}
 	return res.Repo, res.Faults, nil
 }
 
@@ -119,9 +122,6 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	l.rules()
 	l.roster()
 	l.vendored()
-	if o.Warn != nil && !schema.Refused(l.faults) {
-		l.faults = append(l.faults, o.Warn(l.repo)...)
-	}
 	faults := schema.SortFaults(l.faults)
 	if len(faults) > maxFaults {
 		faults = faults[:maxFaults]
