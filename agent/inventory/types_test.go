@@ -150,11 +150,12 @@ func TestServicesJoinUnitsAndTheirFiles(t *testing.T) {
 
 func TestFingerprintChangesWithItsInputs(t *testing.T) {
 	a := simpleHost(t, control("foo", "1.0", "amd64", "install ok installed", ""), "")
-	last, err := Fingerprint(a.root)
+	in := NewInputs(a.root)
+	last, err := in.Fingerprint()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := Fingerprint(a.root); again != last {
+	if again, _ := in.Fingerprint(); again != last {
 		t.Error("two prints of an unchanged host differ")
 	}
 	for _, change := range []func(){
@@ -166,7 +167,7 @@ func TestFingerprintChangesWithItsInputs(t *testing.T) {
 		func() { a.write("var/lib/apt/lists/new", "") },
 	} {
 		change()
-		now, err := Fingerprint(a.root)
+		now, err := in.Fingerprint()
 		if err != nil || now == last {
 			t.Errorf("print did not change, %v", err)
 		}
@@ -175,8 +176,9 @@ func TestFingerprintChangesWithItsInputs(t *testing.T) {
 }
 
 func BenchmarkFingerprint(b *testing.B) {
+	in := NewInputs("/")
 	for b.Loop() {
-		if _, err := Fingerprint("/"); err != nil {
+		if _, err := in.Fingerprint(); err != nil {
 			b.Fatal(err)
 		}
 	}
