@@ -53,6 +53,8 @@ inside a maintenance window, and an account of it.`,
 // commands is the list of all commands, in the order that the help shows.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.validateCommand(),
+		a.evaluateCommand(),
 		a.inventoryCommand(),
 		a.scheduleCommand(),
 	}

@@ -3,7 +3,6 @@ package load
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -155,25 +154,22 @@ func Main(o Options, in io.Reader, out io.Writer) int {
 	return 0
 }
 
-// encodeResult and decodeResult are the answer: JSON, which Repo has already.
+// encodeResult and decodeResult are the answer, in the form of the cache.
 func encodeResult(w io.Writer, res *result) error {
-	return json.NewEncoder(w).Encode(res)
+	_, err := w.Write(encode(cached(*res)))
+	return err
 }
 
 func decodeResult(b []byte) (*result, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	var res result
-	if err := d.Decode(&res); err != nil {
+	c, err := decode(b)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("more after the result")
-	}
-	for _, s := range res.Sources {
+	for _, s := range c.Sources {
 		if !fs.ValidPath(s) {
 			return nil, fmt.Errorf("%q is not a path", s)
 		}
 	}
+	res := result(c)
 	return &res, nil
 }

@@ -27,34 +27,46 @@ var ErrCache = errors.New("not an evaluated policy of this version")
 
 // cached is what Encode keeps.
 type cached struct {
-	Repo   schema.Repo
-	Faults []schema.Fault
+	Repo    schema.Repo
+	Faults  []schema.Fault
+	Sources []string // of a child's answer: files that hosts are given
 }
 
 // Encode gives an evaluated repository as bytes. Equal values have equal bytes.
 func Encode(repo schema.Repo, faults []schema.Fault) []byte {
+	return encode(cached{Repo: repo, Faults: faults})
+}
+
+func encode(c cached) []byte {
 	e := &encoder{}
-	e.value(reflect.ValueOf(cached{repo, faults}))
+	e.value(reflect.ValueOf(c))
 	sum := sha256.Sum256(e.b)
 	return slices.Concat([]byte(cacheMagic), fingerprint(), sum[:], e.b)
 }
 
 // Decode reads what Encode gave. Anything else is an error that wraps ErrCache.
 func Decode(b []byte) (schema.Repo, []schema.Fault, error) {
+	c, err := decode(b)
+	if err != nil {
+		return schema.Repo{}, nil, err
+	}
+	return c.Repo, c.Faults, nil
+}
+
+func decode(b []byte) (c cached, err error) {
 	head := len(cacheMagic) + 2*sha256.Size
 	if len(b) < head || string(b[:len(cacheMagic)]) != cacheMagic || !bytes.Equal(b[len(cacheMagic):head-sha256.Size], fingerprint()) {
-		return schema.Repo{}, nil, ErrCache
+		return cached{}, ErrCache
 	}
 	body := b[head:]
 	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], b[head-sha256.Size:head]) {
-		return schema.Repo{}, nil, fmt.Errorf("%w: damaged", ErrCache)
+		return cached{}, fmt.Errorf("%w: damaged", ErrCache)
 	}
 	d := &decoder{s: string(body)}
-	var c cached
 	if err := d.read(reflect.ValueOf(&c).Elem()); err != nil {
-		return schema.Repo{}, nil, fmt.Errorf("%w: %w", ErrCache, err)
+		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
 	}
-	return c.Repo, c.Faults, nil
+	return c, nil
 }
 
 // fingerprint is the SHA-256 of the names and types of everything that is encoded.

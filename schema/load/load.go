@@ -49,11 +49,7 @@ func InProcess(o Options) Func {
 }
 
 // result is what an evaluation hands over.
-type result struct {
-	Repo    schema.Repo    `json:"repo"`
-	Faults  []schema.Fault `json:"faults"`
-	Sources []string       `json:"sources"` // files that hosts are given
-}
+type result cached
 
 // finish adds what only the repository itself has.
 func finish(o Options, fsys fs.FS, res *result) (schema.Repo, []schema.Fault, error) {

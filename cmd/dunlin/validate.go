@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/reconciler/schedule"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+// loadOptions are those of this build, in this process and in the child that evaluates.
+func loadOptions() load.Options {
+	return load.Options{
+		Limits: schema.NotEnforced(),
+		CheckWindow: func(w schema.Window) []load.FieldFault {
+			var out []load.FieldFault
+			for _, f := range schedule.Check(w) {
+				out = append(out, load.FieldFault{Field: f.Field, Message: f.Msg})
+			}
+			return out
+		},
+	}
+}
+
+// evaluateCommand is the child that load.Child starts.
+func (a *app) evaluateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    load.Command,
+		Short:  "Evaluate a policy from standard input, for another dunlin",
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if code := load.Main(loadOptions(), a.in, a.out); code != 0 {
+				return exitWith{code: code}
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [DIR]",
+		Short: "Check a policy repository",
+		Long: `Check a policy repository and print every fault in it: file, line, column, what is
+wrong and what is allowed. DIR is a folder of files (default the current one) or a
+bare Git repository, of which the newest commit is checked. Nothing is changed and
+nothing is fetched; nodes, and dates that pass, do not decide whether it is valid.
+
+Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`,
+		Example: `  dunlin validate                      # the current folder
+  dunlin validate /srv/git/policy.git  # the newest commit of a bare repository
+  dunlin validate -o json infra-policy | jq -r '.faults[].file'`,
+		Args: maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			tree, err := gitrepo.Open(dir)
+			if err != nil {
+				return exitWith{code: exitError, err: err, hint: "name a folder with policy files, or a bare Git repository"}
+			}
+			repo, faults, err := load.Child(loadOptions())(cmd.Context(), tree)
+			if err != nil {
+				return fmt.Errorf("validate %q: %w", dir, err)
+			}
+			if err := a.printFaults(tree, repo, faults); err != nil {
+				return err
+			}
+			if schema.Refused(faults) {
+				return exitWith{code: exitFaults}
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault) error {
+	if faults == nil {
+		faults = []schema.Fault{}
+	}
+	if a.json() {
+		return a.printJSON(struct {
+			Faults  []schema.Fault `json:"faults"`
+			Objects int            `json:"objects"`
+		}{faults, repo.Objects})
+	}
+	l := lookOf(a.out)
+	wrong, warnings := 0, 0
+	for _, f := range faults {
+		m := bad
+		if f.Severity == schema.SeverityWarning {
+			m = attention
+			warnings++
+		} else {
+			wrong++
+		}
+		line := printable(f.String())
+		if l.terminal {
+			line = l.paint(m, line)
+		}
+		fmt.Fprintln(a.out, line)
+		if l.terminal {
+			a.printLine(l, tree, f)
+		}
+	}
+	sum, m := "no faults", good
+	if wrong > 0 {
+		sum, m = counted(wrong, "fault"), bad
+	}
+	if warnings > 0 {
+		sum += ", " + counted(warnings, "warning")
+	}
+	if wrong > 0 {
+		sum += " in " + counted(repo.Objects, "object")
+	} else {
+		sum = counted(repo.Objects, "object") + ", " + sum
+	}
+	fmt.Fprintf(a.out, "%s %s\n", l.symbol(m), sum)
+	return nil
+}
+
+func counted(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// printLine shows the author's line of a fault with a caret below its column. A file that cannot be read shows nothing.
+func (a *app) printLine(l look, tree fs.FS, f schema.Fault) {
+	if f.Line == 0 {
+		return
+	}
+	file, err := tree.Open(f.File)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 64<<10)
+	for n := 1; lines.Scan(); n++ {
+		if n < f.Line {
+			continue
+		}
+		text := lines.Text()
+		before := text[:min(f.Column-1, len(text))]
+		if len(text) > 200 || !utf8.ValidString(before) {
+			return
+		}
+		pad := strings.Repeat(" ", utf8.RuneCountInString(before)) // printable makes a tab a blank
+		fmt.Fprintf(a.out, "\t%s\n\t%s\n", printable(text), pad+l.paint(bad, "^"))
+		return
+	}
+}
