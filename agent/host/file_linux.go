@@ -271,10 +271,13 @@ func statusOf(st unix.Stat_t) status {
 	return status{uint64(st.Dev), st.Ino, st.Mode, st.Uid, st.Gid, st.Size}
 }
 
+// readFlags open a file for reading. If it has become a link it is not followed; if it has become a pipe or a
+// device opening does not wait.
+const readFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+
 // openFile opens the regular file that lookAt saw, and not another one.
 func openFile(folder int, base string, seen status) (int, error) {
-	// O_NONBLOCK: if it has become a pipe or a device since, opening does not wait.
-	fd, err := unix.Openat(folder, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(folder, base, readFlags, 0)
 	if err != nil {
 		return -1, err
 	}

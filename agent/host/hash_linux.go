@@ -20,7 +20,9 @@ func (h *hasher) file(folder int, base string, seen status) (string, error) {
 	if h.sum == nil {
 		h.sum, h.buf = sha256.New(), make([]byte, 64<<10)
 	}
-	fd, err := openFile(folder, base, seen)
+	// Not openFile: this reads only, and what a name swapped meanwhile leads to has another digest
+	// or is what was wanted. Neither links nor pipes get it anywhere.
+	fd, err := unix.Openat(folder, base, readFlags, 0)
 	if err != nil {
 		return "", err
 	}
