@@ -12,6 +12,8 @@ import (
 type aptConf struct {
 	scalar map[string]string
 	list   map[string][]string
+
+	included bool // files outside its own folder may have been read
 }
 
 // aptDefaults are apt's built-in values of the keys that are asked for here.
@@ -61,6 +63,7 @@ func (c *aptConf) readFile(t tree, p string, depth int) error {
 		return err
 	}
 	return c.parse(string(b), func(include string) error {
+		c.included = true
 		if strings.HasSuffix(include, "/") {
 			files, err := t.parts(include, "", "conf")
 			for _, f := range files {
