@@ -21,6 +21,9 @@ type Inputs struct {
 	Facts schema.Facts
 	// FactsProblem says why the host's packages could not be read; then it is not judged and nothing is installed.
 	FactsProblem string
+	// Judged, where set, is what an earlier plan judged of the same facts; then Facts needs only OS.
+	// The caller vouches that nothing changed since.
+	Judged *schema.Judgement
 	Now          time.Time
 	// Compare is the version order of the host's package manager: negative, zero or positive.
 	Compare func(a, b string) int
@@ -65,10 +68,10 @@ func patching(in Inputs, sets target.Sets, managed []schema.Resource) (schema.Pa
 	}
 	p.Baseline, p.Because, p.MaxRemovals = choice.Name, choice.Reason, choice.Baseline.MaxRemovals
 	p.Position = in.Repo.Positions[schema.JoinPath("baseline", choice.Name)]
-	p.Judgement = baseline.Judge(choice.Baseline, withoutPinned(in.Facts, managed), in.Now, in.Compare)
-	installed := map[string]string{}
-	for _, f := range in.Facts.Installed {
-		installed[f.ID()] = f.Version
+	if in.Judged != nil {
+		p.Judgement = *in.Judged
+	} else {
+		p.Judgement = baseline.Judge(choice.Baseline, withoutPinned(in.Facts, managed), in.Now, in.Compare)
 	}
 	installable := map[string]bool{}
 	for _, patch := range baseline.ToInstall(p.Judgement) {
