@@ -158,6 +158,7 @@ func TestRules(t *testing.T) {
 		{"the offset moves the wall clock, not the instant", "cron(30 2 7 3 ? *)", ny, 1, "", "", "2026-01-01T00:00:00Z", []string{"2026-03-08T07:00:00Z", "2027-03-08T07:30:00Z"}},
 		{"an offset crosses the year", "cron(0 0 31 12 ? 2026)", "UTC", 6, "", "", "2026-01-01T00:00:00Z", []string{"2027-01-06T00:00:00Z"}},
 
+		{"day 366 of a year far away", "cron(0 0/12 * * ? *)", "Europe/Helsinki", 0, "", "", "2096-12-30T22:00:00Z", []string{"2096-12-31T10:00:00Z", "2096-12-31T22:00:00Z", "2097-01-01T10:00:00Z"}},
 		{"29 February, not in 2100", "cron(0 0 29 2 ? *)", "UTC", 0, "", "", "2094-01-01T00:00:00Z", []string{"2096-02-29T00:00:00Z", "2104-02-29T00:00:00Z"}},
 		{"L-n counts back from the last", "cron(0 0 L-2 2 ? *)", "UTC", 0, "", "", "2027-01-01T00:00:00Z", []string{"2027-02-26T00:00:00Z", "2028-02-27T00:00:00Z"}},
 		{"LW is the last weekday", "cron(0 0 LW 1-2 ? 2027)", "UTC", 0, "", "", "2027-01-01T00:00:00Z", []string{"2027-01-29T00:00:00Z", "2027-02-26T00:00:00Z"}},

@@ -197,6 +197,13 @@ func BenchmarkNext(b *testing.B) {
 			}
 		})
 	}
+	b.Run("day-366", func(b *testing.B) {
+		s := parsed(b, "cron(0 2 ? * SUN *)", "Europe/Helsinki", 0, nil, nil)
+		from := rfc(b, "2096-12-31T12:00:00Z")
+		for b.Loop() {
+			s.Next(from)
+		}
+	})
 	b.Run("ended", func(b *testing.B) {
 		s := parsed(b, "cron(0 0 1 1 ? 2020)", "America/New_York", 0, nil, nil)
 		from := rfc(b, "2026-01-01T00:00:00Z")

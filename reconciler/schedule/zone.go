@@ -45,7 +45,12 @@ func periodAt(zone *time.Location, t int64) period {
 		p.from = from.Unix()
 	}
 	if !to.IsZero() {
-		p.to = max(to.Unix(), t+1) // a broken zone file must not stop the walk
+		p.to = to.Unix()
+	}
+	if p.to <= t {
+		// Beyond the transitions that a zone file lists, package time ends periods with day 365 of
+		// the year in UTC, also where t is day 366. The offset holds until that day ends.
+		p.to = (t/day + 1) * day
 	}
 	return p
 }
