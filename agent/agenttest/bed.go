@@ -142,11 +142,9 @@ var prepare = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if _, err := b.run("check"); err != nil {
-		return "", err
-	}
-	_, err = b.run("clean")
-	return base, err
+	_, err = b.run("check")
+	_, cleanErr := b.run("clean")
+	return base, errors.Join(err, cleanErr)
 })
 
 // claim makes a new folder in base/beds and locks it for as long as this

@@ -1,0 +1,74 @@
+# Everything a person or CI runs. `make setup` installs what a minimal Debian
+# lacks; all else needs Go alone.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+FUZZTIME ?= 30s
+BENCH    ?= .
+# Packages tested at a time. Real hosts and fuzz corpora share the machine, so
+# more than the cores only lengthens each.
+P        ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: all build setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
+all: build
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dunlin ./cmd/dunlin
+
+# Debian packages, listed in one place; as root.
+setup:
+	apt-get update -q
+	grep -v '^#' .ci/packages | DEBIAN_FRONTEND=noninteractive xargs apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends
+
+# Tests that need root, overlayfs or nf_tables fail without them and say so.
+test:
+	go test -timeout 15m -p $(P) ./...
+
+# What CI runs; the tests come last, so that their summary ends the output.
+check: format vet staticcheck layers vulnerabilities build race
+
+format:
+	@bad=$$(gofmt -l agent cmd examples policies reconciler schema); \
+	if [ -n "$$bad" ]; then echo "not formatted (run gofmt -w): $$bad"; exit 1; fi
+
+vet:
+	GOOS=linux go vet ./...
+	GOOS=windows go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+layers:
+	go test -run 'Layers|Banned|StandardLibrary|Pure|Registers|Variables|TopLevel|OneSubject|Described' ./schema
+
+race:
+	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: run make setup"; exit 1; }
+	CGO_ENABLED=1 go test -race -timeout 15m -p $(P) ./...
+
+# The database of known vulnerabilities is on the network. Without it there is
+# one line; with it, a vulnerability that the program reaches is a failure.
+vulnerabilities:
+	@.ci/vulnerabilities
+
+# Everything at full count; hours rather than minutes.
+check-long: check
+	DUNLIN_LONG=1 go test -timeout 4h -count=1 -p $(P) ./...
+	$(MAKE) fuzz FUZZTIME=10m
+
+bench:
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 ./...
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' agent cmd reconciler schema | xargs -n1 dirname | sort -u | while read -r pkg; do \
+	  for target in $$(grep -h -o '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -d' ' -f2); do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$pkg; \
+	  done; \
+	done
+
+# Writes expected outputs anew; read the diff before committing it.
+golden:
+	DUNLIN_GOLDEN=1 go test ./cmd/... ./schema/...
+	git diff --stat
+
+clean:
+	rm -rf bin
