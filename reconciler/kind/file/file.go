@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"strings"
 
@@ -55,6 +56,7 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 	ready := make([]schema.Resource, 0, len(rs))
 	blobs := make([]schema.Blob, len(rs)) // of inline content; one array, pointed into
 	index := make([]int, 0, len(rs))
+	var d digester
 	for i, r := range rs {
 		if err := ctx.Err(); err != nil {
 			out[i].Err = fmt.Errorf("check file %q: %w", r.Key, err)
@@ -65,7 +67,7 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 			continue
 		}
 		if r.File.Content != nil {
-			blobs[i] = blobOf([]byte(*r.File.Content))
+			blobs[i] = d.blob(*r.File.Content)
 			r.Blob = &blobs[i]
 		}
 		ready, index = append(ready, r), append(index, i)
@@ -230,6 +232,25 @@ func digest(hex string) string {
 func blobOf(b []byte) schema.Blob {
 	sum := sha256.Sum256(b)
 	return schema.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
+}
+
+// digester hashes texts through one buffer: a conversion to bytes would copy each to the heap.
+type digester struct {
+	sum hash.Hash
+	buf []byte
+}
+
+func (d *digester) blob(text string) schema.Blob {
+	if d.sum == nil {
+		d.sum, d.buf = sha256.New(), make([]byte, 4096)
+	}
+	d.sum.Reset()
+	for rest := text; rest != ""; {
+		n := copy(d.buf, rest)
+		d.sum.Write(d.buf[:n])
+		rest = rest[n:]
+	}
+	return schema.Blob{SHA256: hex.EncodeToString(d.sum.Sum(d.buf[:0])), Size: int64(len(text))}
 }
 
 func word(name, value string) string {
