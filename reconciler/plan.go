@@ -24,7 +24,7 @@ type Inputs struct {
 	// Judged, where set, is what an earlier plan judged of the same facts; then Facts needs only OS.
 	// The caller vouches that nothing changed since.
 	Judged *schema.Judgement
-	Now          time.Time
+	Now    time.Time
 	// Compare is the version order of the host's package manager: negative, zero or positive.
 	Compare func(a, b string) int
 }

@@ -1,0 +1,77 @@
+package reconciler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/reconciler/target"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Warnings tells what a valid repository does to the nodes of its roster that its authors will not want: a node in two
+// patch groups, and two policies that want different things of one resource on a node. Each pair is told once, with
+// the first node and how many more there are.
+func Warnings(repo schema.Repo) []schema.Fault {
+	sets := target.Sets{Groups: repo.Groups, ResourceGroups: repo.ResourceGroups}
+	found := map[schema.Fault][]string{} // nodes by warning, which has no node in its words yet
+	// Nodes that the same policies and groups mean have the same conflicts.
+	known := map[string][]schema.Fault{}
+	for _, line := range repo.Roster {
+		if line.State != schema.NodeActive {
+			continue
+		}
+		node := line.Node()
+		groups := target.Groups(node, sets)
+		var policies []string
+		for _, name := range slices.Sorted(maps.Keys(repo.Policies)) {
+			if target.Match(repo.Policies[name].Targets, node, sets) {
+				policies = append(policies, name)
+			}
+		}
+		key := strings.Join(groups, "\x00") + "\x01" + strings.Join(policies, "\x00")
+		warnings, ok := known[key]
+		if !ok {
+			warnings = append(manyGroups(repo, groups), conflicts(repo, policies)...)
+			known[key] = warnings
+		}
+		for _, w := range warnings {
+			found[w] = append(found[w], node.Name)
+		}
+	}
+	var out []schema.Fault
+	for w, nodes := range found {
+		slices.Sort(nodes)
+		on := "on node " + nodes[0]
+		if n := len(nodes) - 1; n > 0 {
+			on += fmt.Sprintf(" and %d more", n)
+		}
+		w.Message = on + ": " + w.Message
+		out = append(out, w)
+	}
+	return schema.SortFaults(out)
+}
+
+func manyGroups(repo schema.Repo, groups []string) []schema.Fault {
+	if len(groups) < 2 {
+		return nil
+	}
+	path := schema.JoinPath("group", groups[1])
+	return []schema.Fault{warning(repo.Positions[path], path,
+		"in patch groups "+strings.Join(groups, " and ")+", and a node may be in one; the default baseline judges it")}
+}
+
+func conflicts(repo schema.Repo, policies []string) []schema.Fault {
+	var out []schema.Fault
+	for _, r := range resources(repo, policies) {
+		if r.Contested != "" {
+			out = append(out, warning(r.Position, schema.JoinPath("policy", r.Policy), r.Contested+" of "+r.Name()+"; neither is applied"))
+		}
+	}
+	return out
+}
+
+func warning(at schema.Position, path, message string) schema.Fault {
+	return schema.Fault{File: at.File, Line: at.Line, Column: at.Column, Path: path, Message: message, Severity: schema.SeverityWarning}
+}
