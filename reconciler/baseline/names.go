@@ -42,7 +42,8 @@ func (n names) match(p *schema.PackageFact) (string, bool) {
 	name, arch, version := strings.ToLower(p.Name), strings.ToLower(p.Arch), strings.ToLower(p.Version)
 	full := name + "." + arch + ":" + version
 	nameArch := len(name) + 1 + len(arch)
-	spellings := [...]string{name, version, full[:nameArch], name + "-" + version, full[len(name)+1:], full}
+	const named = 4 // the spellings that begin with the name come first
+	spellings := [...]string{name, full[:nameArch], name + "-" + version, full, version, full[len(name)+1:]}
 	first := len(n.list)
 	for _, s := range spellings {
 		if i, ok := n.exact[s]; ok {
@@ -53,7 +54,11 @@ func (n names) match(p *schema.PackageFact) (string, bool) {
 		if g.at > first {
 			break
 		}
-		for _, s := range spellings {
+		from := 0
+		if len(g.prefix) <= len(name) && !strings.HasPrefix(name, g.prefix) {
+			from = named // none of those that begin with the name can match
+		}
+		for _, s := range spellings[from:] {
 			if strings.HasPrefix(s, g.prefix) && globMatch(g.pattern[len(g.prefix):], s[len(g.prefix):]) {
 				first = g.at
 				break
