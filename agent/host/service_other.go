@@ -1,0 +1,20 @@
+//go:build !linux
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+func noSystemd() error {
+	return fmt.Errorf("no systemd here: services cannot be managed on this host: %w", errors.ErrUnsupported)
+}
+
+func units(context.Context, []string) ([]schema.Unit, error) { return nil, noSystemd() }
+func changeUnit(context.Context, string, unitChange) error   { return noSystemd() }
+func linkUnit(context.Context, string, bool) error           { return noSystemd() }
+func reloadUnits(context.Context) error                      { return noSystemd() }
