@@ -6,6 +6,7 @@ import (
 	"github.com/dunlin-dev/dunlin/reconciler/kind/patch"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/pkg"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/service"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/sysctl"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/user"
 	"github.com/dunlin-dev/dunlin/reconciler/transaction"
@@ -16,6 +17,7 @@ import (
 type Host interface {
 	file.Host
 	port.Host
+	service.Host
 	sysctl.Host
 	user.Host
 }
@@ -39,6 +41,7 @@ func Kinds(h Host, packages Packages, repo schema.Repo, plan schema.Plan, o Kind
 		schema.KindPort:    &port.Kind{Host: h, Protected: o.Protected},
 		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages}},
 		schema.KindFile:    file.Kind{Host: h, Content: o.Content},
+		schema.KindService: service.Kind{Host: h},
 		schema.KindSysctl:  sysctl.Kind{Host: h},
 		schema.KindUser:    user.Kind{Host: h},
 		schema.KindPatch: patch.Kind{

@@ -147,39 +147,3 @@ func TestServicesJoinUnitsAndTheirFiles(t *testing.T) {
 		t.Errorf("without systemd: Services = %#v, %v; want an empty list", got, err)
 	}
 }
-
-func TestFingerprintChangesWithItsInputs(t *testing.T) {
-	a := simpleHost(t, control("foo", "1.0", "amd64", "install ok installed", ""), "")
-	in := NewInputs(a.root)
-	last, err := in.Fingerprint()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, _ := in.Fingerprint(); again != last {
-		t.Error("two prints of an unchanged host differ")
-	}
-	for _, change := range []func(){
-		func() { a.write("etc/apt/preferences", "# x\n") },
-		func() { a.write("etc/apt/preferences.d/a", "# x\n") },
-		func() { a.write("etc/apt/apt.conf.d/a", "// x\n") },
-		func() { a.write("etc/apt/sources.list", "# nothing any more\n") },
-		func() { a.write("var/lib/dpkg/status", control("foo", "1.0.1", "amd64", "install ok installed", "")) },
-		func() { a.write("var/lib/apt/lists/new", "") },
-	} {
-		change()
-		now, err := in.Fingerprint()
-		if err != nil || now == last {
-			t.Errorf("print did not change, %v", err)
-		}
-		last = now
-	}
-}
-
-func BenchmarkFingerprint(b *testing.B) {
-	in := NewInputs("/")
-	for b.Loop() {
-		if _, err := in.Fingerprint(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -54,8 +54,11 @@ inside a maintenance window, and an account of it.`,
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
+		a.reconcileCommand(),
+		a.explainCommand(),
 		a.evaluateCommand(),
 		a.inventoryCommand(),
 		a.scheduleCommand(),
+		a.txCommand(),
 	}
 }

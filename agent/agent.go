@@ -1,0 +1,115 @@
+// Package agent is where effects meet decisions: it opens a policy repository,
+// observes the host, asks reconciler what should be, and takes the host there.
+//
+// Local does this once, for one host and one repository. Everything it touches
+// comes from outside as a value, so that tests and the demo run the same code
+// on simulated hosts.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+// Packages is the package manager as a pass needs it.
+type Packages interface {
+	reconciler.Packages
+	// Prepare settles what is under way or half done, and with refresh reads the archives' lists anew.
+	Prepare(ctx context.Context, refresh bool) (schema.Prepared, error)
+	// Settle waits for a transaction that an earlier pass began.
+	Settle(ctx context.Context) error
+}
+
+// Local takes this host to what a repository says.
+type Local struct {
+	State    string // folder of journal and caches
+	Root     string // where the host's files are read, "/"
+	Evaluate load.Func
+	Host     reconciler.Host
+	Packages Packages
+	// LastInstalls reads what became of the latest installs.
+	LastInstalls func() ([]schema.LastInstall, error)
+	Ceiling      reconciler.Ceiling
+	Protected    []port.Protection
+	Now          func() time.Time
+	// Progress is told what happens, a line for people at a time; nil tells nobody.
+	Progress func(reconciler.Step)
+}
+
+func (l Local) tell(format string, args ...any) {
+	if l.Progress != nil {
+		l.Progress(reconciler.Step{Doing: fmt.Sprintf(format, args...)})
+	}
+}
+
+// lock makes the state folder where it is missing and takes its lock.
+func (l Local) lock(who string) (unlock func(), err error) {
+	if err := os.MkdirAll(l.State, 0o700); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	return host.Lock(filepath.Join(l.State, "lock"), who)
+}
+
+// facts observes the host's packages. A host that has no package manager which this build knows, or one
+// whose data cannot be read, is not an error of the pass: problem says why it cannot be judged.
+func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, problem string, err error) {
+	last, err := l.LastInstalls()
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return f, "", err
+	}
+	f, patches, err := inventory.ReadFacts(ctx, inventory.Options{Root: l.Root}, inventory.Known{Node: node.ID, At: l.Now(), LastInstall: last})
+	if err != nil {
+		if ctx.Err() != nil {
+			return f, "", err
+		}
+		problem = err.Error()
+		if hint := inventory.Hint(err); hint != "" {
+			problem += " (" + hint + ")"
+		}
+		return f, problem, nil
+	}
+	for _, w := range patches.Warnings {
+		l.tell("warning: %s", w)
+	}
+	return f, "", nil
+}
+
+// Plan says what the node should be now, from its policy and from what its host is.
+func (l Local) Plan(ctx context.Context, p Policy, node schema.Node) (schema.Plan, error) {
+	f, problem, err := l.facts(ctx, node)
+	if err != nil {
+		return schema.Plan{}, err
+	}
+	return l.plan(p, node, f, problem), nil
+}
+
+func (l Local) plan(p Policy, node schema.Node, f schema.Facts, problem string) schema.Plan {
+	return reconciler.Plan(reconciler.Inputs{
+		Repo: p.Repo, Node: node, Facts: f, FactsProblem: problem, Now: l.Now(), Compare: inventory.CompareVersions,
+	})
+}
+
+// Node finds which node this host is: the roster's line of that name or id; with no name one that stands alone.
+func (l Local) Node(p Policy, name string) (schema.Node, error) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return schema.Node{}, fmt.Errorf("read host name: %w", err)
+	}
+	system, err := inventory.ReadOS(l.Root)
+	if err != nil {
+		l.tell("warning: %s", err)
+	}
+	return reconciler.Find(p.Repo, name, hostname, system.ID)
+}

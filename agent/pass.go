@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/dunlin-dev/dunlin/agent/journal"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// maxSource is how large a file of the commit may be that hosts are given, in bytes.
+const maxSource = 1 << 20
+
+// Reconcile takes this host to what the repository in dir says, once, and accounts for it. node names a line of the
+// roster; empty means a host that stands alone. A dry run looks, writes nothing and needs no root.
+//
+// The account is also returned with an error that ended the pass early. It fails with a *FaultsError for a
+// policy that is refused, and with a *host.LockedError while another program works with the state folder.
+func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (schema.Account, error) {
+	account := schema.Account{Changes: []schema.Change{}, Compliance: schema.NonCompliant}
+	if !dryRun {
+		unlock, err := l.lock("dunlin reconcile")
+		if err != nil {
+			return account, err
+		}
+		defer unlock()
+	}
+	policy, err := l.Policy(ctx, dir, !dryRun)
+	if err != nil {
+		return account, err
+	}
+	account.Commit = policy.Commit
+	for _, w := range policy.Warnings {
+		l.tell("warning: %s", w)
+	}
+	n, err := l.Node(policy, node)
+	if err != nil {
+		return account, err
+	}
+	var j *journal.Journal
+	if !dryRun {
+		if j, err = journal.Open(filepath.Join(l.State, "journal"), l.Now); err != nil {
+			return account, err
+		}
+		defer func() { _ = j.Close() }()
+		// A transaction that an earlier pass began is over before anything is judged.
+		if err := l.Packages.Settle(ctx); err != nil {
+			return account, err
+		}
+	}
+	plan, err := l.PlanAgain(ctx, policy, n, !dryRun)
+	if err != nil {
+		return account, err
+	}
+	if !dryRun && plan.Patching.Opening != nil && l.Ceiling.Packages && plan.Patching.Problem == "" {
+		if plan, err = l.refreshed(ctx, policy, n); err != nil {
+			return account, err
+		}
+	}
+	for _, w := range plan.Warnings {
+		l.tell("warning: %s", w)
+	}
+	changes, convergeErr := l.pass(policy, plan, j).Converge(ctx, plan)
+	account.Changes = append(account.Changes, changes...)
+	if p := plan.Patching.Problem; p != "" {
+		account.Changes = append(account.Changes, schema.Change{Resource: "patch:*", Action: schema.Upgrade, Result: schema.Failed, Reason: p})
+	}
+	if convergeErr != nil {
+		return account, convergeErr
+	}
+	return account, l.verdict(ctx, policy, n, plan, &account)
+}
+
+// pass is one go at the plan; without a journal it only looks.
+func (l Local) pass(policy Policy, plan schema.Plan, j *journal.Journal) reconciler.Pass {
+	p := reconciler.Pass{
+		Commit:   policy.Commit,
+		Kinds:    reconciler.Kinds(l.Host, l.Packages, policy.Repo, plan, reconciler.KindOptions{Content: content(policy.Files), Protected: l.Protected}),
+		Ceiling:  l.Ceiling,
+		Progress: l.Progress,
+	}
+	if j != nil {
+		p.Journal = j
+	}
+	return p
+}
+
+// refreshed reads the archives' lists anew, as an install inside its window does first, and plans again.
+func (l Local) refreshed(ctx context.Context, policy Policy, n schema.Node) (schema.Plan, error) {
+	l.tell("refreshing package lists")
+	done, err := l.Packages.Prepare(ctx, true)
+	if err != nil {
+		return schema.Plan{}, fmt.Errorf("prepare the package manager: %w", err)
+	}
+	for _, w := range done.Warnings {
+		l.tell("warning: %s", w)
+	}
+	return l.Plan(ctx, policy, n)
+}
+
+// verdict judges the host by looking again: compliant is who has nothing that differs, and no patch that counts against it.
+// Patches that were tried get the words of the second judgement.
+func (l Local) verdict(ctx context.Context, policy Policy, n schema.Node, plan schema.Plan, account *schema.Account) error {
+	judgement := plan.Patching.Judgement
+	if installed(account.Changes) {
+		again, err := l.Plan(ctx, policy, n)
+		if err != nil {
+			return err
+		}
+		judgement = again.Patching.Judgement
+		if p := again.Patching.Problem; p != "" {
+			account.Changes = append(account.Changes, schema.Change{Resource: "patch:*", Action: schema.Upgrade, Result: schema.Failed, Reason: p})
+		}
+	}
+	account.Compliance = schema.Compliant
+	if judgement.Compliance == schema.NonCompliant {
+		account.Compliance = schema.NonCompliant
+	}
+	for _, c := range account.Changes {
+		if c.Result != schema.Changed {
+			account.Compliance = schema.NonCompliant
+		}
+	}
+	return nil
+}
+
+// installed reports whether packages may have changed in this pass.
+func installed(cs []schema.Change) bool {
+	for _, c := range cs {
+		switch c.Action {
+		case schema.Install, schema.Upgrade, schema.Remove:
+			if c.Result == schema.Changed || c.Result == schema.Failed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Scan holds this host against its baseline and changes nothing.
+func (l Local) Scan(ctx context.Context, dir, node string) (schema.Patching, error) {
+	policy, err := l.Policy(ctx, dir, false)
+	if err != nil {
+		return schema.Patching{}, err
+	}
+	n, err := l.Node(policy, node)
+	if err != nil {
+		return schema.Patching{}, err
+	}
+	plan, err := l.Plan(ctx, policy, n)
+	return plan.Patching, err
+}
+
+// content reads files of the commit, at most 1 MiB each.
+func content(files fs.FS) func(string) ([]byte, error) {
+	return func(source string) ([]byte, error) {
+		info, err := fs.Stat(files, source)
+		if err != nil {
+			return nil, fmt.Errorf("read source %q of the policy: %w", source, err)
+		}
+		if info.Size() > maxSource {
+			return nil, fmt.Errorf("read source %q of the policy: %d bytes are more than %d", source, info.Size(), maxSource)
+		}
+		return fs.ReadFile(files, source)
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+const (
+	defaultConfig = "/etc/dunlin/agent.cue"
+	defaultState  = "/var/lib/dunlin"
+)
+
+// localFlags are what commands share that work on this host.
+type localFlags struct {
+	repo, node, config, state string
+}
+
+func (f *localFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy: a folder of files or a bare Git repository")
+	cmd.Flags().StringVar(&f.node, "node", "", "which node of the roster this host is; without it a host that stands alone")
+	cmd.Flags().StringVar(&f.config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
+	cmd.Flags().StringVar(&f.state, "state", "", "folder of journal and caches (default "+defaultState+")")
+}
+
+// required fails where there is no repository to work on.
+func (f *localFlags) required() error {
+	if f.repo == "" {
+		return usageError{errors.New("--repo is missing: name a folder of policy files or a bare Git repository")}
+	}
+	return nil
+}
+
+// local wires the real host together.
+func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, error) {
+	ceiling, config, err := readConfig(f.config)
+	if err != nil {
+		return agent.Local{}, err
+	}
+	state := f.state
+	if state == "" {
+		state = config.State
+	}
+	if !filepath.IsAbs(state) {
+		return agent.Local{}, usageError{fmt.Errorf("--state %q is not an absolute path", state)}
+	}
+	system := host.System{}
+	last := host.LastInstalls{Path: filepath.Join(state, "lastinstall.json")}
+	return agent.Local{
+		State: state, Root: "/",
+		Evaluate:     load.Child(loadOptions()),
+		Host:         system,
+		Packages:     host.Packages{State: state, Progress: func(line string) { progress(reconciler.Step{Doing: line}) }},
+		LastInstalls: last.Read,
+		Ceiling:      ceiling,
+		Protected:    protected(config, f.config),
+		Now:          time.Now,
+		Progress:     progress,
+	}, nil
+}
+
+// readConfig reads the host's own file. Without a name the default is read where it exists; a named one must exist.
+func readConfig(path string) (reconciler.Ceiling, schema.AgentConfig, error) {
+	named := path != ""
+	if !named {
+		path = defaultConfig
+	}
+	ceiling := reconciler.NoCeiling()
+	config := schema.AgentConfig{State: defaultState}
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return ceiling, config, nil
+	case err != nil:
+		return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("read the host's configuration: %w", err),
+			hint: "a ceiling that cannot be read allows nothing: make the file readable, or name another with --config"}
+	}
+	config, faults := load.AgentConfig(path, b)
+	if schema.Refused(faults) {
+		var lines []string
+		for _, f := range faults {
+			lines = append(lines, f.String())
+		}
+		return ceiling, config, exitWith{code: exitFaults, err: errors.New(strings.Join(lines, "\n"))}
+	}
+	ceiling.Ceiling, ceiling.File = config.Ceiling, path
+	return ceiling, config, nil
+}
+
+// protected lists the ports that the host's own configuration uses.
+func protected(c schema.AgentConfig, file string) []port.Protection {
+	if file == "" {
+		file = defaultConfig
+	}
+	var out []port.Protection
+	add := func(field, address string) {
+		at := strings.LastIndexByte(address, ':')
+		if at < 0 {
+			return
+		}
+		r, err := schema.ParsePortRange(address[at+1:])
+		if err != nil {
+			return
+		}
+		out = append(out, port.Protection{Ports: r, Direction: "in", What: fmt.Sprintf("the fleet itself (%s in %s)", field, file)})
+	}
+	if c.Gossip != nil {
+		add("gossip.bind", c.Gossip.Bind)
+	}
+	add("peer.bind", c.Peer.Bind)
+	return out
+}
+
+// openTree opens a policy for commands that only read it.
+func openTree(dir string) (fs.FS, error) {
+	t, err := gitrepo.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// localError gives errors of a pass their exit code and remedy; faults are printed.
+func (a *app) localError(ctx context.Context, err error) error {
+	var faults *agent.FaultsError
+	var locked *host.LockedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &faults):
+		if a.json() {
+			if err := a.printJSON(struct {
+				Commit string         `json:"commit"`
+				Faults []schema.Fault `json:"faults"`
+			}{faults.Commit, faults.Faults}); err != nil {
+				return err
+			}
+			return exitWith{code: exitFaults, err: faults}
+		}
+		for _, f := range faults.Faults {
+			fmt.Fprintln(a.err, printable(f.String()))
+		}
+		return exitWith{code: exitFaults, err: faults, hint: "nothing was changed; mend the lines above and run dunlin validate"}
+	case errors.As(err, &locked):
+		return exitWith{code: exitError, err: err, hint: "wait until it has ended, or stop the agent first"}
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return exitWith{code: exitError, err: err, hint: "run it as root; to look without changing anything add --dry-run"}
+	case errors.Is(err, gitrepo.ErrEmpty):
+		return exitWith{code: exitError, err: err, hint: "push a commit to it first"}
+	case ctx.Err() != nil:
+		return exitWith{code: exitInterrupted, err: err}
+	}
+	return err
+}
