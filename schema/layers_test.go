@@ -156,7 +156,7 @@ func TestLayersOfTests(t *testing.T) {
 			case within(to, "agent/agenttest") && !within(s.pkg, "agent", "cmd"):
 				t.Errorf("%s: tests of %s use real hosts: decisions are tested without any", at, s.pkg)
 			case within(to, "agent/agenttest"):
-		case layer(to) >= layer("agent") && layer(to) > layer(s.pkg):
+			case layer(to) >= layer("agent") && layer(to) > layer(s.pkg):
 				t.Errorf("%s: tests of %s import %s: what decides must be testable without what carries it out", at, s.pkg, to)
 			}
 		}
