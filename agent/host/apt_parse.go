@@ -163,6 +163,11 @@ func parseFailures(out []byte) (words map[string]string, whole string) {
 			name = m[1]
 			if m[2] != "" {
 				name, _, _ = strings.Cut(path.Base(m[2]), "_")
+				if strings.HasPrefix(path.Base(path.Dir(m[2])), "apt-dpkg-install-") { // apt numbers the links it makes there
+					if n, rest, ok := strings.Cut(name, "-"); ok && strings.Trim(n, "0123456789") == "" {
+						name = rest
+					}
+				}
 			}
 			name, _, _ = strings.Cut(name, ":")
 			continue
@@ -179,6 +184,9 @@ func parseFailures(out []byte) (words map[string]string, whole string) {
 		if rest, ok := strings.CutPrefix(line, "dpkg: error: "); ok {
 			all = append(all, "dpkg: "+rest)
 		}
+	}
+	if len(all) > 1 { // it says nothing beside a reason
+		all = slices.DeleteFunc(all, func(s string) bool { return strings.HasPrefix(s, "Sub-process /usr/bin/dpkg") })
 	}
 	return words, sentence(all)
 }

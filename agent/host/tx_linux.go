@@ -44,14 +44,15 @@ func runTransaction(ctx context.Context, state, id string, ready func()) error {
 	if w.intent.V != 1 || w.intent.ID != id {
 		return fmt.Errorf("transaction %q: the intent is of another version or transaction", id)
 	}
-	if _, err := os.Lstat(dir.result(id)); err == nil {
-		return fmt.Errorf("transaction %q: has been done", id)
-	}
 	lock, err := takeLock(ctx, dir.lock(), or(w.intent.LockTimeout, defaultLockTimeout))
 	if err != nil {
 		return fmt.Errorf("transaction %q: %w", id, err)
 	}
 	defer func() { _ = lock.Close() }()
+	// Only now: whoever took this transaction for dead has written a result under the same lock.
+	if _, err := os.Lstat(dir.result(id)); err == nil {
+		return fmt.Errorf("transaction %q: has been done", id)
+	}
 	ready()
 	res := txResult{TransactionResult: schema.TransactionResult{ID: id, Started: time.Now().UTC(), Log: dir.log(id)}}
 	if err := w.open(); err != nil {

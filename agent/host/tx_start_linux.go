@@ -170,6 +170,15 @@ func (p Packages) bury(ctx context.Context, dir txFolder, id string) (txResult, 
 	// Its apt-get may outlive it; and until that has ended nothing can be told.
 	in := txIntent{ID: id}
 	readErr := readJSON(dir.intent(id), &in)
+	lock, err := takeLock(ctx, dir.lock(), startLimit)
+	if err != nil {
+		return txResult{}, err
+	}
+	defer func() { _ = lock.Close() }()
+	var done txResult
+	if err := readJSON(dir.result(id), &done); !errors.Is(err, fs.ErrNotExist) {
+		return done, err
+	}
 	f := follower{path: dir.progress(id), say: p.say}
 	f.read()
 	if err := waitLocks(ctx, or(p.LockTimeout, defaultLockTimeout), func(s string) { p.say("%s", s) }); err != nil {
