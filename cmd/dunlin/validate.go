@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/reconciler/schedule"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -26,6 +27,7 @@ func loadOptions() load.Options {
 			}
 			return out
 		},
+		Warn: reconciler.Warnings,
 	}
 }
 
