@@ -481,6 +481,9 @@ func (l *loading) take(j *job) {
 		l.takeComputed(j, o)
 	}
 	for o, ms := range j.out.bad {
+		if o.dropped {
+			continue
+		}
 		o.wrong = true
 		for _, m := range ms {
 			l.placed(o, m)
@@ -510,7 +513,7 @@ func (l *loading) takeComputed(j *job, o *object) {
 		}
 		file, pos := l.objectPos(o)
 		l.fault(file, pos, o.key.path().String(), misplaced(o.key.kind))
-		o.wrong = true
+		o.wrong, o.dropped = true, true
 		return
 	}
 	for _, up := range d.above {
@@ -529,7 +532,7 @@ func (l *loading) sameFleet(o *object, j *job) bool {
 	own := j.out.values[o]
 	for _, d := range l.folders {
 		if f := d.objs[objKey{"fleet", ""}]; d.dir == "." && f != nil {
-			return f.value == nil || own == nil || string(f.value.json(nil)) == string(own.json(nil))
+			return f.value == nil || own != nil && string(f.value.json(nil)) == string(own.json(nil))
 		}
 	}
 	return false
@@ -545,6 +548,14 @@ func (l *loading) general(err errors.Error) {
 	p := ""
 	if ps := err.Path(); len(ps) > 0 && !l.kinds[ps[0]] {
 		p = strings.Join(ps, ".")
+	}
+	if ps := err.Path(); !pos.IsValid() && len(ps) > 0 {
+		for _, f := range l.files {
+			if at, ok := f.topPos[ps[0]]; ok {
+				name, pos = f.name, at
+				break
+			}
+		}
 	}
 	l.fault(name, pos, p, msg)
 }

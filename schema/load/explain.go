@@ -225,9 +225,15 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 	text := fmt.Sprintf(form, args...)
 	switch {
 	case strings.HasPrefix(form, "conflicting values") && len(own) >= 2:
-		a, b := l.textAt(last), l.textAt(own[len(own)-2])
-		if a != "" && b != "" {
-			return fmt.Sprintf("%s and %s (%s) are both given; give one", a, b, place(position(own[len(own)-2]), last.Filename())), last
+		var texts []string
+		var at []token.Pos
+		for _, pos := range own {
+			if t := l.textAt(pos); t != "" {
+				texts, at = append(texts, t), append(at, pos)
+			}
+		}
+		if n := len(at); n >= 2 {
+			return fmt.Sprintf("%s and %s (%s) are both given; give one", texts[n-1], texts[n-2], place(position(at[n-2]), at[n-1].Filename())), at[n-1]
 		}
 	case strings.HasPrefix(form, "undefined field"), strings.HasPrefix(form, "field not allowed"):
 		if len(args) > 0 {
@@ -256,7 +262,7 @@ func nonConcrete(text string) string {
 	return "it is only known to be " + strings.TrimSuffix(m[1], ":")
 }
 
-// textAt is the expression that begins at a place, if it is short.
+// textAt is the expression that begins at a place, if it is short and no reference.
 func (l *loading) textAt(pos token.Pos) string {
 	for _, f := range l.files {
 		if f.name != pos.Filename() || f.tree == nil {
@@ -268,9 +274,14 @@ func (l *loading) textAt(pos token.Pos) string {
 				return found == "" && !n.Pos().IsValid()
 			}
 			if e, ok := n.(ast.Expr); ok && n.Pos().Offset() == pos.Offset() {
-				if _, isStruct := e.(*ast.StructLit); isStruct {
+				switch e.(type) {
+				case *ast.Ident, *ast.SelectorExpr, *ast.BinaryExpr:
+					return true
+				case *ast.StructLit:
 					found = "a struct"
-				} else if b, err := format.Node(e); err == nil && len(b) <= 60 {
+					return false
+				}
+				if b, err := format.Node(e); err == nil && len(b) <= 60 {
 					found = string(b)
 				}
 			}

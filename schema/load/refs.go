@@ -150,15 +150,25 @@ func (l *loading) references(d *folder) {
 		}
 	}
 	for _, f := range d.own {
-		if f.tree != nil && f.pkg == "fleet" {
-			l.unresolved(f, scope, d.place)
+		switch {
+		case f.tree == nil || f.pkg != "fleet":
+		case f.name == "fleet.cue":
+			own := map[string]bool{}
+			for name := range f.topPos {
+				own[name] = true
+			}
+			l.unresolved(f, own, "; fleet.cue refers only to itself")
+		case d.place != "":
+			l.unresolved(f, scope, "; files in "+d.place+" refer only to their own folder and fleet.cue")
+		default:
+			l.unresolved(f, scope, "")
 		}
 	}
 }
 
-func (l *loading) unresolved(f *source, scope map[string]bool, from string) {
+func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 	for _, id := range f.tree.Unresolved {
-		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) {
+		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) || id.Pos() == packagePos(f.tree) {
 			continue
 		}
 		owner := f.owner(id.Pos())
@@ -177,8 +187,8 @@ func (l *loading) unresolved(f *source, scope map[string]bool, from string) {
 		m := fmt.Sprintf("reference %q not found", id.Name)
 		if g := near(id.Name, words); g != "" {
 			m += fmt.Sprintf(" (did you mean %q?)", g)
-		} else if from != "" && l.anywhere(id.Name) {
-			m += "; files in " + from + " refer only to their own folder and fleet.cue"
+		} else if l.anywhere(id.Name) {
+			m += rule
 		}
 		l.fault(f.name, id.Pos(), p, m)
 	}
