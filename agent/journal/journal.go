@@ -274,3 +274,6 @@ func decode(line []byte) (r record, ok bool) {
 	}
 	return r, true
 }
+
+// checksum is CRC-32C. The table is made on first use, not at every start of the program.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
