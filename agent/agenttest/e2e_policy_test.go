@@ -1,0 +1,160 @@
+package agenttest
+
+import (
+	"io/fs"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/dunlin-dev/dunlin/examples"
+)
+
+// desired is a policy of every kind; greeting is a file's content.
+func desired(greeting string) map[string]string {
+	return map[string]string{
+		"policies/ports.cue": `policy: "no-telnet": {
+	targets: all: true
+	blockedPorts: [{port: 23}]
+}
+`,
+		"policies/probe.cue": `policy: "probe": {
+	targets: all: true
+	files: "/etc/probe.conf": {content: "` + greeting + `\n", mode: "0640", owner: "root", group: "root"}
+	services: "probe.service": {running: true, enabled: true}
+	onChange: restart: ["probe.service"]
+}
+`,
+		"policies/rest.cue": `policy: "rest": {
+	targets: all: true
+	sysctls: "net.ipv4.ip_forward": "1"
+	users: deploy: {uid: 2001, shell: "/usr/sbin/nologin"}
+}
+`,
+	}
+}
+
+func TestReconcileAPolicy(t *testing.T) {
+	for _, family := range []string{"debian", "ubuntu", "real"} {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			hosts := Hosts(t, 2, Options{Family: family, Systemd: true})
+			h, neighbour := hosts[0], hosts[1]
+			Dunlin(t, h)
+			h.Write("/etc/systemd/system/probe.service", "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n", 0o644)
+			h.MustExec("systemctl", "daemon-reload")
+			h.MustExec("apt-get", "update") // a host without lists cannot be judged, and says so
+			if family == "real" {           // Debian as published has no tb-telnetd
+				for _, v := range []string{"-4", "-6"} {
+					h.MustExec("systemd-run", "--unit=telnet"+v, "nc", v, "-lk", "-p", "23")
+				}
+			}
+			reachable := func(when string, want bool) {
+				t.Helper()
+				for _, addr := range []string{h.Addr4, h.Addr6} {
+					if got := reachesWhenUp(neighbour, addr, 23, want); got != want {
+						t.Errorf("%s: the neighbour reaches port 23 of %s: %t, want %t", when, addr, got, want)
+					}
+				}
+			}
+			pid := func() string { return h.MustExec("systemctl", "show", "-p", "MainPID", "probe.service") }
+			reachable("before any policy", true)
+
+			install(h, desired("one"))
+			files := h.MustExec("find", "/etc", "/var/lib", "-xdev", "-newer", policyDir+"/fleet.cue", "-name", "*dunlin*")
+			dry := reconcile(t, h, 0, "--dry-run")
+			for _, resource := range []string{"port:in/tcp/23/any", "file:/etc/probe.conf", "service:probe.service", "sysctl:net.ipv4.ip_forward", "user:deploy"} {
+				if got := dry.result(resource); got != "WouldChange" {
+					t.Errorf("dry run: %s is %q, want WouldChange", resource, got)
+				}
+			}
+			reachable("after a dry run", true)
+			if h.Exists("/etc/probe.conf") || h.MustExec("find", "/etc", "/var/lib", "-xdev", "-newer", policyDir+"/fleet.cue", "-name", "*dunlin*") != files {
+				t.Error("a dry run wrote files")
+			}
+
+			a := reconcile(t, h, 0)
+			for _, c := range a.settled() {
+				if c.Result != "Changed" {
+					t.Errorf("%+v, want Changed", c)
+				}
+			}
+			reachable("with the policy", false)
+			if h.Reaches("127.0.0.1", 23) != true {
+				t.Error("the host does not reach its own port over loopback")
+			}
+			if got := h.MustExec("stat", "-c", "%a %U:%G", "/etc/probe.conf") + h.Read("/etc/probe.conf"); got != "640 root:root\none\n" {
+				t.Errorf("/etc/probe.conf is %q", got)
+			}
+			if got := h.MustExec("sysctl", "-n", "net.ipv4.ip_forward"); got != "1\n" {
+				t.Errorf("ip_forward is %q", got)
+			}
+			if got := h.MustExec("getent", "passwd", "deploy"); !strings.Contains(got, ":2001:") || !strings.Contains(got, "nologin") {
+				t.Errorf("user deploy is %q", got)
+			}
+			if got := h.MustExec("systemctl", "is-active", "probe") + h.MustExec("systemctl", "is-enabled", "probe"); got != "active\nenabled\n" {
+				t.Errorf("probe.service is %q", got)
+			}
+
+			first := pid()
+			unchanged(t, h)
+			if got := pid(); got != first {
+				t.Error("a run that changed nothing restarted a service")
+			}
+
+			install(h, desired("two"))
+			reconcile(t, h, 0)
+			if got := h.Read("/etc/probe.conf"); got != "two\n" {
+				t.Errorf("/etc/probe.conf is %q", got)
+			}
+			second := pid()
+			if second == first {
+				t.Error("the service was not restarted when its file changed")
+			}
+			h.MustExec("sh", "-c", "echo drift >/etc/probe.conf; systemctl stop probe; nft delete table inet dunlin")
+			reconcile(t, h, 0)
+			if got := h.Read("/etc/probe.conf") + h.MustExec("systemctl", "is-active", "probe"); got != "two\nactive\n" {
+				t.Errorf("after drift: %q", got)
+			}
+			reachable("after drift", false)
+
+			without := desired("two")
+			maps.DeleteFunc(without, func(name, _ string) bool { return name == "policies/ports.cue" })
+			install(h, without)
+			reconcile(t, h, 0)
+			reachable("after the policy went", true)
+		})
+	}
+}
+
+// reachesWhenUp asks until the answer is the one expected, or five seconds have
+// gone: a service that was just started may not listen yet.
+func reachesWhenUp(from *Host, addr string, port int, want bool) bool {
+	got := from.Reaches(addr, port)
+	for i := 0; i < 20 && want && !got; i++ {
+		from.MustExec("sleep", "0.25")
+		got = from.Reaches(addr, port)
+	}
+	return got
+}
+
+// The example of one host is valid, does what it says, and then has nothing left to do.
+func TestExampleOneHost(t *testing.T) {
+	hosts := Hosts(t, 2, Options{Systemd: true})
+	h := hosts[0]
+	Dunlin(t, h)
+	one, err := fs.Sub(examples.Files, "one-host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.CopyFS(one, policyDir)
+	h.MustExec("apt-get", "update")
+	h.MustExec("dunlin", "validate", policyDir)
+	reconcile(t, h, 0)
+	if got := h.Read("/etc/motd"); !strings.Contains(got, "kept by Dunlin") {
+		t.Errorf("/etc/motd is %q", got)
+	}
+	if hosts[1].Reaches(h.Addr4, 23) || hosts[1].Reaches(h.Addr6, 23) {
+		t.Error("the neighbour reaches port 23")
+	}
+	unchanged(t, h)
+}
