@@ -54,8 +54,6 @@ type Journal struct {
 	order   []uint64
 }
 
-var table = crc32.MakeTable(crc32.Castagnoli)
-
 // Open reads the journal in dir, made with mode 0700 if it is missing, and leaves it ready to append.
 // It wraps fs.ErrPermission where dir is not writable. now gives the instants that are written.
 func Open(dir string, now func() time.Time) (*Journal, error) {
@@ -250,7 +248,7 @@ func encode(r record) ([]byte, error) {
 		return nil, fmt.Errorf("journal record of %d bytes is longer than %d", len(body), maxLine-10)
 	}
 	line := make([]byte, 0, len(body)+10)
-	line = fmt.Appendf(line, "%08x ", crc32.Checksum(body, table))
+	line = fmt.Appendf(line, "%08x ", checksum(body))
 	line = append(line, body...)
 	return append(line, '\n'), nil
 }
@@ -266,7 +264,7 @@ func decode(line []byte) (r record, ok bool) {
 		return record{}, false
 	}
 	want := uint32(sum[0])<<24 | uint32(sum[1])<<16 | uint32(sum[2])<<8 | uint32(sum[3])
-	if crc32.Checksum(line[9:], table) != want {
+	if checksum(line[9:]) != want {
 		return record{}, false
 	}
 	if json.Unmarshal(line[9:], &r) != nil || (r.Intent == nil) == (r.Result == nil) {
