@@ -2,11 +2,9 @@ package agenttest
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // account is what `dunlin reconcile -o json` prints.
@@ -38,27 +36,6 @@ func (a account) result(resource string) string {
 	return ""
 }
 
-// judgement is what `dunlin scan -o json` prints.
-type judgement struct {
-	Patches []struct {
-		ID, Title, State, Deployment, Reason string
-	}
-	Counts     map[string]int
-	Compliance string
-}
-
-// patch is the line of one package.
-func (j judgement) patch(t *testing.T, id string) (title, state, reason string) {
-	t.Helper()
-	for _, p := range j.Patches {
-		if p.ID == id {
-			return p.Title, p.State, p.Reason
-		}
-	}
-	t.Errorf("scan does not list %s", id)
-	return "", "", ""
-}
-
 const policyDir = "/srv/policy"
 
 // reconcile runs the command on a host and decodes its account; wantCode is its
@@ -75,16 +52,6 @@ func reconcile(t *testing.T, h *Host, wantCode int, args ...string) account {
 		t.Fatalf("%s: %v in:\n%s", h.Name, err, out)
 	}
 	return a
-}
-
-func scan(t *testing.T, h *Host) judgement {
-	t.Helper()
-	var j judgement
-	out := h.MustExec("dunlin", "scan", "--repo", policyDir, "-o", "json")
-	if err := json.Unmarshal([]byte(out), &j); err != nil {
-		t.Fatalf("%s: %v in:\n%s", h.Name, err, out)
-	}
-	return j
 }
 
 // unchanged fails the test when a run changes something, or finds anything to change.
@@ -107,30 +74,4 @@ func install(h *Host, files map[string]string) {
 	for name, text := range files {
 		h.Write(policyDir+"/"+name, "package fleet\n\n"+text, 0o644)
 	}
-}
-
-// openWindow is a window that opened an hour ago and closes in two.
-func openWindow() string {
-	return fmt.Sprintf(`window: "now": {
-	schedule: "at(%s)"
-	duration: "3h"
-	targets: all: true
-	tasks: patch: {
-		document: "AWS-RunPatchBaseline"
-		parameters: {Operation: "Install", RebootOption: "NoReboot"}
-		maxConcurrency: "100%%"
-		maxErrors:      "100%%"
-	}
-}
-`, time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04:05"))
-}
-
-// version is a package's installed version, or empty.
-func version(h *Host, name string) string {
-	h.t.Helper()
-	out, _, _ := h.Exec("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", name)
-	if v, ok := strings.CutPrefix(out, "installed "); ok {
-		return v
-	}
-	return ""
 }
