@@ -172,7 +172,7 @@ func unknown(item string, plan schema.Plan) error {
 	kind, _, _ := strings.Cut(item, ":")
 	e := &UnknownItemError{Item: item, Node: plan.Node.Name}
 	for _, r := range plan.Resources {
-		if string(r.Kind) == kind && len(e.Near) < most {
+		if string(r.Kind) == kind && kind != string(schema.KindPatch) && len(e.Near) < most {
 			e.Near = append(e.Near, r.Name())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/dunlin-dev/dunlin/agent/journal"
 	"github.com/dunlin-dev/dunlin/reconciler"
@@ -55,8 +56,8 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 	if err != nil {
 		return account, err
 	}
-	if !dryRun && plan.Patching.Opening != nil && l.Ceiling.Packages && plan.Patching.Problem == "" {
-		if plan, err = l.refreshed(ctx, policy, n); err != nil {
+	if !dryRun && plan.Patching.Opening != nil && l.Ceiling.Packages {
+		if plan, err = l.refreshed(ctx, policy, n, plan); err != nil {
 			return account, err
 		}
 	}
@@ -66,7 +67,7 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 	changes, convergeErr := l.pass(policy, plan, j).Converge(ctx, plan)
 	account.Changes = append(account.Changes, changes...)
 	if p := plan.Patching.Problem; p != "" {
-		account.Changes = append(account.Changes, schema.Change{Resource: "patch:*", Action: schema.Upgrade, Result: schema.Failed, Reason: p})
+		account.Changes = append(account.Changes, schema.Change{Resource: allPatches, Action: schema.Upgrade, Result: schema.Failed, Reason: p})
 	}
 	if convergeErr != nil {
 		return account, convergeErr
@@ -88,12 +89,21 @@ func (l Local) pass(policy Policy, plan schema.Plan, j *journal.Journal) reconci
 	return p
 }
 
-// refreshed reads the archives' lists anew, as an install inside its window does first, and plans again.
-func (l Local) refreshed(ctx context.Context, policy Policy, n schema.Node) (schema.Plan, error) {
+// allPatches is the resource of a change that tells why no patch could be judged.
+const allPatches = "patch:*"
+
+// refreshed reads the archives' lists anew, as an install inside its window does first, and plans again. Where the
+// package manager cannot be made ready that is the problem of patching, and all else goes on.
+func (l Local) refreshed(ctx context.Context, policy Policy, n schema.Node, before schema.Plan) (schema.Plan, error) {
 	l.tell("refreshing package lists")
 	done, err := l.Packages.Prepare(ctx, true)
+	if ctx.Err() != nil {
+		return before, fmt.Errorf("prepare the package manager: %w", ctx.Err())
+	}
 	if err != nil {
-		return schema.Plan{}, fmt.Errorf("prepare the package manager: %w", err)
+		before.Patching = schema.Patching{Problem: fmt.Sprintf("prepare the package manager: %v", err)}
+		before.Resources = slices.DeleteFunc(before.Resources, func(r schema.Resource) bool { return r.Kind == schema.KindPatch })
+		return before, nil
 	}
 	for _, w := range done.Warnings {
 		l.tell("warning: %s", w)
@@ -111,8 +121,8 @@ func (l Local) verdict(ctx context.Context, policy Policy, n schema.Node, plan s
 			return err
 		}
 		judgement = again.Patching.Judgement
-		if p := again.Patching.Problem; p != "" {
-			account.Changes = append(account.Changes, schema.Change{Resource: "patch:*", Action: schema.Upgrade, Result: schema.Failed, Reason: p})
+		if p := again.Patching.Problem; p != "" && plan.Patching.Problem == "" {
+			account.Changes = append(account.Changes, schema.Change{Resource: allPatches, Action: schema.Upgrade, Result: schema.Failed, Reason: p})
 		}
 	}
 	account.Compliance = schema.Compliant
@@ -130,6 +140,9 @@ func (l Local) verdict(ctx context.Context, policy Policy, n schema.Node, plan s
 // installed reports whether packages may have changed in this pass.
 func installed(cs []schema.Change) bool {
 	for _, c := range cs {
+		if c.Resource == allPatches {
+			continue
+		}
 		switch c.Action {
 		case schema.Install, schema.Upgrade, schema.Remove:
 			if c.Result == schema.Changed || c.Result == schema.Failed {
