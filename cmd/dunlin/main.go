@@ -55,10 +55,12 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
 		a.reconcileCommand(),
+		a.scanCommand(),
 		a.explainCommand(),
 		a.evaluateCommand(),
 		a.inventoryCommand(),
 		a.scheduleCommand(),
+		a.baselineCommand(),
 		a.txCommand(),
 	}
 }

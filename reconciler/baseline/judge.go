@@ -33,13 +33,18 @@ func Judge(b schema.Baseline, f schema.Facts, now time.Time, compare func(a, b s
 	installed := j.installed(f)
 	j.attachCandidates(f, installed)
 
-	out := schema.Judgement{Patches: make([]schema.Patch, 0, len(installed)), Compliance: schema.Compliant}
+	unsorted := make([]schema.Patch, len(installed))
+	order := make([]int, len(installed)) // patches are large: their places are sorted, and each is moved once
 	for i := range installed {
-		out.Patches = append(out.Patches, j.patch(&installed[i]))
+		unsorted[i], order[i] = j.patch(&installed[i]), i
 	}
-	slices.SortFunc(out.Patches, func(a, b schema.Patch) int {
-		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Title, b.Title))
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(strings.Compare(unsorted[a].ID, unsorted[b].ID), strings.Compare(unsorted[a].Title, unsorted[b].Title))
 	})
+	out := schema.Judgement{Patches: make([]schema.Patch, len(order))}
+	for i, from := range order {
+		out.Patches[i] = unsorted[from]
+	}
 	out.Counts, out.Compliance = count(out.Patches)
 	return out
 }

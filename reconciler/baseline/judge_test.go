@@ -102,7 +102,7 @@ func TestJudge(t *testing.T) {
 		says  string // of the reason
 	}{
 		// What is a security version.
-		{"label Debian-Security", securityAll, old, schema.Missing, schema.Approved, "1.1-1", schema.Unspecified, "approved by rule 1 (PRODUCT *, security only): security update from Debian-Security; installed is 1.0-1"},
+		{"label Debian-Security", securityAll, old, schema.Missing, schema.Approved, "1.1-1", schema.Unspecified, "approved by rule 1 (security only): security update from Debian-Security; installed is 1.0-1"},
 		{"suite that ends in -security", securityAll, host(pkg("1.0-1"), pkg("1.1-1", schema.Origin{Label: "Ubuntu", Suite: "jammy-security", Trusted: true})), schema.Missing, schema.Approved, "1.1-1", "", "security update from jammy-security"},
 		{"codename that ends in -security", securityAll, host(pkg("1.0-1"), pkg("1.1-1", schema.Origin{Codename: "trixie-security", Trusted: true})), schema.Missing, schema.Approved, "1.1-1", "", ""},
 		{"site security.debian.org", securityAll, host(pkg("1.0-1"), pkg("1.1-1", schema.Origin{Site: "security.debian.org", Trusted: true})), schema.Missing, schema.Approved, "1.1-1", "", ""},
@@ -138,7 +138,7 @@ func TestJudge(t *testing.T) {
 		{"a last day with the publisher's dates is not evaluated", edit(securityAll, until("2020-01-01")), old, schema.Missing, schema.Approved, "1.1-1", "", ""},
 
 		// Filters.
-		{"priority in another case holds", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRIORITY": {"Required", "Optional"}}))), other, schema.Missing, schema.Approved, "1.2-1", schema.Low, "rule 1 (PRIORITY Required or Optional, not only security)"},
+		{"priority in another case holds", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRIORITY": {"Required", "Optional"}}))), other, schema.Missing, schema.Approved, "1.2-1", schema.Low, "rule 1 (PRIORITY Required or Optional, security or not)"},
 		{"another priority does not", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRIORITY": {"Required"}}))), other, schema.InstalledOther, "", "1.0-1", "", "PRIORITY is optional, and rule 1 wants Required"},
 		{"an empty priority matches no word", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRIORITY": {"Optional", ""}}))), host(edit(pkg("1.0-1"), priority("")), edit(newOther, priority(""))), schema.InstalledOther, "", "1.0-1", "", ""},
 		{"an empty priority matches *", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRIORITY": {"*"}}))), host(pkg("1.0-1"), edit(newOther, priority(""))), schema.Missing, schema.Approved, "1.2-1", "", ""},
@@ -146,6 +146,7 @@ func TestJudge(t *testing.T) {
 		{"another product does not", edit(securityAll, rules(anything(schema.Low, map[string][]string{"PRODUCT": {"Debian11"}}))), other, schema.InstalledOther, "", "1.0-1", "", ""},
 		{"the section holds", edit(securityAll, rules(anything(schema.Low, map[string][]string{"SECTION": {"libs"}}))), other, schema.Missing, schema.Approved, "1.2-1", "", ""},
 		{"all filters of a rule must hold", edit(securityAll, rules(anything(schema.Low, map[string][]string{"SECTION": {"libs"}, "PRIORITY": {"Required"}}))), other, schema.InstalledOther, "", "1.0-1", "", ""},
+		{"many values are not all shown", edit(securityAll, rules(anything(schema.Low, map[string][]string{"SECTION": {"a", "b", "c", "libs"}}))), other, schema.Missing, schema.Approved, "1.2-1", "", "rule 1 (SECTION a or 3 others, security or not)"},
 		{"a filter of another family holds for nothing", edit(securityAll, rules(anything(schema.Low, map[string][]string{"SEVERITY": {"*"}}))), other, schema.InstalledOther, "", "1.0-1", "", ""},
 		{"a global filter comes before the rules", edit(securityAll, globally("PRIORITY", "Required")), old, schema.InstalledOther, "", "1.0-1", "", "globalFilters wants Required"},
 		{"an explicit approval beats a global filter", edit(securityAll, globally("PRIORITY", "Required"), approve("tb-lib")), old, schema.Missing, schema.ExplicitApproved, "1.1-1", "", ""},

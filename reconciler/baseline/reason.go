@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,20 +13,30 @@ import (
 // from hosts and archives stays as it is here: whoever prints it to a terminal guards the terminal.
 
 // ruleWords is a rule as reasons name it: `rule 1 (PRIORITY Required or Important, security only)`.
-// Rules count from 1.
+// Rules count from 1; a filter that holds
+// for everything is left out.
 func ruleWords(i int, r schema.ApprovalRule) string {
 	var parts []string
 	for _, key := range filterKeys {
-		if values := r.Filters[key]; len(values) > 0 {
-			parts = append(parts, key+" "+strings.Join(values, " or "))
+		if values := r.Filters[key]; len(values) > 0 && !slices.Contains(values, "*") {
+			parts = append(parts, key+" "+either(values))
 		}
 	}
 	if r.EnableNonSecurity {
-		parts = append(parts, "not only security")
+		parts = append(parts, "security or not")
 	} else {
 		parts = append(parts, "security only")
 	}
 	return "rule " + strconv.Itoa(i+1) + " (" + strings.Join(parts, ", ") + ")"
+}
+
+// either lists alternatives, a few of them.
+func either(values []string) string {
+	const most = 3
+	if len(values) > most {
+		return values[0] + " or " + strconv.Itoa(len(values)-1) + " others"
+	}
+	return strings.Join(values, " or ")
 }
 
 // approvedBy says what approves a version.
@@ -82,8 +93,10 @@ func (j *judge) whyNot(p *schema.PackageFact, v verdict) string {
 		return "rejected by " + quote(v.pattern) + " in rejectedPatches"
 	}
 	named := ""
-	if entry, ok := j.approved.match(p); ok {
-		named = "; " + quote(entry) + " in approvedPatches takes security updates only (approvedPatchesEnableNonSecurity is false)"
+	if !j.b.ApprovedPatchesEnableNonSecurity && !isSecurity(p) { // else the list has been asked already
+		if entry, ok := j.approved.match(p); ok {
+			named = "; " + quote(entry) + " in approvedPatches takes security updates only (approvedPatchesEnableNonSecurity is false)"
+		}
 	}
 	switch v.why {
 	case globalFilter:
@@ -105,7 +118,7 @@ func (j *judge) failure(whose string, filters map[string][]string, p *schema.Pac
 	if got == "" {
 		got = "empty"
 	}
-	return key + " is " + got + ", and " + whose + " wants " + strings.Join(filters[key], " or ")
+	return key + " is " + got + ", and " + whose + " wants " + either(filters[key])
 }
 
 func others(rules int) string {
