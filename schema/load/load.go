@@ -90,6 +90,9 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	}
 	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}}
 	l.faults = slices.Clone(t.faults)
+	if slices.ContainsFunc(t.faults, func(f schema.Fault) bool { return f.File == "" }) {
+		return &result{Faults: schema.SortFaults(l.faults)}, nil // too much to be looked at
+	}
 	for _, f := range defs["#Repo"].fields {
 		l.kinds[f.name] = true
 		l.kindNames = append(l.kindNames, f.name)

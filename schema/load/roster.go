@@ -101,11 +101,11 @@ func (l *loading) rosterLine(file string, number int, line []byte) (schema.Roste
 		l.faultAt(file, number, at+1, "", "not canonical JSON (RFC 8785): keys sorted, no blanks, nothing escaped without need")
 		return node, false
 	}
-	if err := json.Unmarshal(line, &node); err != nil {
-		return fail(nil, "cannot be read: "+err.Error())
-	}
 	if _, err := time.Parse(time.RFC3339, v.get("added").s); err != nil {
 		return fail(at("added"), fmt.Sprintf("%q is not in the calendar", v.get("added").s))
+	}
+	if err := json.Unmarshal(line, &node); err != nil {
+		return fail(nil, "cannot be read: "+err.Error())
 	}
 	id, err := nodeID(node.Keys.Sign)
 	if err != nil {

@@ -1,0 +1,90 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// TestMain lets the test binary answer as the child that Child starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == Command {
+		os.Exit(Main(Options{Limits: schema.NotEnforced()}, os.Stdin, os.Stdout))
+	}
+	os.Exit(m.Run())
+}
+
+func TestChildSaysWhatThisProcessSays(t *testing.T) {
+	good := generated(60)
+	good["policies/motd.cue"] = files("-- a.cue --\npolicy: motd: {targets: all: true, files: \"/etc/motd\": source: \"files/motd\"}\n")["a.cue"]
+	good["files/motd"] = files("-- files/motd --\nhello\n")["files/motd"]
+	bad := files("-- a.cue --\nwindow: w: {x: 1}\n")
+	for name, m := range map[string]fstest.MapFS{"valid": good, "with faults": bad} {
+		t.Run(name, func(t *testing.T) {
+			wantRepo, wantFaults, err := thisBuild()(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			repo, faults, err := Child(Options{})(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(repo, wantRepo) || !reflect.DeepEqual(faults, wantFaults) {
+				t.Errorf("Child = %+v, %v\nwant %+v, %v", repo, faults, wantRepo, wantFaults)
+			}
+		})
+	}
+}
+
+// Hostile CUE ends at a limit, which the error names.
+func TestChildLimits(t *testing.T) {
+	double := "_a: \"" + strings.Repeat("x", 32) + "\"\n"
+	for c := 'b'; c <= 'i'; c++ {
+		prev := "_" + string(c-1)
+		double += "_" + string(c) + ": " + strings.Repeat(prev+" + ", 9) + prev + "\n"
+	}
+	for _, tt := range []struct{ name, text, want string }{
+		{"memory", double, "512 MiB of memory"},
+		{"processor time", "import \"list\"\n_a: list.Range(0, 100000, 1)\n_n: len([for x in _a for y in _a if x*y == -1 {1}])\n", "processor time"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := Child(Options{})(t.Context(), files("-- a.cue --\n"+tt.text))
+			if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), tt.want) && !strings.Contains(err.Error(), "longer than") {
+				t.Errorf("Child = %v, want ErrLimit naming %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// What is not a tree, or not an answer, is an error.
+func TestRubbishBetweenParentAndChild(t *testing.T) {
+	var ok bytes.Buffer
+	tr := &tree{content: map[string][]byte{"fleet.cue": []byte("package fleet\n")}, size: map[string]int64{"fleet.cue": 14}}
+	if err := tr.write(&ok); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readArchive(bytes.NewReader(ok.Bytes()))
+	if err != nil || !reflect.DeepEqual(got, tr) {
+		t.Errorf("readArchive = %+v, %v, want %+v", got, err, tr)
+	}
+	for n := range ok.Len() {
+		if _, err := readArchive(bytes.NewReader(ok.Bytes()[:n])); err == nil {
+			t.Errorf("a tree cut after %d bytes is read", n)
+		}
+	}
+	for _, b := range []string{"", "{}", archiveMagic + "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"} {
+		if _, err := readArchive(strings.NewReader(b)); err == nil {
+			t.Errorf("readArchive(%q) is no error", b)
+		}
+		if _, err := decodeResult([]byte(b)); !errors.Is(err, ErrCache) {
+			t.Errorf("decodeResult(%q) = %v, want ErrCache", b, err)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package load
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode/utf8"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+func TestSchemaCompiles(t *testing.T) {
+	if _, err := definitions(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDefaultsPositionsAndBlobs(t *testing.T) {
+	repo, faults, err := thisBuild()(t.Context(), files(`
+-- a.cue --
+_tpl: {
+	targets: all: true
+	files: "/etc/issue": content: "x"
+}
+policy: p: _tpl & {
+	blockedPorts: [{port: 23}, {port: "6000-6063", protocol: "udp"}]
+	files: "/etc/motd": source: "files/motd"
+	services: "a.service": running: true
+}
+for n in ["x", "y"] {
+	policy: "c-\(n)": {targets: all: true, packages: curl: {}}
+}
+window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true, tasks: t: {document: "AWS-RunPatchBaseline", parameters: Operation: "Scan", maxConcurrency: "100%", maxErrors: "100%"}}
+parameter: "/x": _
+-- files/motd --
+hello
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = faults // the parameter is in a wrong place; what is right is read all the same
+	p := repo.Policies["p"]
+	want := schema.BlockedPort{Port: schema.PortRange{First: 23, Last: 23}, Protocol: "tcp", From: "any", Direction: "in"}
+	if p.Mode != schema.Enforce || p.Severity != schema.Unspecified || len(p.BlockedPorts) != 2 || p.BlockedPorts[0] != want || p.Files["/etc/motd"].State != schema.Present {
+		t.Errorf("policy p = %+v", p)
+	}
+	if w := repo.Windows["w"]; w.Timezone != "UTC" || w.Cutoff != "0h" || !w.Enabled || w.Tasks["t"].Priority != 1 || w.Tasks["t"].CutoffBehavior != "CONTINUE_TASK" {
+		t.Errorf("window w = %+v", w)
+	}
+	for path, at := range map[string]schema.Position{
+		"fleet":                         {File: "fleet.cue", Line: 2, Column: 1},
+		"policy.p":                      {File: "a.cue", Line: 6, Column: 9},
+		"policy.p.blockedPorts[1]":      {File: "a.cue", Line: 7, Column: 29},
+		`policy.p.files."/etc/motd"`:    {File: "a.cue", Line: 8, Column: 9},
+		`policy.p.files."/etc/issue"`:   {File: "a.cue", Line: 4, Column: 9},
+		`policy.p.services."a.service"`: {File: "a.cue", Line: 9, Column: 12},
+		"policy.c-x":                    {File: "a.cue", Line: 12, Column: 10},
+		"policy.c-y.packages.curl":      {File: "a.cue", Line: 12, Column: 51},
+		"window.w.tasks.t":              {File: "a.cue", Line: 14, Column: 81},
+	} {
+		if got := repo.Positions[path]; got != at {
+			t.Errorf("position of %s = %+v, want %+v", path, got, at)
+		}
+	}
+	b := map[string]schema.Blob{"files/motd": {SHA256: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03", Size: 6}}
+	if !reflect.DeepEqual(repo.Blobs, b) {
+		t.Errorf("blobs = %v", repo.Blobs)
+	}
+}
+
+// A package of the shipped library can be imported without a cue.mod.
+func TestShippedLibraryIsImported(t *testing.T) {
+	repo, faults, err := thisBuild()(t.Context(), files(`
+-- a.cue --
+import "dunlin.dev/policies/patching"
+baseline: mine: patching.baseline."AWS-DebianDefaultPatchBaseline"
+`))
+	if err != nil || len(faults) > 0 || !reflect.DeepEqual(repo.Baselines["mine"], repo.Shipped["AWS-DebianDefaultPatchBaseline"]) {
+		t.Error(repo.Baselines, lines(faults), err)
+	}
+}
+
+// A repository of one file never panics the loader, and every fault names that file and a place in it.
+func FuzzLoad(f *testing.F) {
+	for _, text := range []string{
+		"window: w: {" + window + "}\n", "policy: p: {targets: all: true, blockedPorts: [{port: 22}]}\n",
+		"for n in [\"a\"] {group: \"\\(n)\": baselines: [n]}\n", "_x: 1\n_x: 2\nbaseline: b: _x\n", "let a = 1\n", "import \"list\"\n_a: list.Max([1])\n",
+		"baseline: [_]: operatingSystem: \"DEBIAN\"\n", "X=policy: p: targets: all: true\n", "a: b: c\n", "@if(x)\n", "...\n", "policy: p: policy.p\n",
+	} {
+		f.Add("package fleet\n" + text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 300 || !utf8.ValidString(text) || strings.Contains(text, "Range") || strings.Contains(text, "Repeat") {
+			return // the child's limits are for those
+		}
+		m := fstest.MapFS{"fleet.cue": {Data: []byte("package fleet\nfleet: name: \"acme\"\n")}, "a.cue": {Data: []byte(text)}}
+		_, faults, err := thisBuild()(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := strings.Count(text, "\n") + 1
+		for _, f := range faults {
+			if f.File == "" || f.Line > n || f.Message == "" || f.Line < 0 {
+				t.Errorf("fault out of place in %q: %+v", text, f)
+			}
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+	"testing/fstest"
+)
+
+func TestTreeFaults(t *testing.T) {
+	link := files("-- a.txt --\n")
+	link["files/motd"] = &fstest.MapFile{Data: []byte("../../etc/shadow"), Mode: fs.ModeSymlink | 0o777}
+	link[".git/config"] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777}
+	pipe := files("-- a.txt --\n")
+	pipe["files/p"] = &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o644}
+	huge := files("-- a.cue --\npolicy: p: {targets: all: true, files: \"/x\": source: \"files/image\"}\n")
+	huge["files/image"] = &fstest.MapFile{Data: make([]byte, 64<<20)}
+	huge["big.cue"] = &fstest.MapFile{Data: make([]byte, maxFile+1)}
+	many := files("-- a.txt --\n")
+	for i := range maxFiles {
+		many[fmt.Sprintf("files/%d", i)] = &fstest.MapFile{}
+	}
+	for _, tt := range []struct {
+		name string
+		m    fstest.MapFS
+		want string
+	}{
+		{"a symbolic link is named, but not in .git", link, "files/motd: a symbolic link; a policy repository holds folders and files only\n"},
+		{"a pipe", pipe, "files/p: neither a folder nor a file\n"},
+		{"large files", huge, "a.cue:2:54: policy.p.files.\"/x\".source: \"files/image\" has 67108864 bytes; a managed file has at most 1048576\n" +
+			"big.cue: 1048577 bytes; a file that is evaluated has at most 1048576\n"},
+		{"too many files", many, "more than 20000 files; a policy repository has fewer\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := lines(faultsOf(t, thisBuild(), tt.m)); got != tt.want {
+				t.Errorf("faults:\n%swant:\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// locked has a folder that cannot be read.
+type locked struct{ fstest.MapFS }
+
+func (l locked) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == "policies" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return l.MapFS.ReadDir(name)
+}
+
+func TestUnreadableFolderIsNamed(t *testing.T) {
+	_, _, err := thisBuild()(t.Context(), locked{files("-- policies/a.cue --\n")})
+	if !errors.Is(err, fs.ErrPermission) || err.Error() != `read "policies": permission denied` {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := Digest(locked{files("-- policies/a.cue --\n")}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Digest = %v", err)
+	}
+}
+
+func TestDigestSeesWhatMatters(t *testing.T) {
+	digest := func(m fstest.MapFS) string {
+		t.Helper()
+		d, err := Digest(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	base := files("-- a.cue --\n-- files/x --\none\n")
+	seen := map[string]string{digest(base): "the same"}
+	for name, text := range map[string]string{
+		"other content":  "-- a.cue --\n-- files/x --\ntwo\n",
+		"another name":   "-- a.cue --\n-- files/y --\none\n",
+		"another file":   "-- a.cue --\n-- files/x --\none\n-- z --\n",
+		"content moved":  "-- a.cue --\none\n-- files/x --\n",
+		"a file is gone": "-- a.cue --\n",
+	} {
+		d := digest(files(text))
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s has the digest of %s", name, other)
+		}
+		seen[d] = name
+	}
+	link := files("-- a.cue --\n-- files/x --\none\n")
+	link["files/x"].Mode = fs.ModeSymlink | 0o777
+	if _, ok := seen[digest(link)]; ok {
+		t.Error("a link has the digest of a file")
+	}
+	base[".git/HEAD"] = &fstest.MapFile{Data: []byte("x")}
+	if seen[digest(base)] != "the same" {
+		t.Error(".git changes the digest")
+	}
+}
