@@ -21,15 +21,21 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// maxSize is the size in bytes at which the journal is begun anew when nothing is pending; the old file is kept once.
-const maxSize = 8 << 20
+// maxSize is the size in bytes at which the journal is begun anew when nothing is owed, so that opening it stays
+// cheap; kept old ones stay beside it, for people.
+const (
+	maxSize = 64 << 10
+	kept    = 8
+)
 
 // maxLine bounds one record in bytes.
 const maxLine = 64 << 10
@@ -217,10 +223,16 @@ func (j *Journal) append(recs []record) error {
 	return nil
 }
 
-// restart begins the journal anew and keeps the old one beside it.
+// restart begins the journal anew and keeps the old ones beside it.
 func (j *Journal) restart() error {
 	_ = j.file.Close()
-	if err := os.Rename(j.path, j.path+".1"); err != nil {
+	old := func(n int) string { return j.path + "." + strconv.Itoa(n) }
+	for n := kept - 1; n > 0; n-- {
+		if err := os.Rename(old(n), old(n+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("begin journal anew: %w", err)
+		}
+	}
+	if err := os.Rename(j.path, old(1)); err != nil {
 		return fmt.Errorf("begin journal anew: %w", err)
 	}
 	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

@@ -126,6 +126,32 @@ func TestAFullDiskStopsThePass(t *testing.T) {
 	}
 }
 
+func TestALongJournalIsBegunAnewOnceNothingIsOwed(t *testing.T) {
+	dir := t.TempDir()
+	big := schema.Intent{Resource: "file:/etc/motd", Action: schema.Update, Want: strings.Repeat("x", maxSize)}
+	for range kept + 2 {
+		j := open(t, dir)
+		big.Want = big.Want[:maxLine/2]
+		done, err := j.Intend("", []schema.Intent{big, big, motd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := open(t, dir); len(again.Owed()) != 3 {
+			t.Fatalf("a long journal with 3 owed intents has %d after it was opened again", len(again.Owed()))
+		}
+		if err := done([]schema.Result{{Outcome: schema.Changed}, {Outcome: schema.Changed}, {Outcome: schema.Changed}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := open(t, dir)
+	if info, err := j.file.Stat(); err != nil || info.Size() != 0 {
+		t.Errorf("the journal has %d bytes, %v; want a new one", info.Size(), err)
+	}
+	if old, _ := filepath.Glob(filepath.Join(dir, "journal.*")); len(old) != kept {
+		t.Errorf("%d old journals are kept, want %d", len(old), kept)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	line, _ := encode(record{Seq: 1, Intent: &motd})
 	f.Add(line)
