@@ -9,6 +9,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,10 @@ import (
 var version = "0.0.0-dev"
 
 func main() {
+	// A command lives for milliseconds and touches a few MiB: collecting garbage would cost more than it frees. Past
+	// the limit it is collected as ever.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(64 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
