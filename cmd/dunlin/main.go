@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
 // version is set by the linker.
@@ -21,8 +23,11 @@ var version = "0.0.0-dev"
 func main() {
 	// A command lives for milliseconds and touches a few MiB: collecting garbage would cost more than it frees. Past
 	// the limit it is collected as ever.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(64 << 20)
+	// The evaluator has limits of its own.
+	if len(os.Args) < 2 || os.Args[1] != load.Command {
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(64 << 20)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
