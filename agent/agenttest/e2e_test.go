@@ -27,13 +27,17 @@ func (a account) settled() []change {
 }
 
 // result is what became of a resource, or empty when it is not listed.
-func (a account) result(resource string) string {
-	for _, c := range a.Changes {
-		if c.Resource == resource {
-			return c.Result
-		}
+func (a account) result(resource string) string { return a.change(resource).Result }
+
+// reason is why that became of it.
+func (a account) reason(resource string) string { return a.change(resource).Reason }
+
+func (a account) change(resource string) change {
+	i := slices.IndexFunc(a.Changes, func(c change) bool { return c.Resource == resource })
+	if i < 0 {
+		return change{}
 	}
-	return ""
+	return a.Changes[i]
 }
 
 const policyDir = "/srv/policy"
