@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -71,6 +72,9 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 				return exitWith{code: exitError, err: err, hint: "name a folder with policy files, or a bare Git repository"}
 			}
 			repo, faults, err := load.Child(loadOptions())(cmd.Context(), tree)
+			if errors.Is(err, load.ErrLimit) {
+				return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "a comprehension or a reference grows without end, or the repository is too large for one; look at what changed last"}
+			}
 			if err != nil {
 				return fmt.Errorf("validate %q: %w", dir, err)
 			}

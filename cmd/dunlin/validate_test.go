@@ -32,7 +32,10 @@ func TestWrongTimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			if err := os.Mkdir(filepath.Join(dir, "bad"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "bad", name), b, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			_, faults, err := load.InProcess(o)(t.Context(), os.DirFS(dir))
@@ -48,7 +51,7 @@ func TestWrongTimes(t *testing.T) {
 			want := ""
 			for line := range strings.Lines(string(text)) {
 				if f := strings.Split(line, "\t"); f[0] == name {
-					want = f[0] + ":" + f[1] + ":" + f[2] + ": " + f[3] + ": " + f[4]
+					want = "bad/" + f[0] + ":" + f[1] + ":" + f[2] + ": " + f[3] + ": " + f[4]
 				}
 			}
 			if len(got) != 1 || got[0] != want {
