@@ -5,6 +5,7 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -68,10 +69,19 @@ func (h aptHost) finish(point string, o order) {
 	h.sound()
 }
 
+// onBoth runs a test on a host without systemd and on one with it, side by side.
+func onBoth(t *testing.T, test func(*testing.T, aptHost)) {
+	for _, systemd := range []bool{false, true} {
+		t.Run(fmt.Sprintf("systemd %v", systemd), func(t *testing.T) {
+			t.Parallel()
+			test(t, aptHosts(t, agenttest.Options{Systemd: systemd}))
+		})
+	}
+}
+
 // Whoever asked for a transaction dies: it goes on, and the next run takes it up.
 func TestSIGKILLOfTheCallerAtTenPoints(t *testing.T) {
-	for _, o := range []agenttest.Options{{}, {Systemd: true}} {
-		h := aptHosts(t, o)
+	onBoth(t, func(t *testing.T, h aptHost) {
 		for _, point := range killPoints {
 			h.Write("/etc/tb-slow", "1", 0o644)
 			o := order{Patches: patchesAtKill(), Refresh: true}
@@ -84,13 +94,12 @@ func TestSIGKILLOfTheCallerAtTenPoints(t *testing.T) {
 			h.Reset()
 			h.equip()
 		}
-	}
+	})
 }
 
 // The power goes: what dpkg left half way is mended by the next run.
 func TestPowerCutAtTenPoints(t *testing.T) {
-	for _, o := range []agenttest.Options{{}, {Systemd: true}} {
-		h := aptHosts(t, o)
+	onBoth(t, func(t *testing.T, h aptHost) {
 		for _, point := range killPoints {
 			h.Write("/etc/tb-slow", "1", 0o644)
 			o := order{Patches: patchesAtKill(), Refresh: true}
@@ -102,5 +111,5 @@ func TestPowerCutAtTenPoints(t *testing.T) {
 			h.Reset()
 			h.equip()
 		}
-	}
+	})
 }
