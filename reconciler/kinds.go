@@ -39,29 +39,40 @@ type KindOptions struct {
 func Kinds(h Host, packages Packages, repo schema.Repo, plan schema.Plan, o KindOptions) map[schema.Kind]Kind {
 	return map[schema.Kind]Kind{
 		schema.KindPort:    &port.Kind{Host: h, Protected: o.Protected},
-		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages}},
+		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages, Refresh: true}},
 		schema.KindFile:    file.Kind{Host: h, Content: o.Content},
 		schema.KindService: service.Kind{Host: h},
 		schema.KindSysctl:  sysctl.Kind{Host: h},
 		schema.KindUser:    user.Kind{Host: h},
 		schema.KindPatch: patch.Kind{
 			Host: packages, MaxRemovals: plan.Patching.MaxRemovals,
-			Run: transaction.Engine{Host: packages, Blocked: blocked(repo, plan.Patching.Baseline)},
+			Run: transaction.Engine{Host: packages, Blocked: blocked(repo, plan)},
 		},
 	}
 }
 
-// blocked says which versions must not come to the host even as a dependency: those that the baseline rejects with BLOCK.
-func blocked(repo schema.Repo, name string) func(schema.PackageRef) string {
-	b, err := baseline.Find(repo, name)
-	if err != nil || b.RejectedPatchesAction != schema.BlockRejected {
-		return nil
+// blocked says which versions must not come to the host even as a dependency: those that the baseline rejects with
+// BLOCK, and other versions of packages that a policy keeps at one.
+func blocked(repo schema.Repo, plan schema.Plan) func(schema.PackageRef) string {
+	pinned := map[string]schema.Resource{}
+	for _, r := range plan.Resources {
+		if keepsVersion(r) {
+			pinned[r.Key] = r
+		}
 	}
+	b, err := baseline.Find(repo, plan.Patching.Baseline)
+	rejects := err == nil && b.RejectedPatchesAction == schema.BlockRejected
 	return func(ref schema.PackageRef) string {
+		if r, ok := pinned[ref.Name]; ok && ref.Version != r.Package.Version {
+			return "policy " + r.Policy + " keeps it at " + r.Package.Version
+		}
+		if !rejects {
+			return ""
+		}
 		entry, rejected := baseline.Rejected(b, schema.PackageFact{Name: ref.Name, Arch: ref.Arch, Version: ref.Version})
 		if !rejected {
 			return ""
 		}
-		return "baseline " + name + " rejects " + entry + " with BLOCK"
+		return "baseline " + plan.Patching.Baseline + " rejects " + entry + " with BLOCK"
 	}
 }

@@ -109,7 +109,7 @@ func patching(in Inputs, sets target.Sets, managed []schema.Resource) (schema.Pa
 func withoutPinned(f schema.Facts, managed []schema.Resource) schema.Facts {
 	pinned := map[string]bool{}
 	for _, r := range managed {
-		if r.Kind == schema.KindPackage && r.Package.Version != "" && r.Package.State == schema.Present && r.Mode == schema.Enforce {
+		if keepsVersion(r) {
 			pinned[r.Key] = true
 		}
 	}
@@ -118,6 +118,11 @@ func withoutPinned(f schema.Facts, managed []schema.Resource) schema.Facts {
 	}
 	f.Candidates = slices.DeleteFunc(slices.Clone(f.Candidates), func(c schema.PackageFact) bool { return pinned[c.Name] })
 	return f
+}
+
+// keepsVersion reports whether r keeps a package at one version.
+func keepsVersion(r schema.Resource) bool {
+	return r.Kind == schema.KindPackage && r.Contested == "" && r.Mode == schema.Enforce && r.Package.State == schema.Present && r.Package.Version != ""
 }
 
 // openings gives the installing window that is open and takes new work, the one that ends last if several do,

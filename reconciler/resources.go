@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -36,14 +37,23 @@ func resources(repo schema.Repo, policies []string) []schema.Resource {
 			out[i] = merge(out[i], r)
 		}
 	}
-	kinds := kindsInOrder()
-	slices.SortStableFunc(out, func(a, b schema.Resource) int {
-		if d := slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind); d != 0 {
-			return d
-		}
-		return strings.Compare(a.Key, b.Key)
+	// Indexes are sorted, not resources: a resource is large, and there may be thousands.
+	rank := map[schema.Kind]int{}
+	for i, k := range kindsInOrder() {
+		rank[k] = i
+	}
+	at := make([]int, len(out))
+	for i := range at {
+		at[i] = i
+	}
+	slices.SortFunc(at, func(i, j int) int {
+		return cmp.Or(rank[out[i].Kind]-rank[out[j].Kind], strings.Compare(out[i].Key, out[j].Key))
 	})
-	return out
+	sorted := make([]schema.Resource, len(out))
+	for i, j := range at {
+		sorted[i] = out[j]
+	}
+	return sorted
 }
 
 // merge folds what a second policy wants of a resource into the first.

@@ -126,15 +126,6 @@ func protected(c schema.AgentConfig, file string) []port.Protection {
 	return out
 }
 
-// openTree opens a policy for commands that only read it.
-func openTree(dir string) (fs.FS, error) {
-	t, err := gitrepo.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
 // localError gives errors of a pass their exit code and remedy; faults are printed.
 func (a *app) localError(ctx context.Context, err error) error {
 	var faults *agent.FaultsError

@@ -21,8 +21,10 @@ import (
 
 // Host is what the kind needs of a host; package host satisfies it.
 type Host interface {
-	// Units tells of each unit, in the order of names, which are whole ("nginx.service"). It starts nothing.
+	// Units tells of each unit, in the order of names, which are whole ("nginx.service"); File may be left out.
 	Units(ctx context.Context, names []string) ([]schema.Unit, error)
+	// UnitFiles tells Unit.File of each, in the order of names. It costs more than Units.
+	UnitFiles(ctx context.Context, names []string) ([]string, error)
 	// StartUnit, StopUnit and RestartUnit wait until it is done. A unit that is not up after a start is an error.
 	StartUnit(ctx context.Context, name string) error
 	StopUnit(ctx context.Context, name string) error
@@ -70,8 +72,8 @@ func (k Kind) look(ctx context.Context, rs []schema.Resource) ([]schema.Unit, []
 			errs[i] = err
 		case r.Service == nil:
 			errs[i] = fmt.Errorf("says nothing of a service")
-		case r.Service.Running != nil && template(name):
-			errs[i] = fmt.Errorf("%q is a template, which cannot run: name an instance such as %q", name, strings.Replace(name, "@.", "@name.", 1))
+		case template(name):
+			errs[i] = fmt.Errorf("%q is a template, which neither runs nor is enabled: name an instance such as %q", name, strings.Replace(name, "@.", "@name.", 1))
 		default:
 			names, at = append(names, name), append(at, i)
 		}
@@ -83,12 +85,33 @@ func (k Kind) look(ctx context.Context, rs []schema.Resource) ([]schema.Unit, []
 	if err == nil && len(got) != len(names) {
 		err = fmt.Errorf("the service manager tells of %d units, asked for %d", len(got), len(names))
 	}
+	if err != nil {
+		for _, i := range at {
+			errs[i] = err
+		}
+		return units, errs
+	}
+	var fileNames []string
+	var fileAt []int
 	for j, i := range at {
+		units[i] = got[j]
+		if rs[i].Service.Enabled != nil {
+			fileNames, fileAt = append(fileNames, names[j]), append(fileAt, i)
+		}
+	}
+	if len(fileNames) == 0 {
+		return units, errs
+	}
+	files, err := k.Host.UnitFiles(ctx, fileNames)
+	if err == nil && len(files) != len(fileNames) {
+		err = fmt.Errorf("the service manager tells of %d unit files, asked for %d", len(files), len(fileNames))
+	}
+	for j, i := range fileAt {
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		units[i] = got[j]
+		units[i].File = files[j]
 	}
 	return units, errs
 }
