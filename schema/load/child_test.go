@@ -51,7 +51,7 @@ func TestChildLimits(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, text, want string }{
 		{"memory", double, "512 MiB of memory"},
-		{"processor time", "import \"list\"\n_a: list.Range(0, 100000, 1)\n_n: len([for x in _a for y in _a if x*y == -1 {1}])\n", "processor time"},
+		{"processor time", "import \"list\"\n_a: list.Range(0, 300, 1)\n_n: len([for w in _a for x in _a for y in _a for z in _a if w*x*y*z == -1 {1}])\n", "processor time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

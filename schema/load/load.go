@@ -78,7 +78,6 @@ type loading struct {
 	objects   map[objKey]*object
 	list      []*object // of all folders
 	complete  bool      // every folder could be evaluated
-	docs      map[string]string
 	repo      schema.Repo
 	sources   map[string]bool
 }

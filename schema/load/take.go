@@ -1,0 +1,148 @@
+package load
+
+import (
+	slash "path"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/token"
+)
+
+// concrete reads a value that CUE has accepted.
+func concrete(v cue.Value, depth int) *value {
+	if depth > maxDepth {
+		return &value{k: kAny}
+	}
+	switch v.Kind() {
+	case cue.StructKind:
+		n := &value{k: kStruct}
+		it, err := v.Fields()
+		for err == nil && it.Next() {
+			n.set(it.Selector().Unquoted(), concrete(it.Value(), depth+1))
+		}
+		return n
+	case cue.ListKind:
+		n := &value{k: kList}
+		it, err := v.List()
+		for err == nil && it.Next() {
+			n.kids = append(n.kids, concrete(it.Value(), depth+1))
+		}
+		return n
+	}
+	return scalar(v)
+}
+
+func scalar(v cue.Value) *value {
+	switch v.Kind() {
+	case cue.StringKind:
+		s, _ := v.String()
+		return &value{k: kString, s: s}
+	case cue.IntKind:
+		if i, err := v.Int64(); err == nil {
+			return &value{k: kInt, i: i}
+		}
+		b, _ := v.MarshalJSON()
+		return &value{k: kFloat, s: string(b)}
+	case cue.FloatKind, cue.NumberKind:
+		b, _ := v.MarshalJSON()
+		return &value{k: kFloat, s: string(b)}
+	case cue.BoolKind:
+		b, _ := v.Bool()
+		return &value{k: kBool, b: b}
+	case cue.NullKind:
+		return &value{k: kNull}
+	case cue.BytesKind:
+		return &value{k: kBytes}
+	}
+	return &value{k: kAny}
+}
+
+// take puts what a job found into its folder.
+func (l *loading) take(j *job) {
+	l.faults = append(l.faults, j.out.faults...)
+	for o, v := range j.out.values {
+		o.value = v
+	}
+	for _, o := range j.out.computed {
+		l.takeComputed(j, o)
+	}
+	for o, ms := range j.out.bad {
+		if o.dropped {
+			continue
+		}
+		o.wrong = true
+		for _, m := range ms {
+			l.placed(o, m)
+		}
+	}
+	if j.out.failed {
+		l.complete = false
+		for _, o := range j.objs {
+			o.wrong = true
+		}
+	}
+	for i, err := range j.out.general {
+		if i == 50 {
+			break
+		}
+		l.general(err)
+	}
+}
+
+// takeComputed decides whether an object that a folder sees is its own, and whether it may be there.
+func (l *loading) takeComputed(j *job, o *object) {
+	d := j.folder
+	if !inPlace(o.key.kind, slash.Join(d.dir, "x.cue")) || o.key.kind == "fleet" {
+		// Static declarations elsewhere are reported by placement; here is what CUE made.
+		if o.key.kind == "fleet" && l.sameFleet(o, j) {
+			return
+		}
+		file, pos := l.objectPos(o)
+		l.fault(file, pos, o.key.path().String(), misplaced(o.key.kind))
+		o.wrong, o.dropped = true, true
+		return
+	}
+	for _, up := range d.above {
+		if up.objs[o.key] != nil {
+			return
+		}
+	}
+	if d.objs[o.key] == nil {
+		d.objs[o.key] = o
+		d.order = append(d.order, o)
+	}
+}
+
+// sameFleet reports whether fleet, as a folder sees it, is what fleet.cue alone says.
+func (l *loading) sameFleet(o *object, j *job) bool {
+	own := j.out.values[o]
+	for _, d := range l.folders {
+		if f := d.objs[objKey{"fleet", ""}]; d.dir == "." && f != nil {
+			return f.value == nil || own != nil && string(f.value.json(nil)) == string(own.json(nil))
+		}
+	}
+	return false
+}
+
+// general reports an error of CUE that belongs to no object.
+func (l *loading) general(err errors.Error) {
+	msg, pos := errorWords(err, l)
+	name := pos.Filename()
+	if strings.HasPrefix(name, schemaPath) {
+		name, pos = "", token.NoPos
+	}
+	p := ""
+	if ps := err.Path(); len(ps) > 0 && !l.kinds[ps[0]] {
+		p = strings.Join(ps, ".")
+	}
+	if ps := err.Path(); !pos.IsValid() && len(ps) > 0 {
+		for _, f := range l.files {
+			if at, ok := f.topPos[ps[0]]; ok {
+				name, pos = f.name, at
+				break
+			}
+		}
+	}
+	l.fault(name, pos, p, msg)
+}
