@@ -6,11 +6,16 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// Units tells of each unit, in the order of names, which are whole ("nginx.service"), with two kinds of
-// questions to systemd: one for all of them, and one for the unit file of each. It wraps errors.ErrUnsupported where
-// systemd does not run.
+// Units tells of each unit, in the order of names, which are whole ("nginx.service"), in one question to
+// systemd; File is left out. It wraps errors.ErrUnsupported where systemd does not run.
 func (s System) Units(ctx context.Context, names []string) ([]schema.Unit, error) {
 	return units(ctx, names)
+}
+
+// UnitFiles tells whether each unit is enabled, as systemctl is-enabled does: empty if it has no file. What is
+// linked in the folder of configuration is read there, the others are asked of systemd, which takes about 2 ms each.
+func (s System) UnitFiles(ctx context.Context, names []string) ([]string, error) {
+	return unitFiles(ctx, names)
 }
 
 // StartUnit starts a unit and waits until it is up. The error tells how it ended, with the last line of its

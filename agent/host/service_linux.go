@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,21 +27,24 @@ const (
 	managerPath = "/org/freedesktop/systemd1"
 )
 
-// askSystemd opens a connection: as root systemd's own socket, which needs no bus daemon, else the system bus.
+// askSystemd opens the two connections of the library.
 func askSystemd(ctx context.Context) (*dbus.Conn, error) {
 	if err := needSystemd(); err != nil {
 		return nil, err
 	}
-	if os.Geteuid() == 0 {
-		if conn, err := dbus.NewSystemdConnectionContext(ctx); err == nil {
-			return conn, nil
-		}
+	return dbus.NewConnection(func() (*godbus.Conn, error) { return dialSystemd(ctx) })
+}
+
+// rawSystemd is a connection for the methods that the library does not have.
+func rawSystemd(ctx context.Context) (*godbus.Conn, godbus.BusObject, error) {
+	if err := needSystemd(); err != nil {
+		return nil, nil, err
 	}
-	conn, err := dbus.NewSystemConnectionContext(ctx)
+	conn, err := dialSystemd(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("ask systemd: %w", err)
+		return nil, nil, err
 	}
-	return conn, nil
+	return conn, conn.Object("org.freedesktop.systemd1", managerPath), nil
 }
 
 func needSystemd() error {
@@ -50,24 +54,58 @@ func needSystemd() error {
 	return nil
 }
 
-// rawSystemd is a connection for the methods that the library does not have.
-func rawSystemd(ctx context.Context) (*godbus.Conn, godbus.BusObject, error) {
-	if err := needSystemd(); err != nil {
-		return nil, nil, err
-	}
+// dialSystemd opens a connection: as root to systemd's own socket, which needs no bus daemon, else to the system bus.
+func dialSystemd(ctx context.Context) (*godbus.Conn, error) {
 	if os.Geteuid() == 0 {
-		if conn, err := godbus.Dial("unix:path=/run/systemd/private", godbus.WithContext(ctx)); err == nil {
-			if err := conn.Auth([]godbus.Auth{godbus.AuthExternal("0")}); err == nil {
-				return conn, conn.Object("org.freedesktop.systemd1", managerPath), nil
-			}
-			conn.Close()
+		if conn, err := dialPrivate(ctx); err == nil {
+			return conn, nil
 		}
 	}
 	conn, err := godbus.ConnectSystemBus(godbus.WithContext(ctx))
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask systemd: %w", err)
+		return nil, fmt.Errorf("ask systemd: %w", err)
 	}
-	return conn, conn.Object("org.freedesktop.systemd1", managerPath), nil
+	return conn, nil
+}
+
+// pingLimit is how long systemd's own socket may take to answer a first ping.
+const pingLimit = 10 * time.Second
+
+// dialPrivate connects to systemd's own socket and makes sure that it listens: a message that reaches systemd in
+// one piece with the end of authentication is not looked at before another one comes (seen in 2 of 3 connections
+// to systemd 252), so pings are sent until one is answered.
+func dialPrivate(ctx context.Context) (*godbus.Conn, error) {
+	conn, err := godbus.Dial("unix:path=/run/systemd/private", godbus.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Auth([]godbus.Auth{godbus.AuthExternal("0")}); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	answers := make(chan *godbus.Call, 64)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for sent := 0; ; {
+		if sent < cap(answers) {
+			conn.Object("org.freedesktop.systemd1", managerPath).Go("org.freedesktop.DBus.Peer.Ping", 0, answers)
+			sent++
+		}
+		select {
+		case c := <-answers:
+			if c.Err != nil {
+				conn.Close()
+				return nil, c.Err
+			}
+			return conn, nil
+		case <-tick.C:
+		case <-ctx.Done():
+			conn.Close()
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func units(ctx context.Context, names []string) ([]schema.Unit, error) {
@@ -78,15 +116,6 @@ func units(ctx context.Context, names []string) ([]schema.Unit, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	out := make([]schema.Unit, len(names))
-	var loadable []string
-	var at []int
-	for i, name := range names {
-		out[i] = schema.Unit{Name: name, Load: "loaded", Active: "inactive"}
-		if !strings.Contains(name, "@.") { // templates cannot be loaded
-			loadable, at = append(loadable, name), append(at, i)
-		}
-	}
 	var states []struct {
 		Name, Description, Load, Active, Sub, Followed string
 		Path                                           godbus.ObjectPath
@@ -94,33 +123,92 @@ func units(ctx context.Context, names []string) ([]schema.Unit, error) {
 		JobType                                        string
 		JobPath                                        godbus.ObjectPath
 	}
-	if len(loadable) > 0 {
-		if err := systemd.CallWithContext(ctx, manager+".ListUnitsByNames", 0, loadable).Store(&states); err != nil {
-			return nil, fmt.Errorf("ask systemd for %d units: %w", len(loadable), err)
-		}
-		// The names that come back are those that aliases stand for, in our order.
-		if len(states) != len(loadable) {
-			return nil, fmt.Errorf("ask systemd for %d units: it knows %d of the names", len(loadable), len(states))
-		}
+	if err := systemd.CallWithContext(ctx, manager+".ListUnitsByNames", 0, names).Store(&states); err != nil {
+		return nil, fmt.Errorf("ask systemd for %d units: %w", len(names), err)
 	}
-	for j, i := range at {
-		out[i].Load, out[i].Active, out[i].Sub = states[j].Load, states[j].Active, states[j].Sub
+	// Aliases come back under the names that they stand for, but in our order; names that cannot be are left out.
+	if len(states) != len(names) {
+		return nil, fmt.Errorf("ask systemd for %d units: it knows %d of the names", len(names), len(states))
 	}
-	for i := range out {
-		err := systemd.CallWithContext(ctx, manager+".GetUnitFileState", 0, names[i]).Store(&out[i].File)
+	out := make([]schema.Unit, len(names))
+	for i, u := range states {
+		out[i] = schema.Unit{Name: names[i], Load: u.Load, Active: u.Active, Sub: u.Sub}
+	}
+	return out, nil
+}
+
+// unitLinks is where systemctl enable makes links, and where a link to /dev/null masks.
+const unitLinks = "/etc/systemd/system"
+
+func unitFiles(ctx context.Context, names []string) ([]string, error) {
+	if err := needSystemd(); err != nil {
+		return nil, err
+	}
+	linked, err := linkedUnits(unitLinks)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(names))
+	var systemd godbus.BusObject
+	for i, name := range names {
+		if linked[name] && !masked(name) {
+			out[i] = "enabled"
+			continue
+		}
+		if systemd == nil {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, askLimit)
+			defer cancel()
+			conn, object, err := rawSystemd(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close()
+			systemd = object
+		}
+		err := systemd.CallWithContext(ctx, manager+".GetUnitFileState", 0, name).Store(&out[i])
 		var reply godbus.Error
 		switch {
 		case err == nil:
 		case errors.As(err, &reply) && (reply.Name == "org.freedesktop.DBus.Error.FileNotFound" || reply.Name == "org.freedesktop.systemd1.NoSuchUnit"):
-			out[i].File = "" // none, or made by hand while systemd runs
+			out[i] = "" // none, or made by hand while systemd runs
 		default:
-			return nil, fmt.Errorf("ask systemd for the unit file of %q: %w", names[i], err)
-		}
-		if out[i].File == "" && strings.Contains(names[i], "@.") {
-			out[i].Load = "not-found"
+			return nil, fmt.Errorf("ask systemd for the unit file of %q: %w", name, err)
 		}
 	}
 	return out, nil
+}
+
+// linkedUnits are the units that have a link in the .wants or .requires folder of another one: those are
+// enabled for good. The links of a file that has gone count as none.
+func linkedUnits(folder string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, kind := range []string{"/*.wants/*", "/*.requires/*"} {
+		links, err := filepath.Glob(folder + kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range links {
+			if st, err := os.Stat(l); err == nil && st.Mode().IsRegular() {
+				out[filepath.Base(l)] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// masked reports whether a unit is masked; systemd looks in these folders first.
+func masked(name string) bool {
+	for _, folder := range []string{unitLinks, "/run/systemd/system", "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient"} {
+		file := folder + "/" + name
+		if to, err := os.Readlink(file); err == nil && to == "/dev/null" {
+			return true
+		}
+		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Size() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func changeUnit(ctx context.Context, name string, change unitChange) error {
@@ -186,10 +274,7 @@ func outcome(ctx context.Context, conn *dbus.Conn, name string, change unitChang
 		return nil
 	}
 	if active == "inactive" && result == "done" {
-		if !condition(ctx, conn, name) {
-			return errors.New("a condition of its unit file (Condition... in [Unit]) does not hold, so systemd left it stopped")
-		}
-		return errors.New("it ran and ended: it does not stay up (a oneshot without RemainAfterExit, or nothing to do); leave out `running`")
+		return errors.New("systemd started it and it is stopped again: it runs and ends (a oneshot: leave out `running`), or a Condition in its unit file does not hold")
 	}
 	p, err := conn.GetUnitTypePropertyContext(ctx, name, typeOf(name), "Result")
 	why := ""
@@ -199,16 +284,6 @@ func outcome(ctx context.Context, conn *dbus.Conn, name string, change unitChang
 		}
 	}
 	return fmt.Errorf("it did not come up and is %s%s%s", active, why, lastWords(ctx, name))
-}
-
-// condition is whether the conditions of a unit held when it was last started.
-func condition(ctx context.Context, conn *dbus.Conn, name string) bool {
-	p, err := conn.GetUnitPropertyContext(ctx, name, "ConditionResult")
-	if err != nil {
-		return true
-	}
-	held, ok := p.Value.Value().(bool)
-	return held || !ok
 }
 
 // typeOf is the D-Bus name of a unit's type: "Service".

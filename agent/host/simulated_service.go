@@ -28,6 +28,16 @@ func (s Simulated) Units(ctx context.Context, names []string) ([]schema.Unit, er
 	return out, nil
 }
 
+// UnitFiles tells whether each unit is enabled.
+func (s Simulated) UnitFiles(ctx context.Context, names []string) ([]string, error) {
+	units, err := s.Units(ctx, names)
+	out := make([]string, len(units))
+	for i, u := range units {
+		out[i] = u.File
+	}
+	return out, err
+}
+
 func (s Simulated) units(ctx context.Context) (map[string]schema.Unit, error) {
 	all := map[string]schema.Unit{}
 	if err := ctx.Err(); err != nil {
