@@ -1,6 +1,7 @@
 package host
 
 import (
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -120,9 +121,13 @@ func TestSSHSessionsAreFoundBySocketAndByEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", "read x; exit 0") // sh is above nobody: its own environment counts
+	cmd := exec.Command("sh", "-c", "echo up; read x; exit 0") // sh is above nobody: its own environment counts
 	cmd.Env = []string{"SSH_CONNECTION=192.0.2.7 50000 192.0.2.1 2222"}
 	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	up, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +136,9 @@ func TestSSHSessionsAreFoundBySocketAndByEnvironment(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer in.Close()
+	if _, err := io.ReadFull(up, make([]byte, 3)); err != nil { // the kernel shows the environment a little after exec
+		t.Fatal(err)
+	}
 	if got := ancestors(cmd.Process.Pid); len(got) == 0 || portAndPeer(got[0]) != "2222 192.0.2.7" {
 		t.Errorf("ancestors = %+v", got)
 	}
