@@ -240,7 +240,7 @@ func (n netns) serve(t testing.TB, p int) {
 }
 
 // patience is how long an answer is waited for that a dropped packet never gives.
-const patience = 250 * time.Millisecond
+const patience = 400 * time.Millisecond
 
 // reaches tells whether a connection or, for udp, an echo comes through. from is the own address, or empty.
 func (n netns) reaches(t testing.TB, protocol, from, to string) bool {
@@ -508,7 +508,7 @@ func until(t *testing.T, what string, cond func() bool) {
 func TestAnUnconfirmedBlockIsDroppedByTheKernel(t *testing.T) {
 	w := newNetwork(t)
 	w.host.serve(t, 23)
-	w.kind.Timeout = 1500 * time.Millisecond
+	w.kind.Timeout = 3 * time.Second
 	mustApply(t, w.kind, blocks("in/tcp/23/any"))
 	if w.neighbour.reaches(t, "tcp", "", "10.9.0.1:23") {
 		t.Error("a block that is not confirmed does not hold")
