@@ -30,10 +30,6 @@ func (p Packages) packages(ctx context.Context) ([]schema.PackageStatus, error) 
 
 // readPackages reads dpkg's database and, over it, the journal that dpkg had not merged yet when it was interrupted.
 func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
-	native, err := nativeArch(ctx)
-	if err != nil {
-		return nil, err
-	}
 	f, err := os.Open(dpkgStatus)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read dpkg's database: no %q: this host has no dpkg", dpkgStatus)
@@ -42,14 +38,37 @@ func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
 		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	return parseStatus(io.LimitReader(bufio.NewReaderSize(f, 256<<10), 256<<20), native)
+	all, err := parseStatus(io.LimitReader(bufio.NewReaderSize(f, 256<<10), 256<<20), "")
+	if err != nil {
+		return nil, err
+	}
+	// dpkg itself is of the host's own architecture, which saves asking it in a child.
+	native := ""
+	for _, p := range all {
+		if p.Name == "dpkg" && p.State == schema.PackageInstalled {
+			native = p.Arch
+		}
+	}
+	if native == "" {
+		if native, err = nativeArch(ctx); err != nil {
+			return nil, err
+		}
+	}
+	foreign := func(p schema.PackageStatus) int {
+		if p.Arch == native || p.Arch == "all" {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(all, func(a, b schema.PackageStatus) int { return foreign(a) - foreign(b) })
+	return all, nil
 }
 
 // nativeArch is the host's own architecture in dpkg's word.
 func nativeArch(ctx context.Context) (string, error) {
 	// dpkg's own record of it, without a child; Debian's dpkg writes none, others do.
 	if b, err := os.ReadFile("/var/lib/dpkg/arch-native"); err == nil {
-		if s := strings.TrimSpace(string(b)); packageArch.MatchString(s) {
+		if s := strings.TrimSpace(string(b)); packageArch().MatchString(s) {
 			return s, nil
 		}
 	}
@@ -62,7 +81,7 @@ func nativeArch(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask dpkg for the architecture: %w", err)
 	}
 	s := strings.TrimSpace(string(out.Stdout))
-	if !packageArch.MatchString(s) {
+	if !packageArch().MatchString(s) {
 		return "", fmt.Errorf("ask dpkg for the architecture: %q is none", clean(s))
 	}
 	return s, nil
@@ -98,7 +117,7 @@ func markReplaced(ctx context.Context, steps []schema.SimulatedStep) error {
 	for _, st := range steps {
 		if st.Action == schema.Remove {
 			removed = true
-		} else if packageVersion.MatchString(st.New) {
+		} else if packageVersion().MatchString(st.New) {
 			args = append(args, st.Name+"="+st.New)
 		}
 	}

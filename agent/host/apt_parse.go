@@ -11,15 +11,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // What a package may be called before it becomes an argument of apt-get (Debian Policy 5.6.1, 5.6.12).
 var (
-	packageName    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{0,127}$`)
-	packageArch    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-	packageVersion = regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]{0,127}$`)
+	packageName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{0,127}$`) })
+	packageArch    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`) })
+	packageVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]{0,127}$`) })
 )
 
 // maxWords bounds what is kept of a program's own words, in bytes.
@@ -32,11 +33,11 @@ func aptArgument(p schema.PackageRef, remove bool) (string, error) {
 		name, p.Arch = n, arch
 	}
 	switch {
-	case !packageName.MatchString(name):
+	case !packageName().MatchString(name):
 		return "", fmt.Errorf("%q is not a package's name", p.Name)
-	case p.Arch != "" && !packageArch.MatchString(p.Arch):
+	case p.Arch != "" && !packageArch().MatchString(p.Arch):
 		return "", fmt.Errorf("package %q: %q is not an architecture", p.Name, p.Arch)
-	case p.Version != "" && !packageVersion.MatchString(p.Version):
+	case p.Version != "" && !packageVersion().MatchString(p.Version):
 		return "", fmt.Errorf("package %q: %q is not a version", p.Name, p.Version)
 	}
 	arg := name
@@ -93,7 +94,7 @@ func parseSimulation(out []byte) (schema.Simulation, error) {
 		} else {
 			st.Action = schema.Remove
 		}
-		if !packageName.MatchString(st.Name) || st.Action != schema.Remove && st.New == "" {
+		if !packageName().MatchString(st.Name) || st.Action != schema.Remove && st.New == "" {
 			return sim, fmt.Errorf("read apt's simulation: %q is not understood", clean(sc.Text()))
 		}
 		sim.Steps = append(sim.Steps, st)
@@ -105,10 +106,14 @@ func parseSimulation(out []byte) (schema.Simulation, error) {
 }
 
 var (
-	notFound  = regexp.MustCompile(`^E: (?:Unable to locate package ([a-z0-9][a-z0-9+.-]*)|Version '[^']*' for '([^':]+)(?::[^']*)?' was not found|Package '([^':]+)(?::[^']*)?' has no installation candidate)`)
-	unmet     = regexp.MustCompile(`^ ([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? : (.*)$`)
-	broken    = regexp.MustCompile(`^dpkg: error processing (?:package (\S+)|archive (\S+)) \(`)
-	unfetched = regexp.MustCompile(`^E: Failed to fetch (\S+)\s+(.*)$`)
+	notFound = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^E: (?:Unable to locate package ([a-z0-9][a-z0-9+.-]*)|Version '[^']*' for '([^':]+)(?::[^']*)?' was not found|Package '([^':]+)(?::[^']*)?' has no installation candidate)`)
+	})
+	unmet  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^ ([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? : (.*)$`) })
+	broken = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^dpkg: error processing (?:package (\S+)|archive (\S+)) \(`)
+	})
+	unfetched = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^E: Failed to fetch (\S+)\s+(.*)$`) })
 )
 
 // parseRefusal reads why apt-get would not do what was asked, and which packages it blames.
@@ -116,7 +121,7 @@ func parseRefusal(out []byte) *schema.SimulationError {
 	var words, names []string
 	listed := false // inside a list of held or essential packages
 	for line := range lines(out) {
-		switch m := notFound.FindStringSubmatch(line); {
+		switch m := notFound().FindStringSubmatch(line); {
 		case m != nil:
 			names = append(names, m[1]+m[2]+m[3])
 			words = append(words, strings.TrimPrefix(line, "E: "))
@@ -134,7 +139,7 @@ func parseRefusal(out []byte) *schema.SimulationError {
 			}
 			continue
 		default:
-			if m := unmet.FindStringSubmatch(line); m != nil {
+			if m := unmet().FindStringSubmatch(line); m != nil {
 				names = append(names, m[1])
 				words = append(words, m[1]+": "+m[2])
 			}
@@ -159,7 +164,7 @@ func parseFailures(out []byte) (words map[string]string, whole string) {
 			name = ""
 			continue
 		}
-		if m := broken.FindStringSubmatch(line); m != nil {
+		if m := broken().FindStringSubmatch(line); m != nil {
 			name = m[1]
 			if m[2] != "" {
 				name, _, _ = strings.Cut(path.Base(m[2]), "_")
@@ -172,7 +177,7 @@ func parseFailures(out []byte) (words map[string]string, whole string) {
 			name, _, _ = strings.Cut(name, ":")
 			continue
 		}
-		if m := unfetched.FindStringSubmatch(line); m != nil {
+		if m := unfetched().FindStringSubmatch(line); m != nil {
 			if n := packageOfURL(m[1]); n != "" {
 				words[n] = sentence([]string{"could not be fetched: " + strings.TrimPrefix(line, "E: ")})
 				continue
@@ -211,7 +216,7 @@ func packageOfURL(s string) string {
 		base = u
 	}
 	name, _, ok := strings.Cut(base, "_")
-	if !ok || !strings.HasSuffix(base, ".deb") || !packageName.MatchString(name) {
+	if !ok || !strings.HasSuffix(base, ".deb") || !packageName().MatchString(name) {
 		return ""
 	}
 	return name
@@ -355,7 +360,7 @@ func parseAuto(r io.Reader) (map[string]bool, error) {
 		case "Architecture":
 			arch = value
 		case "Auto-Installed":
-			if value == "1" && packageName.MatchString(name) && packageArch.MatchString(arch) {
+			if value == "1" && packageName().MatchString(name) && packageArch().MatchString(arch) {
 				auto[name+":"+arch] = true
 			}
 		}

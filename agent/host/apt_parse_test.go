@@ -65,7 +65,7 @@ func FuzzSimulation(f *testing.F) {
 			t.Errorf("%d steps of %d lines", len(sim.Steps), n)
 		}
 		for _, st := range sim.Steps {
-			if !packageName.MatchString(st.Name) || (st.Action == schema.Remove) != (st.New == "") {
+			if !packageName().MatchString(st.Name) || (st.Action == schema.Remove) != (st.New == "") {
 				t.Errorf("step %+v", st)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -30,7 +31,7 @@ const (
 	maxLog    = 32 << 20
 )
 
-var txID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`)
+var txID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-f]{8}$`) })
 
 // txOp is what a transaction process does.
 type txOp string
@@ -79,7 +80,7 @@ func (d txFolder) ids() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && txID.MatchString(id) {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && txID().MatchString(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -165,7 +166,7 @@ func tailOf(path string, max int64) ([]byte, error) {
 //
 // When ctx ends, the command that runs is waited for and no further one is begun.
 func RunTransaction(ctx context.Context, state, id string, ready func()) error {
-	if !txID.MatchString(id) {
+	if !txID().MatchString(id) {
 		return fmt.Errorf("transaction %q: not an id such as 20060102T150405-0123abcd", id)
 	}
 	return runTransaction(ctx, state, id, ready)
