@@ -27,7 +27,7 @@ const stopLimit = 15 * time.Minute
 func launchUnit(id string, args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	conn, err := dbus.NewSystemdConnectionContext(ctx) // systemd's own socket: needs no bus daemon
+	conn, err := askSystemd(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %v", errNoManager, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/dbus"
 )
 
 const listUnitsLimit = 10 * time.Second
@@ -20,11 +19,9 @@ func listUnits(ctx context.Context) ([]LoadedUnit, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listUnitsLimit)
 	defer cancel()
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	conn, err := askSystemd(ctx)
 	if err != nil {
-		if conn, err = dbus.NewSystemConnectionContext(ctx); err != nil {
-			return nil, fmt.Errorf("list units: ask systemd: %w", err)
-		}
+		return nil, fmt.Errorf("list units: %w", err)
 	}
 	defer conn.Close()
 	units, err := conn.ListUnitsContext(ctx)
