@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-
 )
 
 const listUnitsLimit = 10 * time.Second
