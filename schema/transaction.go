@@ -30,6 +30,7 @@ type PackageStatus struct {
 	State     string // the package manager's word; PackageInstalled is the only one that is well
 	Held      bool
 	Essential bool // removal breaks the host
+	Reinstall bool // the package manager wants it unpacked again before anything else
 }
 
 // PackageInstalled is the state of a package that is wholly there (dpkg's word).

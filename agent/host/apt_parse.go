@@ -327,8 +327,8 @@ func parseStatus(r io.Reader, native string) ([]schema.PackageStatus, error) {
 		case "Status": // "hold ok installed"
 			f := strings.Fields(text(value))
 			if len(f) == 3 {
-				p.Held, p.State = f[0] == "hold", f[2]
-				if f[1] == "reinstreq" && p.State == "installed" {
+				p.Held, p.State, p.Reinstall = f[0] == "hold", f[2], f[1] == "reinstreq"
+				if p.Reinstall && p.State == "installed" {
 					p.State = "half-installed"
 				}
 			}

@@ -254,6 +254,21 @@ func TestAnInterruptedDpkgIsMended(t *testing.T) {
 	h.sound()
 }
 
+func TestWhatAPowerCutLeftInDoubtIsUnpackedAgain(t *testing.T) {
+	h := aptHosts(t, agenttest.Options{})
+	h.MustExec("apt-get", "-q", "-y", "install", "tb-lib")
+	h.MustExec("sed", "-i", "/^Package: tb-lib$/,/^$/s/^Status: .*/Status: install reinstreq unpacked/", "/var/lib/dpkg/status")
+	if got := h.version("tb-lib"); !strings.HasPrefix(got, "iU") {
+		t.Fatalf("tb-lib is %q before, want it unpacked and in doubt", got)
+	}
+	got := h.do(order{Packages: map[string]schema.Package{"tb-tool": {State: schema.Present}}})
+	if len(got.Errors) > 0 {
+		t.Errorf("errors: %v\n%s", got.Errors, h.logs())
+	}
+	h.want(map[string]string{"tb-lib": "ii 1.0-1+deb12u1", "tb-tool": "ii 1.0-1"})
+	h.sound()
+}
+
 func TestAFullDiskIsRefusedBeforeAnythingIsDone(t *testing.T) {
 	h := aptHosts(t, agenttest.Options{})
 	o := order{Patches: approved("debian")[1:]}

@@ -115,6 +115,17 @@ func (w *worker) prepare(res *txResult) error {
 		if err := w.configure(res); err != nil {
 			return err
 		}
+		// Only now does the database say everything: dpkg has taken in its own journal.
+		again, err := w.reinstall()
+		if err != nil {
+			return err
+		}
+		if again {
+			res.Warnings, res.Words = nil, nil
+			if err := w.configure(res); err != nil {
+				return err
+			}
+		}
 	}
 	if !w.intent.Refresh || w.ctx.Err() != nil {
 		return nil
