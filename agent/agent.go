@@ -66,8 +66,9 @@ func (l Local) lock(who string) (unlock func(), err error) {
 // whose data cannot be read, is not an error of the pass: problem says why it cannot be judged.
 func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, problem string, err error) {
 	last, err := l.LastInstalls()
-	if err != nil && !errors.Is(err, fs.ErrPermission) {
-		return f, "", err
+	if err != nil {
+		// What is lost are explanations: which patch failed, and which waits for a reboot.
+		l.tell("warning: %s: patches that failed or wait for a reboot are not told%s", err, asRoot(err))
 	}
 	f, patches, err := inventory.ReadFacts(ctx, inventory.Options{Root: l.Root}, inventory.Known{Node: node.ID, At: l.Now(), LastInstall: last})
 	if err != nil {
@@ -84,6 +85,14 @@ func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, pro
 		l.tell("warning: %s", w)
 	}
 	return f, "", nil
+}
+
+// asRoot is the remedy where only root may read.
+func asRoot(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return " (run it as root)"
+	}
+	return ""
 }
 
 // Plan says what the node should be now, from its policy and from what its host is.

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -129,6 +131,12 @@ func (l Local) verdict(ctx context.Context, policy Policy, n schema.Node, plan s
 	if judgement.Compliance == schema.NonCompliant {
 		account.Compliance = schema.NonCompliant
 	}
+	for _, p := range judgement.Patches {
+		switch p.State {
+		case schema.InstalledPendingReboot, schema.InstalledRejected:
+			account.Unwell = append(account.Unwell, p)
+		}
+	}
 	for _, c := range account.Changes {
 		if c.Result != schema.Changed {
 			account.Compliance = schema.NonCompliant
@@ -153,9 +161,15 @@ func installed(cs []schema.Change) bool {
 	return false
 }
 
-// Scan holds this host against its baseline and changes nothing.
+// Scan holds this host against its baseline and changes nothing of it. It fails where the history of installs may
+// not be read: without it a patch that waits for a reboot would be called installed.
 func (l Local) Scan(ctx context.Context, dir, node string) (schema.Patching, error) {
-	policy, err := l.Policy(ctx, dir, false)
+	if _, err := l.LastInstalls(); errors.Is(err, fs.ErrPermission) {
+		return schema.Patching{}, err
+	}
+	// What is evaluated is kept only where there is a state folder already, and it is ours.
+	info, err := os.Stat(l.State)
+	policy, err := l.Policy(ctx, dir, err == nil && info.IsDir() && os.Geteuid() == 0)
 	if err != nil {
 		return schema.Patching{}, err
 	}

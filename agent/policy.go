@@ -38,6 +38,9 @@ func (e *FaultsError) Error() string {
 			n++
 		}
 	}
+	if n == 1 {
+		return "the policy has 1 fault and is refused whole"
+	}
 	return fmt.Sprintf("the policy has %d faults and is refused whole", n)
 }
 

@@ -165,6 +165,9 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 			for _, d := range c.Drift {
 				r.note(change(rs[i], d, outcome, reason))
 			}
+			if outcome == schema.WouldChange && rs[i].Mode == schema.Enforce {
+				r.changed[rs[i].Policy] = true
+			}
 			continue
 		}
 		todo, drifts = append(todo, rs[i]), append(drifts, c.Drift)

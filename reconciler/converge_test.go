@@ -132,7 +132,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	got, err := pass(k, nil).Converge(t.Context(), schema.Plan{
 		Resources: []schema.Resource{want("a", "1")}, Restart: map[string][]string{"p": {"nginx"}},
 	})
-	if err != nil || results(got) != "sysctl:a update WouldChange" || len(k.got) != 0 || len(k.restarts) != 0 {
+	if err != nil || results(got) != "sysctl:a update WouldChange\nservice:nginx restart WouldChange" || len(k.got) != 0 || len(k.restarts) != 0 {
 		t.Errorf("dry run = %v, %v; host %v, restarts %v", got, err, k.got, k.restarts)
 	}
 }

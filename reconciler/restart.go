@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -56,6 +57,7 @@ func (r *running) owe(rs []schema.Resource) error {
 // earlier pass left undone. One that fails stays owed, and is tried again by the next pass.
 func (r *running) restarts(ctx context.Context) error {
 	if r.Journal == nil {
+		r.wouldRestart()
 		return nil
 	}
 	needed := map[string]bool{}
@@ -85,6 +87,11 @@ func (r *running) restarts(ctx context.Context) error {
 			if !ok {
 				c.Result, c.Reason = schema.Failed, "services cannot be restarted on this host"
 			} else if err := k.Restart(ctx, name); err != nil {
+				var stopped interface{ Stopped() bool }
+				if errors.As(err, &stopped) && stopped.Stopped() {
+					result.Reason = err.Error()
+					break
+				}
 				c.Result, c.Reason = schema.Failed, err.Error()
 			}
 			r.note(c)
@@ -98,4 +105,18 @@ func (r *running) restarts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wouldRestart tells which services a pass would restart, where this one only looks.
+func (r *running) wouldRestart() {
+	told := map[string]bool{}
+	for _, policy := range slices.Sorted(maps.Keys(r.plan.Restart)) {
+		for _, name := range r.plan.Restart[policy] {
+			if r.changed[policy] && !told[name] {
+				told[name] = true
+				r.note(schema.Change{Resource: schema.Resource{Kind: schema.KindService, Key: name}.Name(), Want: "restarted",
+					Got: "running since before the change", Action: schema.Restart, Result: schema.WouldChange})
+			}
+		}
+	}
 }

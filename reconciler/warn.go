@@ -18,11 +18,7 @@ func Warnings(repo schema.Repo) []schema.Fault {
 	found := map[schema.Fault][]string{} // nodes by warning, which has no node in its words yet
 	// Nodes that the same policies and groups mean have the same conflicts.
 	known := map[string][]schema.Fault{}
-	for _, line := range repo.Roster {
-		if line.State != schema.NodeActive {
-			continue
-		}
-		node := line.Node()
+	for _, node := range activeNodes(repo) {
 		groups := target.Groups(node, sets)
 		var policies []string
 		for _, name := range slices.Sorted(maps.Keys(repo.Policies)) {
@@ -44,13 +40,29 @@ func Warnings(repo schema.Repo) []schema.Fault {
 	for w, nodes := range found {
 		slices.Sort(nodes)
 		on := "on node " + nodes[0]
-		if n := len(nodes) - 1; n > 0 {
+		if len(repo.Roster) == 0 {
+			on = "on a host that stands alone"
+		} else if n := len(nodes) - 1; n > 0 {
 			on += fmt.Sprintf(" and %d more", n)
 		}
 		w.Message = on + ": " + w.Message
 		out = append(out, w)
 	}
 	return schema.SortFaults(out)
+}
+
+// activeNodes are the roster's; without a roster those that stand alone, which is how such a repository is used.
+func activeNodes(repo schema.Repo) []schema.Node {
+	if len(repo.Roster) == 0 {
+		return []schema.Node{{Name: "debian that stands alone", OS: "debian", Alone: true}, {Name: "ubuntu that stands alone", OS: "ubuntu", Alone: true}}
+	}
+	var out []schema.Node
+	for _, line := range repo.Roster {
+		if line.State == schema.NodeActive {
+			out = append(out, line.Node())
+		}
+	}
+	return out
 }
 
 func manyGroups(repo schema.Repo, groups []string) []schema.Fault {

@@ -75,4 +75,6 @@ type Account struct {
 	Commit     string     `json:"commit"` // empty for a folder
 	Changes    []Change   `json:"changes"`
 	Compliance Compliance `json:"compliance"`
+	// Unwell are patches that count against the host and that no pass can change: it must reboot, or people must act.
+	Unwell []Patch `json:"-"`
 }

@@ -76,7 +76,7 @@ func (l LastInstalls) Add(entries []schema.LastInstall) error {
 		have = nil
 	}
 	for _, e := range entries {
-		e.Reason = sentence([]string{clean(e.Reason)})
+		e.Reason, e.At = sentence([]string{clean(e.Reason)}), e.At.Truncate(time.Second)
 		have = slices.DeleteFunc(have, func(h schema.LastInstall) bool { return h.Name == e.Name && h.Arch == e.Arch })
 		have = append(have, e)
 	}

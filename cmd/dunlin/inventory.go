@@ -15,6 +15,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 func (a *app) inventoryCommand() *cobra.Command {
@@ -91,7 +92,14 @@ func inputError(err error) error {
 }
 
 func (a *app) printFacts(ctx context.Context, root string) error {
-	f, p, err := inventory.ReadFacts(ctx, inventory.Options{Root: root}, inventory.Known{At: time.Now().Truncate(time.Second)})
+	var last []schema.LastInstall
+	if root == "/" {
+		var err error
+		if last, err = (host.LastInstalls{Path: defaultState + "/lastinstall.json"}).Read(); err != nil {
+			fmt.Fprintf(a.err, "dunlin: warning: %s: facts lack what was installed last\n", printable(err.Error()))
+		}
+	}
+	f, p, err := inventory.ReadFacts(ctx, inventory.Options{Root: root}, inventory.Known{At: time.Now().Truncate(time.Second), LastInstall: last})
 	if err != nil {
 		return inputError(err)
 	}

@@ -79,11 +79,17 @@ func (a *app) printAccount(account schema.Account) error {
 	for _, c := range account.Changes {
 		width = max(width, min(len(c.Resource), 44))
 	}
+	for _, p := range account.Unwell {
+		width = max(width, min(len(p.ID)+len("patch:"), 44))
+	}
 	for _, c := range account.Changes {
 		m, words := inWords(c)
 		fmt.Fprintf(a.out, "%s %-*s  %s\n", l.symbol(m), width, printable(c.Resource), printable(words))
 	}
-	if len(account.Changes) > 0 {
+	for _, p := range account.Unwell {
+		fmt.Fprintf(a.out, "%s %-*s  %s: %s\n", l.symbol(attention), width, printable("patch:"+p.ID), p.State, printable(p.Reason))
+	}
+	if len(account.Changes)+len(account.Unwell) > 0 {
 		fmt.Fprintln(a.out)
 	}
 	m, sum := good, "nothing to change"

@@ -17,7 +17,8 @@ func (a *app) scanCommand() *cobra.Command {
 		Short: "Which approved patches this host lacks",
 		Long: `Hold this host against the patch baseline that the policy in DIR gives it, and say of
 every package whether it is as it should be, and why. It reads the package manager's
-own files, refreshes nothing and changes nothing, and needs no root.
+own files, refreshes nothing and changes nothing. It needs no root before the first
+pass; after it root alone may read what was installed last.
 
 Exit status: 0 also when patches are missing; with --exit-status 7 when the host is
 not compliant; 1 it could not be judged; 3 the policy has faults; 5 without --repo,

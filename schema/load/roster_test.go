@@ -37,7 +37,7 @@ func TestRoster(t *testing.T) {
 		{"another file", "nodes/zz.jsonl", good + "\n", "nodes/zz.jsonl:1:38: id: a node with this id belongs in nodes/" + id[:2] + ".jsonl\n"},
 		{"an unknown field", file, strings.Replace(good, `"os"`, `"note":"x","os"`, 1) + "\n",
 			file + ":1:350: note: no such field (did you mean \"name\"?); allowed: id, name, tags, os, keys, state, added\n"},
-		{"a missing field", file, strings.Replace(good, `,"os":"debian"`, ``, 1) + "\n", file + ":1:1: os: required; text\n"},
+		{"a missing field", file, strings.Replace(good, `,"os":"debian"`, ``, 1) + "\n", file + ":1:1: os: required; an ID of os-release in lower case such as \"debian\"\n"},
 		{"blanks", file, strings.Replace(good, `":`, `": `, 1) + "\n", file + ":1:10: not canonical JSON (RFC 8785): keys sorted, no blanks, nothing escaped without need\n"},
 		{"an id of another key", file, strings.Replace(good, id, other, 1) + "\n", file + ":1:38: id: \"" + other + "\" is not the id of keys.sign; that is \"" + id + "\"\n"},
 		{"the same line twice", file, good + "\n" + good + "\n", file + ":2:38: id: already in " + file + ":1\n"},

@@ -268,8 +268,18 @@ func possible(d schema.Drift, u schema.Unit) error {
 	return nil
 }
 
-// Restart restarts a service because of a change, and waits for it. A unit that is stopped stays so, since
-// it reads the change when it is started; a failed one is started, since the change may be the cure.
+// StoppedError says that a unit was not restarted because it does not run: it reads the change when it is started.
+type StoppedError struct{ Unit string }
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("restart %q: it is stopped, and stays so", e.Unit)
+}
+
+// Stopped tells who asked for the restart that there was nothing to do.
+func (e *StoppedError) Stopped() bool { return true }
+
+// Restart restarts a service because of a change, and waits for it. A unit that is stopped stays so, with a
+// *StoppedError; a failed one is started, since the change may be the cure.
 func (k Kind) Restart(ctx context.Context, key string) error {
 	name, err := UnitName(key)
 	if err != nil {
@@ -286,7 +296,7 @@ func (k Kind) Restart(ctx context.Context, key string) error {
 		return fmt.Errorf("restart %q: there is no such unit on this host (its package may be missing)", name)
 	}
 	if units[0].Active == "inactive" {
-		return nil
+		return &StoppedError{name}
 	}
 	if err := k.Host.RestartUnit(ctx, name); err != nil {
 		return fmt.Errorf("restart %q: %w", name, err)

@@ -146,7 +146,7 @@ func TestRestart(t *testing.T) {
 	}{
 		{"running", schema.Unit{Load: "loaded", Active: "active"}, true, ""},
 		{"failed: the change may be the cure", schema.Unit{Load: "loaded", Active: "failed"}, true, ""},
-		{"stopped stays so", schema.Unit{Load: "loaded", Active: "inactive"}, false, ""},
+		{"stopped stays so", schema.Unit{Load: "loaded", Active: "inactive"}, false, "stays so"},
 		{"missing", schema.Unit{Load: "not-found", Active: "inactive"}, false, "no such unit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
