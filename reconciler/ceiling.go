@@ -13,6 +13,8 @@ import (
 type Ceiling struct {
 	schema.Ceiling
 	File string // where it is written; empty for a host without one
+	// Own are files and folders that are the program's own: what it may do, and what it has done. No policy writes there.
+	Own []string
 }
 
 // NoCeiling allows everything: that of a host without a configuration.
@@ -21,7 +23,7 @@ func NoCeiling() Ceiling {
 }
 
 // Denies says why the host does not allow a change of res; empty where it does.
-// A glob that does not parse denies everything, so that a typing error opens nothing.
+// A glob that does not parse, or that could match no path, denies everything, so that a typing error opens nothing.
 func (c Ceiling) Denies(res schema.Resource) string {
 	switch res.Kind {
 	case schema.KindPackage, schema.KindPatch:
@@ -29,11 +31,16 @@ func (c Ceiling) Denies(res schema.Resource) string {
 			return c.because("ceiling.packages", "false")
 		}
 	case schema.KindFile:
+		for _, own := range c.Own {
+			if at := path.Clean(res.Key); at == own || strings.HasPrefix(at, own+"/") {
+				return fmt.Sprintf("%q is dunlin's own: a policy that could write it could lift this host's ceiling or undo its journal", own)
+			}
+		}
 		if c.Files == nil {
 			return ""
 		}
 		for i, glob := range c.Files.Deny {
-			if globbed(glob, res.Key) {
+			if malformed(glob) || globbed(glob, res.Key) {
 				return c.because("ceiling.files.deny["+strconv.Itoa(i)+"]", strconv.Quote(glob))
 			}
 		}
@@ -47,6 +54,16 @@ func (c Ceiling) because(field, value string) string {
 		at += ":" + strconv.Itoa(p.Line)
 	}
 	return fmt.Sprintf("this host does not allow it: %s: %s is %s", at, field, value)
+}
+
+// malformed reports whether a glob does not parse or begins nowhere: `etc/ssh` for `/etc/ssh`.
+func malformed(glob string) bool {
+	drive := len(glob) > 2 && glob[1] == ':'
+	if !strings.HasPrefix(glob, "/") && !strings.HasPrefix(glob, "**") && !drive {
+		return true
+	}
+	_, err := path.Match(glob, "")
+	return err != nil && !drive
 }
 
 // globbed matches a path against a glob in which `*` and `?` stay within a folder and `**` spans folders.

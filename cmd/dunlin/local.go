@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, 
 	if !filepath.IsAbs(state) {
 		return agent.Local{}, usageError{fmt.Errorf("--state %q is not an absolute path", state)}
 	}
+	ceiling.Own = own(f.config, state)
 	system := host.System{}
 	last := host.LastInstalls{Path: filepath.Join(state, "lastinstall.json")}
 	return agent.Local{
@@ -72,6 +74,20 @@ func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, 
 		Now:          time.Now,
 		Progress:     progress,
 	}, nil
+}
+
+// own lists what no policy may write: the host's own configuration, and the state folder, also by their real names.
+func own(config, state string) []string {
+	out := []string{filepath.Dir(defaultConfig), filepath.Clean(state)}
+	if abs, err := filepath.Abs(config); err == nil && config != "" {
+		out = append(out, abs)
+	}
+	for _, path := range slices.Clone(out) {
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			out = append(out, real)
+		}
+	}
+	return out
 }
 
 // readConfig reads the host's own file. Without a name the default is read where it exists; a named one must exist.
