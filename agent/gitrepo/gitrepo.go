@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -44,6 +45,9 @@ func Open(dir string) (Tree, error) {
 			return Tree{}, fmt.Errorf("open repository: %w", err)
 		}
 		return Tree{FS: folder{root: dir}}, nil
+	}
+	if err := plainFiles(dir); err != nil {
+		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, err)
 	}
 	repo, err := git.PlainOpen(dir)
 	if err != nil {
@@ -79,4 +83,26 @@ func bare(dir string) bool {
 		}
 	}
 	return true
+}
+
+// plainFiles refuses a repository whose own small files are not regular ones: to open a named pipe would wait for ever.
+func plainFiles(dir string) error {
+	names := []string{"HEAD", "config", "packed-refs"}
+	if head, err := os.Lstat(filepath.Join(dir, "HEAD")); err == nil && head.Mode().IsRegular() && head.Size() < 4096 {
+		b, err := os.ReadFile(filepath.Join(dir, "HEAD"))
+		if err != nil {
+			return err
+		}
+		ref, found := strings.CutPrefix(strings.TrimSpace(string(b)), "ref: ")
+		if found && filepath.IsLocal(ref) {
+			names = append(names, ref)
+		}
+	}
+	for _, name := range names {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%q: %w", name, errNotRegular)
+		}
+	}
+	return nil
 }

@@ -21,6 +21,10 @@ import (
 // maxBlob bounds what is read of one file in bytes: the largest file that a policy may use is 1 MiB.
 const maxBlob = 64 << 20
 
+// maxListed bounds how many names are listed of one tree, all walks over it together. A few kilobytes of objects can
+// name one folder a thousand million times; a policy repository has at most 20,000 files.
+const maxListed = 1_000_000
+
 var errNotRegular = errors.New("neither a regular file nor a folder")
 
 // treeFS reads a Git tree by hash.
@@ -30,6 +34,8 @@ type treeFS struct {
 
 	mu    sync.Mutex // go-git's pack reader and the cache below are not safe for concurrent use
 	trees map[plumbing.Hash]*object.Tree
+
+	listed int // names listed so far
 }
 
 func (t *treeFS) tree(h plumbing.Hash) (*object.Tree, error) {
@@ -127,6 +133,10 @@ func (t *treeFS) list(h plumbing.Hash) ([]fs.DirEntry, error) {
 	tr, err := t.tree(h)
 	if err != nil {
 		return nil, err
+	}
+	// An empty folder costs a look as well.
+	if t.listed += len(tr.Entries) + 1; t.listed > maxListed {
+		return nil, fmt.Errorf("tree %s: the commit names more than %d files and folders; a policy repository has fewer", t.root, maxListed)
 	}
 	seen := map[string]bool{}
 	out := make([]fs.DirEntry, 0, len(tr.Entries))
