@@ -56,6 +56,17 @@ func Refuse(tx schema.Transaction, sim schema.Simulation, have []schema.PackageS
 			}
 		}
 	}
+	// A package manager may take a name that it does not know for an expression ("tb.tool"), or for a word with a
+	// sign after it ("tb-lib-" removes tb-lib): then it does something for it, and not what was asked.
+	var unknown []string
+	for _, ref := range tx.Install {
+		if _, there := p.find(ref); there || slices.ContainsFunc(sim.Steps, func(st schema.SimulatedStep) bool {
+			return st.Action != schema.Remove && st.Name == ref.Name
+		}) {
+			continue
+		}
+		unknown = append(unknown, ref.Name)
+	}
 	var errs []error
 	refuse := func(names []string, format string, args ...any) {
 		if len(names) > 0 {
@@ -65,6 +76,7 @@ func Refuse(tx schema.Transaction, sim schema.Simulation, have []schema.PackageS
 	refuse(essential, "would remove the essential %s", list(essential))
 	refuse(held, "would change the held %s; `apt-mark unhold` lets it go", list(held))
 	refuse(older, "would go back to an older version of %s", list(older))
+	refuse(unknown, "the package manager knows no package %s and would do something else", list(unknown))
 	refuse(append(other, barred...), "%s", strings.Join(reasons, "; "))
 	if len(removed) > tx.MaxRemovals {
 		refuse(removed, "would remove %s, and maxRemovals is %d", list(removed), tx.MaxRemovals)

@@ -223,6 +223,7 @@ func TestRefuse(t *testing.T) {
 	have := []schema.PackageStatus{
 		{Name: "libc", Arch: "amd64", Version: "2.36-9", State: "installed", Essential: true},
 		{Name: "held", Arch: "all", Version: "1", State: "installed", Held: true},
+		{Name: "a", Arch: "all", Version: "1", State: "installed"},
 		{Name: "gone", Arch: "all", Version: "1", State: "config-files", Held: true, Essential: true},
 	}
 	step := func(a schema.Action, name, from, to string) schema.SimulatedStep {
