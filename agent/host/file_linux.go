@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -18,15 +20,34 @@ import (
 // reads. The blob's digest is empty unless the resource has a blob of the same size. Names of
 // owners come from the host's own passwd and group files.
 func (s System) LookFiles(ctx context.Context, rs []schema.Resource, found func(i int, got schema.File, blob schema.Blob, err error)) {
-	l := looker{system: s, names: names{root: s.Root}, folder: -1}
-	defer l.close()
-	for i, r := range rs {
-		if err := ctx.Err(); err != nil {
-			found(i, schema.File{}, schema.Blob{}, err)
-			continue
+	type look struct {
+		got  schema.File
+		blob schema.Blob
+		err  error
+	}
+	looks := make([]look, len(rs))
+	part := func(from, to int) {
+		l := looker{system: s, names: names{root: s.Root}, folder: -1}
+		defer l.close()
+		for i := from; i < to; i++ {
+			if err := ctx.Err(); err != nil {
+				looks[i].err = err
+				continue
+			}
+			looks[i].got, looks[i].blob, looks[i].err = l.look(rs[i])
 		}
-		got, blob, err := l.look(r)
-		found(i, got, blob, err)
+	}
+	// Most of a look is waiting for the kernel and hashing: many are shared out, a few are not worth it.
+	const few = 128
+	workers := min(max(1, len(rs)/few), runtime.GOMAXPROCS(0), 4)
+	var wg sync.WaitGroup
+	for w := range workers - 1 {
+		wg.Go(func() { part(len(rs)*w/workers, len(rs)*(w+1)/workers) })
+	}
+	part(len(rs)*(workers-1)/workers, len(rs))
+	wg.Wait()
+	for i, l := range looks {
+		found(i, l.got, l.blob, l.err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"strings"
 
@@ -75,6 +76,7 @@ func (a *app) printAccount(account schema.Account) error {
 		return a.printJSON(account)
 	}
 	l := lookOf(a.out)
+	out := bufio.NewWriter(a.out)
 	width := 0
 	for _, c := range account.Changes {
 		width = max(width, min(len(c.Resource), 44))
@@ -84,13 +86,13 @@ func (a *app) printAccount(account schema.Account) error {
 	}
 	for _, c := range account.Changes {
 		m, words := inWords(c)
-		fmt.Fprintf(a.out, "%s %-*s  %s\n", l.symbol(m), width, printable(c.Resource), printable(words))
+		fmt.Fprintf(out, "%s %-*s  %s\n", l.symbol(m), width, printable(c.Resource), printable(words))
 	}
 	for _, p := range account.Unwell {
-		fmt.Fprintf(a.out, "%s %-*s  %s: %s\n", l.symbol(attention), width, printable("patch:"+p.ID), p.State, printable(p.Reason))
+		fmt.Fprintf(out, "%s %-*s  %s: %s\n", l.symbol(attention), width, printable("patch:"+p.ID), p.State, printable(p.Reason))
 	}
 	if len(account.Changes)+len(account.Unwell) > 0 {
-		fmt.Fprintln(a.out)
+		fmt.Fprintln(out)
 	}
 	m, sum := good, "nothing to change"
 	if len(account.Changes) > 0 {
@@ -103,7 +105,10 @@ func (a *app) printAccount(account schema.Account) error {
 	if account.Commit != "" {
 		commit = "  commit " + account.Commit[:min(12, len(account.Commit))]
 	}
-	fmt.Fprintf(a.out, "%s %s  %s%s\n", l.symbol(m), l.bold(string(account.Compliance)), sum, commit)
+	fmt.Fprintf(out, "%s %s  %s%s\n", l.symbol(m), l.bold(string(account.Compliance)), sum, commit)
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
 	return nil
 }
 
