@@ -59,6 +59,10 @@ func (l Local) lock(who string) (unlock func(), err error) {
 	if err := os.MkdirAll(l.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
+	// Who could write there could say what was evaluated, judged and done.
+	if err := host.Owned(l.State); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, fmt.Errorf("state folder is not used: %w", err)
+	}
 	return host.Lock(filepath.Join(l.State, "lock"), who)
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -104,6 +105,9 @@ func readJudged(path string) (judged, error) {
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxCached || info.Mode().Perm()&0o077 != 0 {
 		return j, fs.ErrInvalid
+	}
+	if err := host.Owned(path); err != nil {
+		return j, err
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

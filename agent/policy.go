@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
@@ -85,6 +86,9 @@ func fromCache(path string) (schema.Repo, []schema.Fault, error) {
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxCached || info.Mode().Perm()&0o077 != 0 {
 		return schema.Repo{}, nil, errors.New("not a file of ours")
+	}
+	if err := host.Owned(path); err != nil {
+		return schema.Repo{}, nil, err
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -106,6 +106,13 @@ func readConfig(path string) (reconciler.Ceiling, schema.AgentConfig, error) {
 		return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("read the host's configuration: %w", err),
 			hint: "a ceiling that cannot be read allows nothing: make the file readable, or name another with --config"}
 	}
+	// As root: what others may write is no ceiling of the host's.
+	if os.Geteuid() == 0 {
+		if err := host.Owned(path); err != nil {
+			return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("the host's configuration is not used: %w", err),
+				hint: "give it to root alone: chown root:root and chmod go-w"}
+		}
+	}
 	config, faults := load.AgentConfig(path, b)
 	if schema.Refused(faults) {
 		var lines []string
@@ -163,6 +170,8 @@ func (a *app) localError(ctx context.Context, err error) error {
 			fmt.Fprintln(a.err, printable(f.String()))
 		}
 		return exitWith{code: exitFaults, err: faults, hint: "nothing was changed; mend the lines above and run dunlin validate"}
+	case errors.Is(err, host.ErrNotOwned):
+		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod go-w; or name another with --state"}
 	case errors.As(err, &locked):
 		return exitWith{code: exitError, err: err, hint: "wait until it has ended, or stop the agent first"}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package host
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Owned is known on Linux only.
+func Owned(path string) error {
+	return fmt.Errorf("ask who may write %q: %w", path, errors.ErrUnsupported)
+}
