@@ -129,7 +129,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 		}{err.Error(), hint, code})
 		return code
 	}
-	fmt.Fprintf(a.err, "dunlin: %s\n", err)
+	// An error may have several lines, and quote what came from outside.
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	fmt.Fprintf(a.err, "dunlin: %s\n", strings.Join(lines, "\n"))
 	if hint != "" {
 		fmt.Fprintf(a.err, "hint: %s\n", hint)
 	}

@@ -81,7 +81,7 @@ func printable(s string) string {
 		case r == '\n' || r == '\t':
 			b.WriteByte(' ')
 		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfeff || r == 0xfffd ||
-			r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f:
+			r == 0x61c || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f:
 			b.WriteString(`\u{` + strings.ToLower(hex(r)) + `}`)
 		default:
 			b.WriteRune(r)
