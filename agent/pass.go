@@ -49,6 +49,9 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 			return account, err
 		}
 		defer func() { _ = j.Close() }()
+		if j.SetAside != "" {
+			l.tell("warning: the journal was damaged and is kept as %s: restarts that an earlier pass owed are not known; restart what serves changed files", j.SetAside)
+		}
 		// A transaction that an earlier pass began is over before anything is judged.
 		if err := l.Packages.Settle(ctx); err != nil {
 			return account, err

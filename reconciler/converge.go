@@ -130,13 +130,15 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 	}
 	if s, ok := k.(releaser); ok {
 		stale, err := s.Stale(ctx, wanted)
-		if err != nil && len(wanted) == 0 {
-			// Nothing is wanted of this kind and nothing of ours can be found: there is nothing to tell.
+		if err != nil && len(wanted) == 0 && (r.Journal == nil || errors.Is(err, errors.ErrUnsupported)) {
+			// Nothing is wanted of this kind, and a dry run may not look or the host cannot have anything of ours.
 			return nil
 		}
-		if err == nil {
-			rs = append(rs, stale...)
+		if err != nil {
+			// What is wanted is told by Check with the same words; what should go cannot be told at all.
+			r.tell(Step{Kind: kind, Doing: "warning: what no policy names any more cannot be found: " + err.Error()})
 		}
+		rs = append(rs, stale...)
 	}
 	if len(rs) == 0 {
 		return nil

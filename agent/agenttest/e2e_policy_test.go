@@ -158,3 +158,26 @@ func TestExampleOneHost(t *testing.T) {
 	}
 	unchanged(t, h)
 }
+
+// TestReconcileWithoutRoot is what an ordinary user of a host gets: a refusal that says what to do, and nothing changed.
+func TestReconcileWithoutRoot(t *testing.T) {
+	h := Hosts(t, 1, Options{Family: "debian"})[0]
+	Dunlin(t, h)
+	h.Write("/srv/policy/fleet.cue", "package fleet\nfleet: name: \"test\"\npolicy: motd: {targets: all: true, files: \"/etc/motd\": content: \"x\"}\n", 0o644)
+	before := h.Read("/etc/motd")
+	nobody := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "dunlin", "reconcile", "--repo", "/srv/policy"}
+	_, stderr, code := h.Exec(nobody...)
+	if code != 1 || !strings.Contains(stderr, "permission denied") || !strings.Contains(stderr, "hint: run it as root") {
+		t.Errorf("reconcile without root: exit %d, %q; want 1 and a hint", code, stderr)
+	}
+	stdout, stderr, _ := h.Exec(append(nobody, "--dry-run")...)
+	if !strings.Contains(stdout, "file:/etc/motd") || !strings.Contains(stdout, "would be updated") {
+		t.Errorf("dry run without root: %q %q; want what would be done", stdout, stderr)
+	}
+	if after := h.Read("/etc/motd"); after != before {
+		t.Errorf("/etc/motd changed to %q", after)
+	}
+	if h.Exists("/var/lib/dunlin") {
+		t.Error("a state folder was made")
+	}
+}

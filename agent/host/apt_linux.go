@@ -49,6 +49,10 @@ func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
 			native = p.Arch
 		}
 	}
+	if len(all) == 0 {
+		// An empty database is a broken one: on it everything would look as if it were not installed.
+		return nil, fmt.Errorf("read dpkg's database: %q has no package in it; restore it from /var/backups/dpkg.status.0 or /var/lib/dpkg/status-old", dpkgStatus)
+	}
 	if native == "" {
 		if native, err = nativeArch(ctx); err != nil {
 			return nil, err

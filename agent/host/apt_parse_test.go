@@ -97,7 +97,7 @@ func TestStatusWords(t *testing.T) {
 		"Package: a\nStatus: hold ok installed\nProtected: yes\nArchitecture: amd64\nVersion: 1\n\nPackage: b\nStatus: install reinstreq installed\nArchitecture: all\nVersion: 2"), "amd64")
 	want := []schema.PackageStatus{
 		{Name: "a", Arch: "amd64", Version: "1", State: "installed", Held: true, Essential: true},
-		{Name: "b", Arch: "all", Version: "2", State: "half-installed"},
+		{Name: "b", Arch: "all", Version: "2", State: "half-installed", Reinstall: true},
 		{Name: "a", Arch: "i386", Version: "1", State: "installed"},
 	}
 	if err != nil || !slices.Equal(got, want) {

@@ -52,6 +52,10 @@ type record struct {
 
 // Journal is an open journal. Its methods are not safe for concurrent use.
 type Journal struct {
+	// SetAside is where a damaged journal was put when this one was opened, with what it knew of restarts that are owed;
+	// empty where it was sound.
+	SetAside string
+
 	path    string
 	file    *os.File
 	now     func() time.Time
@@ -78,6 +82,7 @@ func Open(dir string, now func() time.Time) (*Journal, error) {
 		if err := os.Rename(j.path, aside); err != nil {
 			return nil, fmt.Errorf("set damaged journal aside: %w", err)
 		}
+		j.SetAside = aside
 		j.pending, j.order = map[uint64]record{}, nil
 		f, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		good = 0

@@ -105,6 +105,9 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 	if got := open(t, dir).Owed(); len(got) != 0 {
 		t.Errorf("Owed of a damaged journal = %v, want none", got)
 	}
+	if got := open(t, dir).SetAside; got != "" {
+		t.Errorf("a sound journal says it was set aside as %q", got)
+	}
 	names, _ := filepath.Glob(filepath.Join(dir, "journal.damaged-*"))
 	if len(names) != 1 || !strings.HasSuffix(names[0], "20261123T020000Z") {
 		t.Errorf("set aside: %v, want one file", names)

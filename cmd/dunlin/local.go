@@ -175,7 +175,7 @@ func (a *app) localError(ctx context.Context, err error) error {
 	case errors.As(err, &locked):
 		return exitWith{code: exitError, err: err, hint: "wait until it has ended, or stop the agent first"}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return exitWith{code: exitError, err: err, hint: "run it as root; to look without changing anything add --dry-run"}
+		return exitWith{code: exitError, err: err, hint: "run it as root; --dry-run needs no root, but cannot read what only root may"}
 	case errors.Is(err, gitrepo.ErrEmpty):
 		return exitWith{code: exitError, err: err, hint: "push a commit to it first"}
 	case ctx.Err() != nil:
