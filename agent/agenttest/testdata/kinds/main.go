@@ -1,4 +1,4 @@
-// Kinds runs a resource kind on the host it is started on, for tests: it reads
+// Command kinds runs a resource kind on the host it is started on, for tests: it reads
 // one request from standard input and writes the answer to standard output.
 package main
 
