@@ -1,23 +1,56 @@
 package schema
 
-// AgentConfig is the host's own file, /etc/dunlin/agent.cue. This build reads the parts below; the
-// definition #AgentConfig holds the rest.
+import "encoding/json"
+
+// AgentConfig is the host's own file, /etc/dunlin/agent.cue.
 type AgentConfig struct {
-	Repo   AgentRepo `json:"repo"`
-	State  string    `json:"state"` // folder of keys, journal and caches
-	Gossip *struct { // nil: this node is alone
-		Bind string `json:"bind"`
-	} `json:"gossip,omitempty"`
-	Peer    Listen  `json:"peer"`
-	HTTP    Listen  `json:"http"`
-	Socket  string  `json:"socket"`
-	Ceiling Ceiling `json:"ceiling"`
+	Repo    AgentRepo     `json:"repo"`
+	Reports *AgentReports `json:"reports,omitempty"` // nil: this node is never elected to report
+	Trust   AgentTrust    `json:"trust"`
+	State   string        `json:"state"`            // folder of keys, journal and caches
+	Gossip  *AgentGossip  `json:"gossip,omitempty"` // nil: this node is alone
+	Peer    Listen        `json:"peer"`
+	HTTP    Listen        `json:"http"`
+	Socket  string        `json:"socket"`
+	Ceiling Ceiling       `json:"ceiling"`
 }
 
 // AgentRepo is where the policy comes from.
 type AgentRepo struct {
-	URL    string `json:"url"`
-	Branch string `json:"branch,omitempty"`
+	URL            string `json:"url"`
+	Branch         string `json:"branch,omitempty"`
+	CredentialFile string `json:"credentialFile,omitempty"`
+	KnownHosts     string `json:"knownHosts,omitempty"`
+	CAFile         string `json:"caFile,omitempty"`
+}
+
+// AgentReports lets a node be elected to write reports.
+type AgentReports struct {
+	CredentialFile string `json:"credentialFile,omitempty"` // empty: the repository's own
+}
+
+// AgentTrust is what makes a commit believed.
+type AgentTrust struct {
+	Unsigned bool   `json:"-"`                // the Git remote is believed
+	Anchor   string `json:"anchor,omitempty"` // the commit that trust starts from
+}
+
+// UnmarshalJSON reads "unsigned" or an object with the anchor.
+func (t *AgentTrust) UnmarshalJSON(b []byte) error {
+	if string(b) == `"unsigned"` {
+		*t = AgentTrust{Unsigned: true}
+		return nil
+	}
+	type plain AgentTrust
+	return json.Unmarshal(b, (*plain)(t))
+}
+
+// AgentGossip is how this node meets the others.
+type AgentGossip struct {
+	Bind      string   `json:"bind"`
+	Advertise string   `json:"advertise,omitempty"`
+	KeyFile   string   `json:"keyFile"`
+	Join      []string `json:"join"`
 }
 
 // Listen is an address that the agent serves on, host:port.

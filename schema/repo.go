@@ -43,7 +43,25 @@ type Position struct {
 
 // Fleet is `fleet.cue`.
 type Fleet struct {
-	Name string `json:"name"`
+	Name    string       `json:"name"`
+	Sync    FleetSync    `json:"sync"`
+	Reports FleetReports `json:"reports"`
+}
+
+// FleetSync is how the policy is fetched.
+type FleetSync struct {
+	Branch   string `json:"branch"`
+	Interval string `json:"interval"` // duration, at least 1s
+	Fetchers int    `json:"fetchers"` // nodes that poll the remote
+}
+
+// FleetReports is how nodes report into Git.
+type FleetReports struct {
+	Branch    string   `json:"branch"`
+	Remote    string   `json:"remote,omitempty"`    // empty: the remote of the policy
+	Reporters *Targets `json:"reporters,omitempty"` // nil: all that hold a credential
+	Interval  string   `json:"interval"`
+	Facts     string   `json:"facts"` // full or none
 }
 
 // Group is a patch group: which baselines its nodes follow (SSM patch group).

@@ -1,0 +1,126 @@
+package schema
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// MaxRecordBody bounds the body of a record in bytes.
+const MaxRecordBody = 64 << 10
+
+// maxRecordKey bounds the key of a record in bytes.
+const maxRecordKey = 128
+
+// RecordKind says what a record's body is.
+type RecordKind string
+
+// The kinds of records that this build publishes.
+const (
+	RecordHead   RecordKind = "head"   // HeadRecord, by nodes that read the remote
+	RecordState  RecordKind = "state"  // StateRecord, how the node fares
+	RecordReport RecordKind = "report" // the node's signed line of the reports branch
+)
+
+// Record is one fact that a node tells about itself. Its owner alone writes it, and of two with the same node,
+// kind and key the one with the higher (Boot, Seq) stands; so merging needs no coordination.
+type Record struct {
+	Node string     `json:"node"` // id of the roster
+	Kind RecordKind `json:"kind"`
+	Key  string     `json:"key,omitempty"` // tells records of one kind apart
+	Boot uint64     `json:"boot"`          // rises with every start of the owner
+	Seq  uint64     `json:"seq"`           // rises with every record of one start
+	Body []byte     `json:"body"`          // canonical JSON, at most MaxRecordBody
+	Sig  []byte     `json:"sig"`           // ed25519 over Message
+}
+
+// Newer reports whether r stands where both are the same node's record of one kind and key.
+func (r Record) Newer(than Record) bool {
+	if r.Boot != than.Boot {
+		return r.Boot > than.Boot
+	}
+	return r.Seq > than.Seq
+}
+
+// Message is what the owner signs: every field behind its length, so that no two records have the same message.
+func (r Record) Message() []byte {
+	b := append([]byte(nil), "dunlin-record/v1\n"...)
+	for _, s := range []string{r.Node, string(r.Kind), r.Key} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	b = binary.BigEndian.AppendUint64(b, r.Boot)
+	b = binary.BigEndian.AppendUint64(b, r.Seq)
+	return append(b, r.Body...)
+}
+
+// Verify fails for a record that is malformed, too large, or not signed by key, or whose node is not key's.
+func (r Record) Verify(key ed25519.PublicKey) error {
+	switch {
+	case len(r.Body) > MaxRecordBody:
+		return fmt.Errorf("record %q of %q: %d bytes are more than %d", r.Kind, r.Node, len(r.Body), MaxRecordBody)
+	case len(r.Key) > maxRecordKey || len(r.Kind) > maxRecordKey:
+		return fmt.Errorf("record of %q: its kind or key is longer than %d bytes", r.Node, maxRecordKey)
+	case len(key) != ed25519.PublicKeySize || NodeID(key) != r.Node:
+		return fmt.Errorf("record %q of %q: not that node's key", r.Kind, r.Node)
+	case !json.Valid(r.Body):
+		return fmt.Errorf("record %q of %q: its body is not JSON", r.Kind, r.Node)
+	case !ed25519.Verify(key, r.Message(), r.Sig):
+		return fmt.Errorf("record %q of %q: %w", r.Kind, r.Node, ErrBadSignature)
+	}
+	return nil
+}
+
+// ErrBadSignature is wrapped where a signature does not belong to what it came with.
+var ErrBadSignature = errors.New("its signature is wrong")
+
+// NodeID is a node's id: the first 26 characters of the lower-case base32 of SHA-256 of its signing key.
+func NodeID(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))[:26]
+}
+
+// HeadRecord is what a node saw on the remote.
+type HeadRecord struct {
+	Commit string `json:"commit"`          // head of the policy branch, hex
+	Error  string `json:"error,omitempty"` // why the remote could not be read; Commit is then the last one seen
+}
+
+// StateRecord is how a node fares.
+type StateRecord struct {
+	Name     string           `json:"name"`
+	Commit   string           `json:"commit"`            // in force
+	Refused  *RefusedCommit   `json:"refused,omitempty"` // newest that was refused; nil since a later one is in force
+	Remote   string           `json:"remote,omitempty"`  // what is wrong with the remote, empty where nothing is
+	Reporter bool             `json:"reporter,omitempty"`
+	Types    []TypeCompliance `json:"types"`
+	Agent    string           `json:"agent"`             // version of its program
+	Problem  string           `json:"problem,omitempty"` // why it starts nothing: clock, identity, disk
+}
+
+// TypeCompliance is a node's compliance of one type, with the items that are not compliant (at most 64).
+type TypeCompliance struct {
+	Type  string           `json:"type"` // Patch, Association, Policy, Custom:x
+	State Compliance       `json:"state"`
+	Items []ComplianceItem `json:"items"`
+	More  int              `json:"more,omitempty"` // how many items are left out
+}
+
+// ComplianceItem is one patch or resource that counts against a node.
+type ComplianceItem struct {
+	ID     string `json:"id"`    // tb-lib.amd64, file:/etc/motd
+	State  string `json:"state"` // Missing, NonCompliant, Waiting ...
+	Reason string `json:"reason,omitempty"`
+}
+
+// RefusedCommit is a commit that did not take hold.
+type RefusedCommit struct {
+	Commit string  `json:"commit"`
+	Reason string  `json:"reason,omitempty"` // where it has no faults: force-push, too large
+	Faults []Fault `json:"faults,omitempty"` // at most 8
+}
