@@ -1,0 +1,444 @@
+package gitrepo
+
+import (
+	"bufio"
+	"compress/zlib"
+	"context"
+	"crypto/sha1" //nolint:gosec // the format's own checksum
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// Limits of a pack from outside.
+const (
+	// MaxPack is the largest pack taken, in bytes.
+	MaxPack = 64 << 20
+
+	maxObject    = 32 << 20 // bytes of one object, inflated
+	maxInflated  = 1 << 30  // bytes of all objects, inflated
+	maxObjects   = 500_000
+	maxRefDeltas = 50_000 // their depth cannot be known before the hashes are
+	maxDepth     = 4095   // of a delta chain; Git's own limit
+	tempPrefix   = "tmp_dunlin_"
+)
+
+// receive writes a pack to a temporary file in dir/objects/pack, bounded, and checks it before any library reads it.
+func receive(ctx context.Context, dir string, r io.Reader) (_ *os.File, err error) {
+	f, err := os.CreateTemp(filepath.Join(dir, "objects", "pack"), tempPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("receive pack: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	n, err := io.Copy(f, io.LimitReader(ctxReader{ctx, r}, MaxPack+1))
+	if err != nil {
+		return nil, fmt.Errorf("receive pack: %w", err)
+	}
+	if n > MaxPack {
+		return nil, fmt.Errorf("receive pack: more than %d MiB: %w; take large files out of the repository", MaxPack>>20, ErrTooLarge)
+	}
+	if err := checkPack(f, n); err != nil {
+		return nil, fmt.Errorf("receive pack: %w", err)
+	}
+	return f, nil
+}
+
+// ctxReader ends a copy when the context does.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+var errPack = errors.New("malformed pack")
+
+// checkPack reads a whole pack without keeping any of it: checksum, counts, sizes, depth of deltas. What passes can be
+// indexed in bounded memory.
+func checkPack(f io.ReaderAt, size int64) error {
+	if size < 32 {
+		return fmt.Errorf("%d bytes: %w", size, errPack)
+	}
+	sum := sha1.New() //nolint:gosec // see above
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size-20)); err != nil {
+		return err
+	}
+	var head [12]byte
+	var trailer [20]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		return err
+	}
+	if _, err := f.ReadAt(trailer[:], size-20); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if string(head[:4]) != "PACK" || binary.BigEndian.Uint32(head[4:]) != 2 {
+		return fmt.Errorf("not a pack of version 2: %w", errPack)
+	}
+	if string(sum.Sum(nil)) != string(trailer[:]) {
+		return fmt.Errorf("checksum differs: %w", errPack)
+	}
+	count := binary.BigEndian.Uint32(head[8:])
+	if count > maxObjects {
+		return fmt.Errorf("%d objects, more than %d: %w", count, maxObjects, ErrTooLarge)
+	}
+	c := packCheck{in: &counter{Reader: bufio.NewReader(io.NewSectionReader(f, 12, size-32))}, depth: map[int64]int{}}
+	for i := range count {
+		if err := c.object(); err != nil {
+			if errors.Is(err, ErrTooLarge) {
+				return fmt.Errorf("object %d of the pack: %w", i, err)
+			}
+			return fmt.Errorf("object %d of the pack: %w: %w", i, errPack, err)
+		}
+	}
+	if _, err := c.in.ReadByte(); err != io.EOF {
+		return fmt.Errorf("bytes after the last object: %w", errPack)
+	}
+	return nil
+}
+
+// counter is a bufio.Reader that knows how far it is.
+type counter struct {
+	*bufio.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (c *counter) ReadByte() (byte, error) {
+	b, err := c.Reader.ReadByte()
+	if err == nil {
+		c.n++
+	}
+	return b, err
+}
+
+type packCheck struct {
+	in        *counter
+	z         io.ReadCloser
+	depth     map[int64]int // of objects that are deltas, by where they begin
+	total     int64
+	refDeltas int
+}
+
+func (c *packCheck) object() error {
+	at := c.in.n
+	b, err := c.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	kind := plumbing.ObjectType(b >> 4 & 7)
+	size := int64(b & 15)
+	for shift := 4; b&0x80 != 0; shift += 7 {
+		if b, err = c.in.ReadByte(); err != nil {
+			return err
+		}
+		if shift > 40 {
+			return ErrTooLarge
+		}
+		size |= int64(b&0x7f) << shift
+	}
+	switch kind {
+	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject:
+	case plumbing.OFSDeltaObject:
+		if err := c.base(at); err != nil {
+			return err
+		}
+	case plumbing.REFDeltaObject:
+		if c.refDeltas++; c.refDeltas > maxRefDeltas {
+			return fmt.Errorf("more than %d deltas by name: %w", maxRefDeltas, ErrTooLarge)
+		}
+		if _, err := io.CopyN(io.Discard, c.in, 20); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("unknown type %d", kind)
+	}
+	return c.content(size, kind.IsDelta())
+}
+
+// base reads how far back an object's base begins, and bounds the chain.
+func (c *packCheck) base(at int64) error {
+	b, err := c.in.ReadByte()
+	if err != nil {
+		return err
+	}
+	back := int64(b & 0x7f)
+	for b&0x80 != 0 {
+		if b, err = c.in.ReadByte(); err != nil {
+			return err
+		}
+		if back > MaxPack {
+			return errors.New("base before the pack")
+		}
+		back = (back+1)<<7 | int64(b&0x7f)
+	}
+	if back <= 0 || back > at {
+		return errors.New("base before the pack")
+	}
+	d := c.depth[at-back] + 1
+	if d > maxDepth {
+		return fmt.Errorf("a chain of more than %d deltas: %w", maxDepth, ErrTooLarge)
+	}
+	c.depth[at] = d
+	return nil
+}
+
+// content inflates one object to nowhere, never more than it declares.
+func (c *packCheck) content(size int64, delta bool) (err error) {
+	if size > maxObject {
+		return fmt.Errorf("%d bytes, more than %d MiB: %w", size, maxObject>>20, ErrTooLarge)
+	}
+	if c.z == nil {
+		c.z, err = zlib.NewReader(c.in)
+	} else {
+		err = c.z.(zlib.Resetter).Reset(c.in, nil)
+	}
+	if err != nil {
+		return err
+	}
+	full := size
+	body := &counter{Reader: bufio.NewReaderSize(io.LimitReader(c.z, size+1), 4096)}
+	if delta {
+		if _, err := binary.ReadUvarint(body); err != nil {
+			return err
+		}
+		to, err := binary.ReadUvarint(body)
+		if err != nil {
+			return err
+		}
+		if to > maxObject {
+			return fmt.Errorf("%d bytes, more than %d MiB: %w", to, maxObject>>20, ErrTooLarge)
+		}
+		full = max(full, int64(to))
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return err
+	}
+	if body.n != size {
+		return fmt.Errorf("%d bytes where %d were declared", body.n, size)
+	}
+	if c.total += full; c.total > maxInflated {
+		return fmt.Errorf("more than %d MiB inflated: %w", maxInflated>>20, ErrTooLarge)
+	}
+	return nil
+}
+
+// keep indexes a checked pack and gives both files their names, durably, index last: a pack without an index is not
+// looked at. It gives the path without extension, "" for a pack of nothing. f is closed and gone in every case.
+func keep(dir string, f *os.File, mode os.FileMode) (path string, err error) {
+	defer func() { _ = f.Close(); _ = os.Remove(f.Name()) }()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	var head [12]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	if binary.BigEndian.Uint32(head[8:]) == 0 {
+		return "", nil
+	}
+	iw := new(idxfile.Writer)
+	parser, err := packfile.NewParser(packfile.NewScanner(f), iw)
+	if err != nil {
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	sum, err := parser.Parse()
+	if err != nil {
+		return "", fmt.Errorf("index pack: %w: %w", errPack, err)
+	}
+	idx, err := iw.Index()
+	if err != nil {
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	path = filepath.Join(dir, "objects", "pack", "pack-"+sum.String())
+	if _, err := os.Stat(path + ".idx"); err == nil {
+		return path, nil
+	}
+	fi, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
+	if err != nil {
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	ready := fi.Name()
+	drop := func() { _ = fi.Close(); _ = os.Remove(ready) }
+	w := bufio.NewWriter(fi)
+	if _, err = idxfile.NewEncoder(w).Encode(idx); err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		drop()
+		return "", fmt.Errorf("index pack: %w", err)
+	}
+	if err := finish(f, path+".pack", mode, func() error { return nil }); err != nil {
+		drop()
+		return "", err
+	}
+	if err := finish(fi, path+".idx", mode, func() error { return nil }); err != nil {
+		_ = os.Remove(path + ".pack")
+		return "", err
+	}
+	return path, nil
+}
+
+// writePack streams the named objects, whole and in order. No deltas: they cost memory, and what is packed here is small.
+func writePack(ctx context.Context, w io.Writer, st storer.EncodedObjectStorer, list []plumbing.Hash) error {
+	sum := sha1.New() //nolint:gosec // see above
+	out := io.MultiWriter(w, sum)
+	head := []byte("PACK\x00\x00\x00\x02")
+	head = binary.BigEndian.AppendUint32(head, uint32(len(list)))
+	if _, err := out.Write(head); err != nil {
+		return err
+	}
+	z := zlib.NewWriter(out)
+	for _, h := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := writeObject(out, z, st, h); err != nil {
+			return fmt.Errorf("pack object %s: %w", h, err)
+		}
+	}
+	return trailer(w, sum)
+}
+
+func trailer(w io.Writer, sum hash.Hash) error { _, err := w.Write(sum.Sum(nil)); return err }
+
+func writeObject(out io.Writer, z *zlib.Writer, st storer.EncodedObjectStorer, h plumbing.Hash) error {
+	o, err := st.EncodedObject(plumbing.AnyObject, h)
+	if err != nil {
+		return err
+	}
+	size := o.Size()
+	b := []byte{byte(o.Type())<<4 | byte(size&15)}
+	for size >>= 4; size > 0; size >>= 7 {
+		b[len(b)-1] |= 0x80
+		b = append(b, byte(size&0x7f))
+	}
+	if _, err := out.Write(b); err != nil {
+		return err
+	}
+	r, err := o.Reader()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	z.Reset(out)
+	if _, err := io.Copy(z, r); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// Pack writes what a peer needs that has commit have and wants commit want: the commits between them and the files of
+// want that have has not. All of it where have is "" or not known here.
+func (s *Store) Pack(w io.Writer, want, have string) error {
+	h, err := hash40(want)
+	if err != nil {
+		return err
+	}
+	var old plumbing.Hash
+	if have != "" {
+		if old, err = hash40(have); err != nil {
+			return err
+		}
+	}
+	list, err := between(context.Background(), s.objects(), h, old, false)
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", want, err)
+	}
+	return writePack(context.Background(), w, s.objects(), list)
+}
+
+// Ingest takes a pack of at most MaxPack bytes from r and keeps it only if the commit want is then here with all its files.
+func (s *Store) Ingest(ctx context.Context, r io.Reader, want string) error {
+	h, err := hash40(want)
+	if err != nil {
+		return err
+	}
+	if err := s.add(ctx, r, h); err != nil {
+		return fmt.Errorf("take commit %s from a peer: %w", want, err)
+	}
+	return nil
+}
+
+// add takes a pack into the store, and out again where want is not whole with it.
+func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error {
+	f, err := receive(ctx, s.dir, r)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.packs()
+	path, err := keep(s.dir, f, 0o600)
+	if err != nil {
+		return err
+	}
+	s.reopen()
+	if err := whole(ctx, s.st, want); err != nil {
+		if path != "" && !before[path] {
+			_ = os.Remove(path + ".idx")
+			_ = os.Remove(path + ".pack")
+			s.reopen()
+		}
+		return err
+	}
+	if len(before) < maxFilesStored {
+		return nil
+	}
+	return s.repack(ctx, want)
+}
+
+// packs are the store's packs, each as its path without extension; the caller holds mu.
+func (s *Store) packs() map[string]bool {
+	names, _ := filepath.Glob(filepath.Join(s.dir, "objects", "pack", "pack-*.pack"))
+	out := map[string]bool{}
+	for _, n := range names {
+		out[strings.TrimSuffix(n, ".pack")] = true
+	}
+	return out
+}
+
+// Repack writes what the references need into one pack and removes all others. All commits stay; of their files, those
+// of each reference's last kept commits, so that a store does not grow with the history of its files.
+func (s *Store) Repack() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repack(context.Background())
+}
+
+// hash40 reads a full commit name: 40 lower-case hex characters.
+func hash40(name string) (plumbing.Hash, error) {
+	if len(name) != 40 || strings.Trim(name, "0123456789abcdef") != "" {
+		return plumbing.ZeroHash, fmt.Errorf("%q is not a full commit hash", clip(name))
+	}
+	b, err := hex.DecodeString(name)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return plumbing.Hash(b), nil
+}

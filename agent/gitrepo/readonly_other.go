@@ -1,0 +1,5 @@
+//go:build !linux
+
+package gitrepo
+
+func isReadOnly(error) bool { return false }

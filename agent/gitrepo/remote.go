@@ -1,0 +1,359 @@
+package gitrepo
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// Remote is where the store's branch comes from.
+type Remote struct {
+	// URL is https://host/path, ssh://user@host/path or user@host:path, file:///path or an absolute path.
+	URL    string
+	Branch string
+	// CredentialFile holds "user:password" or a token for https, a private key for ssh. Nobody but its owner may read it.
+	CredentialFile string
+	// KnownHosts is an OpenSSH known_hosts file; ssh needs it.
+	KnownHosts string
+	// CAFile is a PEM file of the only authorities that the https server's certificate may come from; "" is the system's.
+	CAFile string
+}
+
+// longest bounds one conversation with a remote.
+const longest = 5 * time.Minute
+
+// target is a checked Remote.
+type target struct {
+	Remote
+	scheme string // file, https, ssh; "" for none
+	url    *url.URL
+	path   string // of file
+	shown  string // the URL as messages show it
+}
+
+// parseRemote checks a Remote without asking the network.
+func parseRemote(r Remote) (target, error) {
+	t := target{Remote: r}
+	if r.Branch != "" {
+		if _, err := branchRef(r.Branch); err != nil {
+			return t, err
+		}
+	}
+	raw := r.URL
+	refuse := func(why string) (target, error) {
+		return t, fmt.Errorf("remote %q: %s; use https://, ssh:// or file://", clip(hide(raw)), why)
+	}
+	switch {
+	case raw == "":
+		return t, nil
+	case len(raw) > 2048:
+		return refuse("longer than 2048 characters")
+	case strings.ContainsFunc(raw, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return refuse("a control character")
+	case strings.HasPrefix(raw, "-"):
+		return refuse("begins with a dash")
+	case filepath.IsAbs(raw):
+		t.scheme, t.path, t.shown = "file", filepath.Clean(raw), raw
+		return t, nil
+	case !strings.Contains(raw, "://"):
+		user, rest, _ := strings.Cut(raw, "@")
+		host, path, ok := strings.Cut(rest, ":")
+		if !ok || host == "" || path == "" || strings.HasPrefix(path, ":") || strings.ContainsAny(user+host, "/:") {
+			return refuse("not a URL")
+		}
+		if !strings.HasPrefix(path, "/") {
+			path = "/~/" + path // from the home folder, as scp has it
+		}
+		return t.ssh(&url.URL{Scheme: "ssh", User: url.User(user), Host: host, Path: path}, refuse)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return refuse("not a URL") // the error would show the credentials
+	}
+	_, password := u.User.Password()
+	switch {
+	case password:
+		return refuse("a password in the URL; write it to the credential file")
+	case u.RawQuery != "" || u.Fragment != "":
+		return refuse("a query or fragment")
+	}
+	switch u.Scheme {
+	case "file":
+		if u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") {
+			return refuse("not an absolute path")
+		}
+		t.scheme, t.path, t.shown = "file", filepath.FromSlash(u.Path), "file://"+u.Path
+		if runtime.GOOS == "windows" {
+			t.path = filepath.FromSlash(strings.TrimPrefix(u.Path, "/"))
+		}
+		return t, nil
+	case "https":
+		if u.Hostname() == "" || u.User != nil {
+			return refuse("needs a host and no user; the user stands in the credential file")
+		}
+		u.Path = strings.TrimRight(u.Path, "/")
+		t.scheme, t.url, t.shown = "https", u, u.String()
+		return t, nil
+	case "ssh":
+		return t.ssh(u, refuse)
+	}
+	return refuse("unsupported kind of URL")
+}
+
+func (t target) ssh(u *url.URL, refuse func(string) (target, error)) (target, error) {
+	if u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") || strings.HasPrefix(u.User.Username(), "-") {
+		return refuse("not a host")
+	}
+	if u.Path == "" || u.Path == "/" || strings.HasPrefix(u.Path, "/-") || strings.HasPrefix(u.Path, "/~/-") {
+		return refuse("not a path")
+	}
+	if u.User.Username() == "" {
+		u.User = url.User("git")
+	}
+	t.scheme, t.url, t.shown = "ssh", u, u.String()
+	return t, nil
+}
+
+// hide removes what stands before the last @ of a URL's host, where credentials are.
+func hide(raw string) string {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		if i := strings.LastIndex(raw, "@"); i >= 0 && strings.Contains(raw[:i], ":") {
+			return raw[i+1:]
+		}
+		return raw
+	}
+	if i := strings.LastIndex(rest, "@"); i >= 0 {
+		rest = rest[i+1:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest
+}
+
+func branchRef(branch string) (plumbing.ReferenceName, error) {
+	n, err := refName("refs/heads/" + branch)
+	if err != nil || strings.HasPrefix(branch, "-") || strings.HasPrefix(branch, "refs/") {
+		return "", fmt.Errorf("%q is not a branch name", clip(branch))
+	}
+	return n, nil
+}
+
+// fail names the operation and the remote.
+func (t target) fail(op string, err error) error { return fmt.Errorf("%s %q: %w", op, t.shown, err) }
+
+// secret reads the credential file, at most 64 KiB, at each use: it may be renewed under a running agent.
+func (t target) secret() ([]byte, error) {
+	if t.CredentialFile == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(t.CredentialFile)
+	if err != nil {
+		return nil, fmt.Errorf("credential file: %w: %w", ErrAuth, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > 64<<10 {
+		return nil, fmt.Errorf("credential file %q is not a regular file of at most 64 KiB: %w", t.CredentialFile, ErrAuth)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("credential file %q has mode %04o, others may use it: %w; chmod 600 it", t.CredentialFile, info.Mode().Perm(), ErrAuth)
+	}
+	b, err := os.ReadFile(t.CredentialFile)
+	if err != nil {
+		return nil, fmt.Errorf("credential file: %w: %w", ErrAuth, err)
+	}
+	return b, nil
+}
+
+// conn is one conversation with a remote's upload-pack or receive-pack.
+type conn interface {
+	// refs are the remote's branches and other references; capabilities are those of the protocol.
+	refs(ctx context.Context) (refs map[string]plumbing.Hash, capabilities string, err error)
+	// fetch takes want, and what comes before it, into the store.
+	fetch(ctx context.Context, s *Store, want plumbing.Hash, haves []plumbing.Hash) error
+	// push sends what lies between old and commit, then moves ref if it is still at old.
+	push(ctx context.Context, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error
+	close()
+}
+
+func (s *Store) dial(ctx context.Context, service string) (conn, error) {
+	switch s.to.scheme {
+	case "file":
+		return openFileRemote(s.to)
+	case "https":
+		return openHTTPS(s.to, service)
+	case "ssh":
+		return openSSH(ctx, s.to, service)
+	}
+	return nil, fmt.Errorf("no remote is configured: %w", ErrUnreachable)
+}
+
+// Head is the commit of the remote's branch now; nothing is fetched.
+func (s *Store) Head(ctx context.Context) (string, error) {
+	s.net.Lock()
+	defer s.net.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	ref, err := branchRef(s.to.Branch)
+	if err != nil {
+		return "", err
+	}
+	c, err := s.dial(ctx, "git-upload-pack")
+	if err != nil {
+		return "", s.to.fail("ask", err)
+	}
+	defer c.close()
+	refs, _, err := c.refs(ctx)
+	if err != nil {
+		return "", s.to.fail("ask", err)
+	}
+	return s.to.branch("ask", refs, ref)
+}
+
+func (t target) branch(op string, refs map[string]plumbing.Hash, ref plumbing.ReferenceName) (string, error) {
+	h, ok := refs[ref.String()]
+	if ok {
+		return h.String(), nil
+	}
+	if len(refs) == 0 {
+		return "", t.fail(op, fmt.Errorf("the repository is empty: %w %q; push a first commit", ErrNoBranch, ref.Short()))
+	}
+	return "", t.fail(op, fmt.Errorf("%w %q; create it there or name another branch here", ErrNoBranch, ref.Short()))
+}
+
+// incoming is where Fetch keeps what the remote has, whether or not it follows on what was there.
+func incoming(ref plumbing.ReferenceName) string {
+	return "refs/dunlin/incoming/" + strings.TrimPrefix(strings.TrimPrefix(ref.String(), "refs/"), "heads/")
+}
+
+// Fetch takes the branch from the remote, forced, into refs/dunlin/incoming/BRANCH and gives its commit; whether that
+// follows on what is in force is for the caller to ask (Descends). refs are more branches, or full reference names,
+// taken in the same way where the remote has them. A failed fetch leaves the references as they were.
+func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (string, error) {
+	s.net.Lock()
+	defer s.net.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	ref, err := branchRef(branch)
+	if err != nil {
+		return "", err
+	}
+	head, err := s.fetch(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range refs {
+		more := plumbing.ReferenceName(name)
+		if strings.HasPrefix(name, "refs/") {
+			more, err = refName(name)
+		} else {
+			more, err = branchRef(name)
+		}
+		if err != nil {
+			return head, err
+		}
+		if _, err := s.fetch(ctx, more); err != nil && !isNoBranch(err) {
+			return head, err
+		}
+	}
+	return head, nil
+}
+
+func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, error) {
+	c, err := s.dial(ctx, "git-upload-pack")
+	if err != nil {
+		return "", s.to.fail("fetch", err)
+	}
+	defer c.close()
+	refs, _, err := c.refs(ctx)
+	if err != nil {
+		return "", s.to.fail("fetch", err)
+	}
+	head, err := s.to.branch("fetch", refs, ref)
+	if err != nil {
+		return "", err
+	}
+	want := refs[ref.String()]
+	if whole(ctx, s.objects(), want) != nil {
+		haves, err := s.haves(ctx)
+		if err != nil {
+			return "", s.to.fail("fetch", err)
+		}
+		if err = c.fetch(ctx, s, want, haves); err != nil && len(haves) > 0 && ctx.Err() == nil && isMissing(err) {
+			// The remote left out files that this store gave up in a repack: ask for all of them.
+			c.close()
+			if c, err = s.dial(ctx, "git-upload-pack"); err == nil {
+				defer c.close()
+				if _, _, err = c.refs(ctx); err == nil {
+					err = c.fetch(ctx, s, want, nil)
+				}
+			}
+		}
+		if err != nil {
+			return "", s.to.fail("fetch", err)
+		}
+	}
+	if err := s.SetRef(incoming(ref), head); err != nil {
+		return "", s.to.fail("fetch", err)
+	}
+	return head, nil
+}
+
+// Push moves the remote's branch from old ("" where it does not exist) to commit, which must follow on old. It wraps
+// ErrRejected where the remote's branch is not at old any more.
+func (s *Store) Push(ctx context.Context, branch, commit, old string) error {
+	s.net.Lock()
+	defer s.net.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	ref, err := branchRef(branch)
+	if err != nil {
+		return err
+	}
+	to, err := hash40(commit)
+	if err != nil {
+		return err
+	}
+	var from plumbing.Hash
+	if old != "" {
+		if from, err = hash40(old); err != nil {
+			return err
+		}
+		ok, err := s.Descends(commit, old)
+		if err != nil {
+			return s.to.fail("push", err)
+		}
+		if !ok {
+			return s.to.fail("push", fmt.Errorf("%w: %s does not follow on %s; fetch and make the commit again", ErrRejected, commit, old))
+		}
+	}
+	c, err := s.dial(ctx, "git-receive-pack")
+	if err != nil {
+		return s.to.fail("push", err)
+	}
+	defer c.close()
+	refs, _, err := c.refs(ctx)
+	if err != nil {
+		return s.to.fail("push", err)
+	}
+	if at := refs[ref.String()]; at != from {
+		return s.to.fail("push", moved(ref, at))
+	}
+	if err := c.push(ctx, s, ref, to, from); err != nil {
+		return s.to.fail("push", err)
+	}
+	return nil
+}
+
+func moved(ref plumbing.ReferenceName, at plumbing.Hash) error {
+	where := at.String()
+	if at.IsZero() {
+		where = "nothing"
+	}
+	return fmt.Errorf("%w: branch %q has moved to %s; fetch and make the commit again", ErrRejected, ref.Short(), where)
+}

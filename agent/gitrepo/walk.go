@@ -1,0 +1,217 @@
+package gitrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// kept is of how many commits of each reference, the newest, Repack keeps the files.
+const kept = 8
+
+// walkTree calls visit once for each object of a tree, the tree itself first; what is in seen is left out, with all
+// below it. Submodules are other repositories' commits and not visited.
+func walkTree(ctx context.Context, st storer.EncodedObjectStorer, root plumbing.Hash, seen map[plumbing.Hash]bool, visit func(plumbing.Hash, bool) error) error {
+	stack := []plumbing.Hash{root}
+	if seen[root] {
+		return nil
+	}
+	seen[root] = true
+	for len(stack) > 0 {
+		h := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t, err := object.GetTree(st, h)
+		if err != nil {
+			return fmt.Errorf("read tree %s: %w", h, err)
+		}
+		if err := visit(h, true); err != nil {
+			return err
+		}
+		for _, e := range t.Entries {
+			if e.Mode == filemode.Submodule || seen[e.Hash] {
+				continue
+			}
+			if len(seen) > maxListed {
+				return fmt.Errorf("tree %s: more than %d files and folders: %w", root, maxListed, ErrTooLarge)
+			}
+			seen[e.Hash] = true
+			if e.Mode == filemode.Dir {
+				stack = append(stack, e.Hash)
+				continue
+			}
+			if err := visit(e.Hash, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// whole says whether a commit is here with all its files; the error names what is missing.
+func whole(ctx context.Context, st storer.EncodedObjectStorer, commit plumbing.Hash) error {
+	c, err := object.GetCommit(st, commit)
+	if err != nil {
+		return fmt.Errorf("commit %s is not here: %w", commit, err)
+	}
+	return walkTree(ctx, st, c.TreeHash, map[plumbing.Hash]bool{}, func(h plumbing.Hash, tree bool) error {
+		if tree {
+			return nil // it was just read
+		}
+		if err := st.HasEncodedObject(h); err != nil {
+			return fmt.Errorf("commit %s is not here with all its files: object %s: %w", commit, h, err)
+		}
+		return nil
+	})
+}
+
+// between lists what one needs who has commit have (zero: nothing) and wants commit want: the new commits and the new
+// files of want, or with every the files of each new commit.
+func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, every bool) ([]plumbing.Hash, error) {
+	known := map[plumbing.Hash]bool{}
+	files := map[plumbing.Hash]bool{}
+	if !have.IsZero() {
+		if err := ancestors(ctx, st, have, func(c *object.Commit) bool { known[c.Hash] = true; return true }); err != nil {
+			return nil, err
+		}
+		if c, err := object.GetCommit(st, have); err == nil {
+			if err := walkTree(ctx, st, c.TreeHash, files, func(plumbing.Hash, bool) error { return nil }); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if _, err := object.GetCommit(st, want); err != nil {
+		return nil, fmt.Errorf("read commit %s: %w", want, err)
+	}
+	var list, roots []plumbing.Hash
+	queue := []plumbing.Hash{want}
+	for ; len(queue) > 0; queue = queue[1:] {
+		h := queue[0]
+		if known[h] {
+			continue
+		}
+		known[h] = true
+		c, err := object.GetCommit(st, h)
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			continue // history that was never here
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read commit %s: %w", h, err)
+		}
+		if len(known) > maxCommits {
+			return nil, fmt.Errorf("history of %s: more than %d commits: %w", want, maxCommits, ErrTooLarge)
+		}
+		list = append(list, h)
+		if every || h == want {
+			roots = append(roots, c.TreeHash)
+		}
+		queue = append(queue, c.ParentHashes...)
+	}
+	for _, r := range roots {
+		if err := walkTree(ctx, st, r, files, func(h plumbing.Hash, _ bool) error { list = append(list, h); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// repack is Repack under mu; also are commits kept that no reference names yet.
+func (s *Store) repack(ctx context.Context, also ...plumbing.Hash) error {
+	old := s.packs()
+	tips := also
+	iter, err := s.st.IterReferences()
+	if err != nil {
+		return fmt.Errorf("repack: %w", err)
+	}
+	err = iter.ForEach(func(r *plumbing.Reference) error {
+		if r.Type() == plumbing.HashReference && !r.Hash().IsZero() {
+			tips = append(tips, r.Hash())
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("repack: %w", err)
+	}
+	list, err := s.needed(ctx, tips)
+	if err != nil {
+		return fmt.Errorf("repack: %w", err)
+	}
+	f, err := os.CreateTemp(s.packFolder(), tempPrefix)
+	if err != nil {
+		return fmt.Errorf("repack: %w", err)
+	}
+	if err := writePack(ctx, f, s.st, list); err != nil {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("repack: %w", err)
+	}
+	path, err := keep(s.dir, f, 0o600)
+	if err != nil {
+		return fmt.Errorf("repack: %w", err)
+	}
+	for p := range old {
+		if p != path {
+			_ = os.Remove(p + ".idx")
+			_ = os.Remove(p + ".pack")
+		}
+	}
+	s.reopen()
+	return nil
+}
+
+// needed lists the objects that a repack keeps.
+func (s *Store) needed(ctx context.Context, tips []plumbing.Hash) ([]plumbing.Hash, error) {
+	commits, files := map[plumbing.Hash]bool{}, map[plumbing.Hash]bool{}
+	var list []plumbing.Hash
+	for _, tip := range tips {
+		c, err := object.GetCommit(s.st, tip)
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for n := 0; n < kept; n++ {
+			// An older commit may have lost its files in an earlier repack: what is left of it is not needed.
+			var found []plumbing.Hash
+			err := walkTree(ctx, s.st, c.TreeHash, files, func(h plumbing.Hash, tree bool) error {
+				if !tree && s.st.HasEncodedObject(h) != nil {
+					return nil
+				}
+				found = append(found, h)
+				return nil
+			})
+			if err != nil && (n == 0 || ctx.Err() != nil) {
+				return nil, err
+			}
+			list = append(list, found...)
+			if len(c.ParentHashes) == 0 {
+				break
+			}
+			if c, err = object.GetCommit(s.st, c.ParentHashes[0]); err != nil {
+				break
+			}
+		}
+		for queue := []plumbing.Hash{tip}; len(queue) > 0; queue = queue[1:] {
+			if commits[queue[0]] {
+				continue
+			}
+			c, err := object.GetCommit(s.st, queue[0])
+			if err != nil {
+				continue
+			}
+			commits[c.Hash] = true
+			list = append(list, c.Hash)
+			queue = append(queue, c.ParentHashes...)
+		}
+	}
+	return list, nil
+}

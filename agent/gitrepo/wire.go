@@ -1,0 +1,202 @@
+package gitrepo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+)
+
+const (
+	maxAdvertised = 16 << 20 // bytes of a remote's list of references
+	maxHaves      = 256
+	agentName     = "agent=dunlin"
+)
+
+func isNoBranch(err error) bool { return errors.Is(err, ErrNoBranch) }
+func isMissing(err error) bool  { return errors.Is(err, plumbing.ErrObjectNotFound) }
+
+// notGit says that what answered does not speak the protocol.
+func notGit(err error) error {
+	return fmt.Errorf("%w: the answer is not that of a Git server (%w); check the URL", ErrUnreachable, err)
+}
+
+// haves are commits that the store has, newest first, so that a remote sends only what follows.
+func (s *Store) haves(ctx context.Context) ([]plumbing.Hash, error) {
+	var tips []plumbing.Hash
+	s.mu.Lock()
+	iter, err := s.st.IterReferences()
+	if err == nil {
+		err = iter.ForEach(func(r *plumbing.Reference) error {
+			if r.Type() == plumbing.HashReference && !r.Hash().IsZero() && len(tips) < 32 {
+				tips = append(tips, r.Hash())
+			}
+			return nil
+		})
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("read references: %w", err)
+	}
+	var out []plumbing.Hash
+	seen := map[plumbing.Hash]bool{}
+	for _, tip := range tips {
+		// A force push leaves the remote with an ancestor of ours: offer some of those as well.
+		n := 0
+		err := ancestors(ctx, s.objects(), tip, func(c *object.Commit) bool {
+			if !seen[c.Hash] {
+				seen[c.Hash] = true
+				out = append(out, c.Hash)
+			}
+			n++
+			return n < 32 && len(out) < maxHaves
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// readRefs reads a remote's advertisement.
+func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, err error) {
+	in := &io.LimitedReader{R: r, N: maxAdvertised}
+	scan := pktline.NewScanner(in)
+	refs = map[string]plumbing.Hash{}
+	first := true
+	for scan.Scan() {
+		line := bytes.TrimSuffix(scan.Bytes(), []byte("\n"))
+		switch {
+		case len(line) == 0 && first:
+			continue // the flush after the name of the service
+		case len(line) == 0:
+			return refs, capabilities, nil
+		case first && bytes.HasPrefix(line, []byte("# service=")):
+			continue
+		case bytes.HasPrefix(line, []byte("ERR ")):
+			return nil, "", fmt.Errorf("the server says %q: %w", clip(string(line[4:])), ErrUnreachable)
+		}
+		name, caps, found := strings.Cut(string(line), "\x00")
+		if first && found {
+			capabilities = caps
+		}
+		first = false
+		hex, ref, ok := strings.Cut(name, " ")
+		h, err := hash40(hex)
+		if strings.HasPrefix(name, "shallow ") {
+			continue
+		}
+		if !ok || err != nil {
+			return nil, "", notGit(fmt.Errorf("line %q", clip(name)))
+		}
+		if strings.HasPrefix(ref, "refs/") && !strings.HasSuffix(ref, "^{}") {
+			refs[ref] = h
+		}
+	}
+	if in.N <= 0 {
+		return nil, "", fmt.Errorf("more than %d MiB of references: %w", maxAdvertised>>20, ErrTooLarge)
+	}
+	if err := scan.Err(); err != nil {
+		return nil, "", notGit(err)
+	}
+	return nil, "", notGit(io.ErrUnexpectedEOF)
+}
+
+// wantRequest asks for one commit. Without multi_ack the answer has one line before the pack.
+func wantRequest(w io.Writer, capabilities string, want plumbing.Hash, haves []plumbing.Hash) error {
+	var use []string
+	for _, c := range []string{"side-band-64k", "ofs-delta", "no-progress"} {
+		if offers(capabilities, c) {
+			use = append(use, c)
+		}
+	}
+	use = append(use, agentName)
+	e := pktline.NewEncoder(w)
+	if err := e.Encodef("want %s %s\n", want, strings.Join(use, " ")); err != nil {
+		return err
+	}
+	if err := e.Flush(); err != nil {
+		return err
+	}
+	for _, h := range haves {
+		if err := e.Encodef("have %s\n", h); err != nil {
+			return err
+		}
+	}
+	return e.EncodeString("done\n")
+}
+
+func offers(capabilities, one string) bool {
+	for c := range strings.FieldsSeq(capabilities) {
+		if c == one {
+			return true
+		}
+	}
+	return false
+}
+
+// readPack takes the answer to wantRequest into the store.
+func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, want plumbing.Hash) error {
+	scan := pktline.NewScanner(r)
+	if !scan.Scan() {
+		if err := scan.Err(); err != nil {
+			return notGit(err)
+		}
+		return notGit(io.ErrUnexpectedEOF)
+	}
+	line := string(bytes.TrimSuffix(scan.Bytes(), []byte("\n")))
+	if line != "NAK" && !strings.HasPrefix(line, "ACK ") {
+		return fmt.Errorf("the server says %q: %w", clip(line), ErrUnreachable)
+	}
+	if offers(capabilities, "side-band-64k") {
+		r = sideband.NewDemuxer(sideband.Sideband64k, r)
+	}
+	return s.add(ctx, r, want)
+}
+
+// pushRequest asks for one reference to be moved, and gives the pack.
+func pushRequest(ctx context.Context, w io.Writer, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error {
+	list, err := between(ctx, s.objects(), commit, old, true)
+	if err != nil {
+		return err
+	}
+	e := pktline.NewEncoder(w)
+	if err := e.Encodef("%s %s %s\x00 report-status %s\n", old, commit, ref, agentName); err != nil {
+		return err
+	}
+	if err := e.Flush(); err != nil {
+		return err
+	}
+	return writePack(ctx, w, s.objects(), list)
+}
+
+// readReport reads what became of a push.
+func readReport(r io.Reader, ref plumbing.ReferenceName) error {
+	scan := pktline.NewScanner(io.LimitReader(r, 1<<20))
+	unpacked := false
+	for scan.Scan() {
+		line := strings.TrimSuffix(string(scan.Bytes()), "\n")
+		switch {
+		case line == "unpack ok":
+			unpacked = true
+		case strings.HasPrefix(line, "unpack "):
+			return fmt.Errorf("%w: the server could not take the pack: %q", ErrRejected, clip(line[7:]))
+		case line == "ok "+ref.String() && unpacked:
+			return nil
+		case strings.HasPrefix(line, "ng "+ref.String()+" "):
+			return fmt.Errorf("%w: the server says %q; fetch and make the commit again, or ask who runs the server",
+				ErrRejected, clip(strings.TrimPrefix(line, "ng "+ref.String()+" ")))
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return notGit(err)
+	}
+	return notGit(io.ErrUnexpectedEOF)
+}
