@@ -102,7 +102,7 @@ func checkPack(f io.ReaderAt, size int64) error {
 	if count > maxObjects {
 		return fmt.Errorf("%d objects, more than %d: %w", count, maxObjects, ErrTooLarge)
 	}
-	c := packCheck{in: &counter{Reader: bufio.NewReader(io.NewSectionReader(f, 12, size-32))}, depth: map[int64]int{}}
+	c := packCheck{in: &counter{r: bufio.NewReader(io.NewSectionReader(f, 12, size-32))}, depth: map[int64]int{}}
 	for i := range count {
 		if err := c.object(); err != nil {
 			if errors.Is(err, ErrTooLarge) {
@@ -117,20 +117,20 @@ func checkPack(f io.ReaderAt, size int64) error {
 	return nil
 }
 
-// counter is a bufio.Reader that knows how far it is.
+// counter is a bufio.Reader that knows how far it is. It does not embed one: io.Copy would find its WriteTo, and read past the count.
 type counter struct {
-	*bufio.Reader
+	r *bufio.Reader
 	n int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
+	n, err := c.r.Read(p)
 	c.n += int64(n)
 	return n, err
 }
 
 func (c *counter) ReadByte() (byte, error) {
-	b, err := c.Reader.ReadByte()
+	b, err := c.r.ReadByte()
 	if err == nil {
 		c.n++
 	}
@@ -222,7 +222,7 @@ func (c *packCheck) content(size int64, delta bool) (err error) {
 		return err
 	}
 	full := size
-	body := &counter{Reader: bufio.NewReaderSize(io.LimitReader(c.z, size+1), 4096)}
+	body := &counter{r: bufio.NewReaderSize(io.LimitReader(c.z, size+1), 4096)}
 	if delta {
 		if _, err := binary.ReadUvarint(body); err != nil {
 			return err
@@ -407,10 +407,11 @@ func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error 
 		}
 		return err
 	}
-	if len(before) < maxFilesStored {
-		return nil
+	if len(before) >= maxPacks {
+		// The commit is here. What keeps the store from being repacked shows in Repack, and again at the next pack.
+		_ = s.repack(ctx, want)
 	}
-	return s.repack(ctx, want)
+	return nil
 }
 
 // packs are the store's packs, each as its path without extension; the caller holds mu.

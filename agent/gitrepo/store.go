@@ -37,10 +37,10 @@ var (
 )
 
 const (
-	objectCache    = 1 << 20 // bytes of objects kept in memory
-	largeObject    = 1 << 20 // bytes above which an object is streamed from its file
-	maxCommits     = 500_000 // commits walked in one question
-	maxFilesStored = 50      // packs after which the store is repacked unasked
+	objectCache = 1 << 20 // bytes of objects kept in memory
+	largeObject = 1 << 20 // bytes above which an object is streamed from its file
+	maxCommits  = 500_000 // commits walked in one question
+	maxPacks    = 32      // packs after which the store is repacked unasked
 )
 
 // Store is a bare repository in a folder of this host, and the one remote that it follows. It is safe for concurrent use.

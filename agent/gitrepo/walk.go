@@ -171,6 +171,14 @@ func (s *Store) repack(ctx context.Context, also ...plumbing.Hash) error {
 func (s *Store) needed(ctx context.Context, tips []plumbing.Hash) ([]plumbing.Hash, error) {
 	commits, files := map[plumbing.Hash]bool{}, map[plumbing.Hash]bool{}
 	var list []plumbing.Hash
+	add := func(h plumbing.Hash, tree bool) error {
+		if tree || s.st.HasEncodedObject(h) == nil {
+			list = append(list, h)
+		}
+		return nil
+	}
+	// First all tips, which must be whole: a walk that ends early below must not hide what one of them needs.
+	var here []*object.Commit
 	for _, tip := range tips {
 		c, err := object.GetCommit(s.st, tip)
 		if errors.Is(err, plumbing.ErrObjectNotFound) {
@@ -179,39 +187,31 @@ func (s *Store) needed(ctx context.Context, tips []plumbing.Hash) ([]plumbing.Ha
 		if err != nil {
 			return nil, err
 		}
-		for n := 0; n < kept; n++ {
-			// An older commit may have lost its files in an earlier repack: what is left of it is not needed.
-			var found []plumbing.Hash
-			err := walkTree(ctx, s.st, c.TreeHash, files, func(h plumbing.Hash, tree bool) error {
-				if !tree && s.st.HasEncodedObject(h) != nil {
-					return nil
-				}
-				found = append(found, h)
-				return nil
-			})
-			if err != nil && (n == 0 || ctx.Err() != nil) {
-				return nil, err
-			}
-			list = append(list, found...)
-			if len(c.ParentHashes) == 0 {
-				break
-			}
-			if c, err = object.GetCommit(s.st, c.ParentHashes[0]); err != nil {
-				break
-			}
+		if err := walkTree(ctx, s.st, c.TreeHash, files, add); err != nil {
+			return nil, err
 		}
-		for queue := []plumbing.Hash{tip}; len(queue) > 0; queue = queue[1:] {
-			if commits[queue[0]] {
-				continue
-			}
-			c, err := object.GetCommit(s.st, queue[0])
+		here = append(here, c)
+	}
+	for _, tip := range here {
+		for c, n := tip, 1; n < kept && len(c.ParentHashes) > 0; n++ {
+			p, err := object.GetCommit(s.st, c.ParentHashes[0])
 			if err != nil {
-				continue
+				break
 			}
-			commits[c.Hash] = true
-			list = append(list, c.Hash)
-			queue = append(queue, c.ParentHashes...)
+			// An older commit may have lost its files in an earlier repack: what is left of it is kept.
+			_ = walkTree(ctx, s.st, p.TreeHash, files, add)
+			c = p
+		}
+		err := ancestors(ctx, s.st, tip.Hash, func(c *object.Commit) bool {
+			if !commits[c.Hash] {
+				commits[c.Hash] = true
+				list = append(list, c.Hash)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return list, nil
+	return list, ctx.Err()
 }

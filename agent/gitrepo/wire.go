@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -70,15 +71,17 @@ func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, 
 	in := &io.LimitedReader{R: r, N: maxAdvertised}
 	scan := pktline.NewScanner(in)
 	refs = map[string]plumbing.Hash{}
-	first := true
+	first, named := true, false
 	for scan.Scan() {
 		line := bytes.TrimSuffix(scan.Bytes(), []byte("\n"))
 		switch {
-		case len(line) == 0 && first:
-			continue // the flush after the name of the service
+		case len(line) == 0 && named:
+			named = false // the flush after the name of the service; the next one ends the list, also an empty one
+			continue
 		case len(line) == 0:
 			return refs, capabilities, nil
 		case first && bytes.HasPrefix(line, []byte("# service=")):
+			named = true
 			continue
 		case bytes.HasPrefix(line, []byte("ERR ")):
 			return nil, "", fmt.Errorf("the server says %q: %w", clip(string(line[4:])), ErrUnreachable)
@@ -144,17 +147,27 @@ func offers(capabilities, one string) bool {
 
 // readPack takes the answer to wantRequest into the store.
 func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, want plumbing.Hash) error {
-	scan := pktline.NewScanner(r)
-	if !scan.Scan() {
-		if err := scan.Err(); err != nil {
+	// One line says what is common, but servers repeat it for each commit that they know.
+	in := bufio.NewReader(r)
+	for lines := 0; ; lines++ {
+		head, err := in.Peek(7)
+		if err != nil {
 			return notGit(err)
 		}
-		return notGit(io.ErrUnexpectedEOF)
+		tag := string(head[4:])
+		known := tag == "ACK" || tag == "NAK"
+		if !known && tag != "ERR" && lines > 0 {
+			break
+		}
+		scan := pktline.NewScanner(in)
+		if !scan.Scan() {
+			return notGit(errors.Join(scan.Err(), io.ErrUnexpectedEOF))
+		}
+		if !known || lines > maxHaves+1 {
+			return fmt.Errorf("the server says %q: %w", clip(strings.TrimSpace(string(scan.Bytes()))), ErrUnreachable)
+		}
 	}
-	line := string(bytes.TrimSuffix(scan.Bytes(), []byte("\n")))
-	if line != "NAK" && !strings.HasPrefix(line, "ACK ") {
-		return fmt.Errorf("the server says %q: %w", clip(line), ErrUnreachable)
-	}
+	r = in
 	if offers(capabilities, "side-band-64k") {
 		r = sideband.NewDemuxer(sideband.Sideband64k, r)
 	}

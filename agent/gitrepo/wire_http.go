@@ -174,13 +174,27 @@ func (h *httpsRemote) fetch(ctx context.Context, s *Store, want plumbing.Hash, h
 	return readPack(ctx, s, body, h.caps, want)
 }
 
+// push spools the request in the store's folder: many servers and proxies take no body of unknown length.
 func (h *httpsRemote) push(ctx context.Context, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error {
-	return pipe(func(w io.Writer) error { return pushRequest(ctx, w, s, ref, commit, old) }, func(r io.Reader) error {
-		body, err := h.post(ctx, io.NopCloser(r), -1)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = body.Close() }()
-		return readReport(body, ref)
-	})
+	f, err := os.CreateTemp(s.packFolder(), tempPrefix)
+	if err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	defer func() { _ = f.Close(); _ = os.Remove(f.Name()) }()
+	if err := pushRequest(ctx, f, s, ref, commit, old); err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	size, err := f.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	body, err := h.post(ctx, io.NopCloser(f), size)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	return readReport(body, ref)
 }
