@@ -248,7 +248,7 @@ func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (strin
 		return "", err
 	}
 	for _, name := range refs {
-		more := plumbing.ReferenceName(name)
+		var more plumbing.ReferenceName
 		if strings.HasPrefix(name, "refs/") {
 			more, err = refName(name)
 		} else {

@@ -88,10 +88,7 @@ func openSSH(ctx context.Context, t target, service string) (_ conn, err error) 
 	if r.out, err = session.StdoutPipe(); err != nil {
 		return nil, err
 	}
-	path := t.url.Path
-	if strings.HasPrefix(path, "/~/") {
-		path = path[3:]
-	}
+	path := strings.TrimPrefix(t.url.Path, "/~/")
 	if err := session.Start(service + " '" + strings.NewReplacer("'", `'\''`, "!", `'\!'`).Replace(path) + "'"); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
