@@ -1,0 +1,384 @@
+// Package peer keeps the streams over which nodes exchange their records, and
+// carries direct calls from node to node.
+//
+// There is one port, TLS 1.3 and HTTP/2 on it. Both sides show a certificate,
+// of which only the key counts: the roster pins it, and who is not in the roster gets no
+// further than the handshake. Over one long request to each of a few neighbours
+// the records go: new ones are offered by their digests as they come, each
+// record crosses a link when the other side has asked for it, and every half minute
+// both sides compare hashes, so that whatever was lost on the way is found.
+//
+// A peer is believed to be a node of the roster and nothing more: every length is
+// bounded, what was not asked for is not taken, and a peer that does not read
+// holds nothing but its own stream.
+package peer
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// How streams are kept. Durations are of the wall clock.
+const (
+	neighbours   = 3  // streams that a node opens
+	maxLinks     = 8  // streams and attempts of them, while some neighbours do not answer
+	maxAccepted  = 16 // streams of others
+	maxConns     = 512
+	batch        = 100 * time.Millisecond // between two offers
+	round        = 30 * time.Second       // between comparisons of a stream, and up to a third more
+	answerWithin = 20 * time.Second       // after which a neighbour that owes an answer is given up
+	writeWithin  = 20 * time.Second       // for one frame
+	idleWithin   = 100 * time.Second      // between two frames of who has dialled
+	dialWithin   = 10 * time.Second       // with the handshake
+	wantWithin   = 3 * time.Second        // until another neighbour is asked for a record
+	tick         = time.Second
+	pinTicks     = 5 // ticks between two looks at the roster
+	leastPause   = time.Second
+	mostPause    = 15 * time.Second
+)
+
+// Store is what the streams need of the records. Digests are 32 hex characters; a bucket is the digests that begin with
+// one byte.
+type Store interface {
+	Missing(ds []string) []string
+	Get(ds []string) []schema.Record
+	Put(r schema.Record) (fresh bool, err error)
+	Digests() []string // sorted
+	Buckets() [256][32]byte
+	Bucket(i int) []string
+}
+
+// Config says who this node is and what it reaches.
+type Config struct {
+	Self string          // id of this node
+	Cert tls.Certificate // its key is the one that the roster pins
+	// Pins gives the nodes that are believed: id to hex SHA-256 of the SubjectPublicKeyInfo. It is called often and from
+	// many goroutines; nobody changes the map.
+	Pins     func() map[string]string
+	Listener net.Listener
+	// Dial reaches the address of a member. Nil: TCP.
+	Dial  func(ctx context.Context, addr string) (net.Conn, error)
+	Store Store
+	// Handler answers what peers ask beside streams; nil: nothing is found. Caller tells who asks.
+	Handler http.Handler
+	// Rand gives numbers in [0,1) for jitter; nil: the system's.
+	Rand func() float64
+	// Log takes a line for people; texts of peers are quoted in it, and floods are thinned. Nil: nobody reads it.
+	Log func(string)
+}
+
+// Member is a node that can be reached.
+type Member struct {
+	ID   string
+	Addr string // host:port of its peer server
+}
+
+// Peers are the others. Its methods may be called from many goroutines.
+type Peers struct {
+	config    Config
+	server    *http.Server
+	transport *http.Transport
+	log       *thinned
+	in, out   atomic.Uint64
+	dirty     chan struct{} // records are there to offer
+	kick      chan struct{} // neighbours may have changed
+	work      sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	members  map[string]string // id to address
+	order    []string          // ids of members, the first neighbour first
+	links    map[string]*link  // what this node dials
+	accepted map[string]*stream
+	conns    map[*conn]struct{}
+	wanted   map[string]*wish
+	last     []string // digests offered so far, sorted; of the offering goroutine alone
+}
+
+// link is a neighbour that this node has chosen.
+type link struct {
+	failures int
+	next     time.Time
+	running  bool
+	stop     context.CancelFunc
+	stream   *stream // nil until it stands
+}
+
+// New checks a configuration; nothing runs before Serve.
+func New(c Config) (*Peers, error) {
+	switch {
+	case c.Self == "" || c.Pins == nil || c.Store == nil || c.Listener == nil:
+		return nil, errors.New("peer: Self, Pins, Store and Listener are required")
+	case len(c.Cert.Certificate) == 0 || c.Cert.PrivateKey == nil:
+		return nil, errors.New("peer: no certificate")
+	}
+	if c.Dial == nil {
+		d := &net.Dialer{KeepAlive: time.Minute}
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	if c.Log == nil {
+		c.Log = func(string) {}
+	}
+	p := &Peers{
+		config: c, log: &thinned{to: c.Log}, dirty: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{},
+		conns: map[*conn]struct{}{}, wanted: map[string]*wish{},
+	}
+	p.server = p.newServer()
+	p.transport = p.newTransport()
+	return p, nil
+}
+
+// Bytes counts what has gone over all connections, TLS included and TCP not.
+func (p *Peers) Bytes() (in, out uint64) { return p.in.Load(), p.out.Load() }
+
+// Offer tells the neighbours which records are new in the store: at once, or together with others after a tenth of a second.
+func (p *Peers) Offer() { wake(p.dirty) }
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// SetMembers says who can be reached. Streams to those that are no longer neighbours end.
+func (p *Peers) SetMembers(ms []Member) {
+	members := map[string]string{}
+	for _, m := range ms {
+		if m.ID != p.config.Self && m.ID != "" && m.Addr != "" {
+			members[m.ID] = m.Addr
+		}
+	}
+	order := make([]string, 0, len(members))
+	weight := map[string][32]byte{}
+	for id := range members {
+		order = append(order, id)
+		weight[id] = sha256.Sum256([]byte(p.config.Self + "\n" + id))
+	}
+	slices.SortFunc(order, func(a, b string) int {
+		wa, wb := weight[a], weight[b]
+		return cmp.Or(slices.Compare(wa[:], wb[:]), strings.Compare(a, b))
+	})
+	p.mu.Lock()
+	for id, addr := range members {
+		// One that comes back need not wait until its last failures are forgotten.
+		if l := p.links[id]; l != nil && !l.running && p.members[id] != addr {
+			delete(p.links, id)
+		}
+	}
+	p.members, p.order = members, order
+	p.mu.Unlock()
+	wake(p.kick)
+}
+
+// Neighbours gives the ids of those with whom streams stand, sorted.
+func (p *Peers) Neighbours() []string {
+	var ids []string
+	for _, s := range p.streams() {
+		ids = append(ids, s.id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Serve answers peers and keeps the streams until ctx ends, then closes everything and waits for it; the error is nil
+// then. It closes the listener. It is called once.
+func (p *Peers) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.work.Go(func() { p.offering(ctx) })
+	p.work.Go(func() { p.keeping(ctx) })
+	failed := make(chan error, 1)
+	p.work.Go(func() { failed <- p.server.ServeTLS(&listener{p.config.Listener, p}, "", "") })
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serve peers: %w", err)
+	}
+	cancel()
+	p.end()
+	return err
+}
+
+func (p *Peers) end() {
+	p.mu.Lock()
+	p.closed = true
+	conns := make([]*conn, 0, len(p.conns))
+	for c := range p.conns {
+		conns = append(conns, c)
+	}
+	p.mu.Unlock()
+	_ = p.server.Close()
+	for _, s := range p.streams() {
+		s.close(errEnd)
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	p.transport.CloseIdleConnections()
+	p.work.Wait()
+}
+
+// streams gives all that stand.
+func (p *Peers) streams() []*stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*stream
+	for _, s := range p.accepted {
+		out = append(out, s)
+	}
+	for _, l := range p.links {
+		if l.stream != nil {
+			out = append(out, l.stream)
+		}
+	}
+	return out
+}
+
+// offering offers what is new, at most once a batch.
+func (p *Peers) offering(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.dirty:
+		}
+		now := p.config.Store.Digests()
+		fresh := added(p.last, now)
+		p.last = now
+		if len(fresh) > 0 {
+			for _, s := range p.streams() {
+				s.offer(fresh, len(now))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(batch):
+		}
+	}
+}
+
+// added gives what now has and old has not; both are sorted.
+func added(old, now []string) []string {
+	var out []string
+	for _, d := range now {
+		for len(old) > 0 && old[0] < d {
+			old = old[1:]
+		}
+		if len(old) == 0 || old[0] != d {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// keeping opens, ends and renews streams.
+func (p *Peers) keeping(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.kick:
+			n = 0
+		case <-t.C:
+		}
+		if n%pinTicks == 0 {
+			p.expel()
+		}
+		p.askOthers(time.Now())
+		p.choose(ctx, time.Now())
+	}
+}
+
+// choose lets streams to the neighbours run and ends others: the first three of the order, more while some of them do
+// not answer.
+func (p *Peers) choose(ctx context.Context, now time.Time) {
+	pins := p.config.Pins()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	chosen := map[string]bool{}
+	well := 0
+	for _, id := range p.order {
+		if well >= neighbours || len(chosen) >= maxLinks {
+			break
+		}
+		if _, ok := pins[id]; !ok {
+			continue
+		}
+		l := p.links[id]
+		if l == nil || l.failures < 2 {
+			well++
+		}
+		chosen[id] = true
+		if l == nil {
+			l = &link{}
+			p.links[id] = l
+		}
+		// One stream is enough where both have chosen each other: that of the lower id.
+		if other := p.accepted[id]; other != nil && (!l.running || p.config.Self > id) {
+			if l.running {
+				l.stop()
+			}
+			l.failures = 0
+			continue
+		}
+		if l.running || now.Before(l.next) {
+			continue
+		}
+		own, stop := context.WithCancel(ctx)
+		l.running, l.stop = true, stop
+		p.work.Go(func() {
+			defer stop()
+			p.dialled(id, l, p.connect(own, id, l))
+		})
+	}
+	for id, l := range p.links {
+		switch {
+		case chosen[id]:
+		case l.running:
+			l.stop()
+		default:
+			delete(p.links, id)
+		}
+	}
+}
+
+// dialled accounts for the end of a stream, or of an attempt.
+func (p *Peers) dialled(id string, l *link, err error) {
+	p.mu.Lock()
+	stood := l.stream != nil && time.Since(l.stream.since) > mostPause
+	l.stream, l.running = nil, false
+	if stood {
+		l.failures = 0
+	}
+	pause := min(leastPause<<min(l.failures, 8), mostPause)
+	l.failures++
+	l.next = time.Now().Add(pause/2 + time.Duration(p.config.Rand()*float64(pause)/2))
+	closed := p.closed
+	p.mu.Unlock()
+	if err != nil && !closed && !errors.Is(err, context.Canceled) {
+		p.log.printf("stream to %q: %v", clip(id), err)
+	}
+}

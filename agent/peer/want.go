@@ -1,0 +1,67 @@
+package peer
+
+import "time"
+
+// maxWanted bounds the records that are asked for at one time.
+const maxWanted = 1 << 16
+
+// wish is a record that one neighbour was asked for. Others that have offered it wait in case that it does not come.
+type wish struct {
+	from  *stream
+	since time.Time
+	rest  []*stream // at most maxRest
+}
+
+const maxRest = 4
+
+// want asks s for those of ds that nobody else was asked for.
+func (p *Peers) want(s *stream, ds []string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ask []string
+	for _, d := range ds {
+		w := p.wanted[d]
+		switch {
+		case w == nil:
+			if len(p.wanted) < maxWanted {
+				p.wanted[d] = &wish{from: s, since: now}
+				ask = append(ask, d)
+			}
+		case w.from == s:
+		case len(w.rest) < maxRest:
+			w.rest = append(w.rest, s)
+		}
+	}
+	s.want(ask)
+}
+
+// came ends a wish; the record was taken, or need not be asked for again before it is offered anew.
+func (p *Peers) came(digest string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.wanted, digest)
+}
+
+// askOthers asks the next neighbour for what has not come from the first.
+func (p *Peers) askOthers(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := map[*stream][]string{}
+	for d, w := range p.wanted {
+		if !w.from.ended() && now.Sub(w.since) < wantWithin {
+			continue
+		}
+		for len(w.rest) > 0 && w.rest[0].ended() {
+			w.rest = w.rest[1:]
+		}
+		if len(w.rest) == 0 {
+			delete(p.wanted, d) // a comparison finds it
+			continue
+		}
+		w.from, w.since, w.rest = w.rest[0], now, w.rest[1:]
+		again[w.from] = append(again[w.from], d)
+	}
+	for s, ds := range again {
+		s.want(ds)
+	}
+}
