@@ -116,7 +116,10 @@ func (p *Peers) accept(w http.ResponseWriter, r *http.Request, id string) {
 	control := http.NewResponseController(w)
 	s := p.newStream(id, false)
 	s.send = func(b []byte) error {
-		if err := control.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		stuck := time.AfterFunc(writeWithin, func() { s.close(errStuck) })
+		defer stuck.Stop()
+		// The deadline frees this goroutine, a little after the reason is noted.
+		if err := control.SetWriteDeadline(time.Now().Add(writeWithin + tick)); err != nil {
 			return err
 		}
 		if _, err := w.Write(b); err != nil {
@@ -163,7 +166,7 @@ func (p *Peers) accept(w http.ResponseWriter, r *http.Request, id string) {
 	closed := p.closed
 	p.mu.Unlock()
 	wake(p.kick)
-	if why := s.reason(); !closed && (errors.Is(why, errFrame) || why == errFlood || why == errBad || why == errStuck) {
+	if why := s.reason(); !closed && (errors.Is(why, errFrame) || why == errFlood || why == errBad || why == errStuck || why == errSilent) {
 		p.log.printf("stream of %q ended: %v", clip(id), why)
 	}
 }
@@ -237,7 +240,7 @@ func (s *stream) writing() {
 				break
 			}
 			if err := s.send(b); err != nil {
-				s.close(fmt.Errorf("%w: %w", errStuck, err))
+				s.close(err)
 			}
 		}
 		select {

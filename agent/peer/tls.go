@@ -171,6 +171,9 @@ func (p *Peers) newServer() *http.Server {
 		own := p.tlsConfig()
 		own.ClientAuth = tls.RequireAnyClientCert
 		own.VerifyConnection = func(state tls.ConnectionState) error {
+			if state.NegotiatedProtocol != "h2" { // crypto/tls lets a client go on that knows HTTP/1 only
+				return errors.New("peer does not speak HTTP/2")
+			}
 			id, pin, err := p.identify(state)
 			if err != nil {
 				return err

@@ -1,0 +1,390 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func newPost(ctx context.Context, url string, body io.Reader) (*http.Request, error) {
+	return http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+}
+
+func TestStoresConverge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 10, nil)
+		defer f.stop()
+		for _, d := range f.nodes { // before any stream stands
+			d.publish(1, `{"a":1}`)
+		}
+		pass(5 * time.Second)
+		f.same(10)
+		for _, d := range f.nodes {
+			if got := len(d.Neighbours()); got < neighbours {
+				t.Errorf("%s has %d neighbours, want %d at least", d.id, got, neighbours)
+			}
+		}
+		// A new record is everywhere before long, without any comparison.
+		f.nodes[3].publish(2, `{"a":2}`)
+		pass(time.Second)
+		f.same(11)
+		// Large ones come, too, each in a frame of its own.
+		for i := range 20 {
+			f.nodes[4].publish(10+i, strings.Repeat("x", 60<<10))
+		}
+		pass(5 * time.Second)
+		f.same(31)
+	})
+}
+
+func TestWhatNobodyOfferedIsFoundByComparison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 4, nil)
+		defer f.stop()
+		pass(5 * time.Second)
+		f.nodes[0].store.add(record("n00", 7, "{}"))
+		f.nodes[1].store.add(record("n01", 8, "{}"))
+		pass(2 * (round + round/3))
+		f.same(2)
+	})
+}
+
+func TestARecordCrossesALinkOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 6, nil)
+		defer f.stop()
+		pass(5 * time.Second)
+		out := func() (sum uint64) {
+			for _, d := range f.nodes {
+				_, o := d.Bytes()
+				sum += o
+			}
+			return sum
+		}
+		before := out()
+		f.nodes[0].publish(1, strings.Repeat("x", 60<<10))
+		pass(3 * time.Second)
+		f.same(1)
+		if spent := out() - before; spent > 5*(62<<10) {
+			t.Errorf("%d bytes for 5 copies of 60 KiB", spent)
+		}
+	})
+}
+
+func TestANodeThatWasCutOffComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 8, nil)
+		defer f.stop()
+		pass(5 * time.Second)
+		f.net.isolate("n05", true)
+		pass(2 * time.Minute)
+		if got := f.nodes[5].Neighbours(); len(got) > 0 {
+			t.Errorf("n05 is cut off and has neighbours %v", got)
+		}
+		f.nodes[5].publish(1, "{}")
+		f.nodes[0].publish(1, "{}")
+		pass(3 * time.Second)
+		f.net.isolate("n05", false)
+		pass(25 * time.Second)
+		f.same(2)
+	})
+}
+
+func TestANodeThatLeavesTheRosterIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 4, nil)
+		defer f.stop()
+		pass(5 * time.Second)
+		pin := f.roster.get()["n02"]
+		f.roster.set("n02", "")
+		pass(10 * time.Second)
+		if got := f.nodes[2].Neighbours(); len(got) > 0 {
+			t.Errorf("n02 has left the roster and has neighbours %v", got)
+		}
+		if !f.nodes[0].log.has(`"n02" has left the roster`) {
+			t.Errorf("n00 does not say that n02 has left:\n%s", f.nodes[0].log)
+		}
+		f.nodes[0].publish(1, "{}")
+		pass(time.Minute)
+		if got := len(f.nodes[2].store.Digests()); got != 0 {
+			t.Errorf("n02 got %d records", got)
+		}
+		f.roster.set("n02", pin)
+		pass(30 * time.Second)
+		f.same(1)
+	})
+}
+
+func TestRecordsWithWrongSignatures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		defer f.stop()
+		f.nodes[0].store.strict = false
+		f.nodes[1].publish(1, "{}")
+		pass(5 * time.Second)
+		f.nodes[0].publish(1, "bad")
+		pass(time.Second)
+		if !f.nodes[1].log.has(`record from "n00" refused`, "signature is wrong") {
+			t.Errorf("n01 does not say that it refused a record:\n%s", f.nodes[1].log)
+		}
+		if !contains(f.nodes[1].Neighbours(), "n00") {
+			t.Error("one bad record has ended the stream")
+		}
+		for i := range 20 {
+			f.nodes[0].publish(2+i, "bad")
+		}
+		pass(time.Second / 2)
+		if !f.nodes[1].log.has(errBad.Error()) && contains(f.nodes[1].Neighbours(), "n00") {
+			t.Errorf("20 bad records have not ended the stream:\n%s", f.nodes[1].log)
+		}
+		f.nodes[2].publish(5, "{}")
+		pass(3 * time.Second)
+		for _, d := range f.nodes[1:] {
+			if got := len(d.store.Digests()); got != 2 {
+				t.Errorf("%s holds %d records, want the 2 good ones", d.id, got)
+			}
+		}
+	})
+}
+
+func TestRecordsThatTheRosterDoesNotKnowYetEndNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, nil)
+		defer f.stop()
+		f.nodes[0].store.strict = false
+		pass(5 * time.Second)
+		for i := range 20 {
+			f.nodes[0].publish(2+i, "odd")
+		}
+		f.nodes[0].publish(1, "{}")
+		pass(3 * time.Second)
+		if len(f.nodes[1].Neighbours()) != 1 || len(f.nodes[1].store.Digests()) != 1 {
+			t.Errorf("n01 has neighbours %v and %d records", f.nodes[1].Neighbours(), len(f.nodes[1].store.Digests()))
+		}
+		f.nodes[1].store.mu.Lock()
+		f.nodes[1].store.strict = false // the roster has come
+		f.nodes[1].store.mu.Unlock()
+		pass(2 * (round + round/3))
+		f.same(21)
+	})
+}
+
+func contains(all []string, one string) bool {
+	return strings.Contains(" "+strings.Join(all, " ")+" ", " "+one+" ")
+}
+
+func TestHostileFramesEndTheirStream(t *testing.T) {
+	tooLong := []byte{0xff, 0xff, 0xff, 0xff, byte(frameRecords)}
+	tests := []struct {
+		name string
+		send []byte
+		why  string
+	}{
+		{"an unknown kind", []byte{0, 0, 0, 0, 99}, "kind 99"},
+		{"a length of 4 GiB", tooLong, "bytes of kind"},
+		{"a root of another length", frame(frameRoot, make([]byte, 31)), "31 bytes of kind"},
+		{"half a digest", frame(frameOffer, make([]byte, 15)), "no digests"},
+		{"a record that nobody asked for", frame(frameRecords, packRecord(nil, strings.Repeat("0", 32), record("n01", 1, "{}"))), "nobody has asked"},
+		{"a record that is cut off", frame(frameRecords, make([]byte, 20)), "cut off"},
+		{"a record longer than its frame", frame(frameRecords, append(make([]byte, 20), 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), "in a rest of"},
+		{"an answer that nobody asked for", frame(frameSame, nil), "nobody has asked"},
+		{"a flood", bytes.Repeat(frame(frameRoot, make([]byte, 32)), 3*framesBurst), "too many frames"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, 2, nil)
+				defer f.stop()
+				// n01 chooses nobody by itself.
+				pass(2 * time.Second)
+				w, r, cancel := opened(t, f.nodes[1], "n00")
+				defer cancel()
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					_, _ = io.Copy(io.Discard, r)
+				}()
+				_, _ = w.Write(tt.send)
+				select {
+				case <-ended:
+				case <-time.After(10 * time.Second):
+					t.Error("the stream goes on")
+				}
+				synctest.Wait()
+				if !f.nodes[0].log.has(`"n01"`, tt.why) {
+					t.Errorf("n00 does not say %q:\n%s", tt.why, f.nodes[0].log)
+				}
+				// The sound peer behind the same name is served again.
+				f.nodes[1].publish(1, "{}")
+				pass(time.Minute)
+				f.same(1)
+			})
+		})
+	}
+}
+
+func TestAPeerThatDoesNotReadHoldsOnlyItsStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		defer f.stop()
+		for i := range 128 {
+			f.nodes[0].publish(i, strings.Repeat("x", 60<<10))
+		}
+		pass(20 * time.Second)
+		f.same(128)
+		w, _, cancel := opened(t, f.nodes[1], "n00")
+		defer cancel()
+		all := f.nodes[0].store.Digests()
+		for range maxSent {
+			_, _ = w.Write(frame(frameWant, packDigests(all)))
+		}
+		pass(5 * time.Second)
+		f.nodes[2].publish(999, "{}")
+		pass(2 * time.Second)
+		if got := len(f.nodes[0].store.Digests()); got != 129 {
+			t.Errorf("n00 holds %d records while a peer is stuck, want 129", got)
+		}
+		pass(2 * writeWithin)
+		if !f.nodes[0].log.has(`"n01"`, errStuck.Error()) {
+			t.Errorf("n00 does not say that n01 is stuck:\n%s", f.nodes[0].log)
+		}
+		pass(time.Minute)
+		f.same(129)
+	})
+}
+
+func TestASilentPeerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, nil)
+		defer f.stop()
+		pass(2 * time.Second)
+		_, r, cancel := opened(t, f.nodes[1], "n00")
+		defer cancel()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, r)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(2 * idleWithin):
+			t.Error("a stream without a frame goes on")
+		}
+	})
+}
+
+// Nothing changes: all that goes over the streams are comparisons.
+func TestIdleBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 12, nil)
+		defer f.stop()
+		for _, d := range f.nodes {
+			d.publish(1, "{}")
+		}
+		pass(time.Minute)
+		f.same(12)
+		before := make([]uint64, len(f.nodes))
+		for i, d := range f.nodes {
+			_, before[i] = d.Bytes()
+		}
+		const minutes = 20
+		pass(minutes * time.Minute)
+		var sum, most float64
+		for i, d := range f.nodes {
+			_, now := d.Bytes()
+			rate := float64(now-before[i]) / (minutes * 60)
+			sum, most = sum+rate, max(most, rate)
+		}
+		t.Logf("idle: %.1f B/s a node sent, %.1f at most", sum/float64(len(f.nodes)), most)
+		if mean := sum / float64(len(f.nodes)); mean > 40 {
+			t.Errorf("%.1f B/s a node while idle, want less than 40", mean)
+		}
+	})
+}
+
+func TestDirectCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, func(_ int, c *Config) {
+			c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/away" {
+					http.Redirect(w, r, "https://n02/", http.StatusFound)
+					return
+				}
+				fmt.Fprintf(w, "%s asks %s for %s", Caller(r.Context()), c.Self, r.URL.Path)
+			})
+		})
+		defer f.stop()
+		client, base, err := f.nodes[0].Client("n01")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]string{"/pack": "n00 asks n01 for /pack", "/away": "Found"} {
+			resp, err := client.Get(base + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || !strings.Contains(string(body), want) {
+				t.Errorf("answer to %s is %q, %v; want %q", path, body, err, want)
+			}
+			_ = resp.Body.Close()
+		}
+		if _, _, err := f.nodes[0].Client("n77"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("calling a stranger gives %v", err)
+		}
+		if Caller(context.Background()) != "" {
+			t.Error("a caller outside of a call")
+		}
+	})
+}
+
+func TestServeEndsWithAllItHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails where a goroutine is left
+		f := newFleet(t, 5, nil)
+		pass(3 * time.Second)
+		f.nodes[0].publish(1, "{}")
+		f.stop()
+		if _, err := f.nodes[0].dial(context.Background(), "n01"); err == nil {
+			t.Error("it dials after its end")
+		}
+	})
+}
+
+func TestNeighboursAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 24, nil)
+		defer f.stop()
+		pass(10 * time.Second)
+		for _, d := range f.nodes {
+			d.mu.Lock()
+			dialled := 0
+			for _, l := range d.links {
+				if l.stream != nil {
+					dialled++
+				}
+			}
+			in := len(d.accepted)
+			d.mu.Unlock()
+			if dialled > neighbours || in > maxAccepted || dialled+in < neighbours {
+				t.Errorf("%s has dialled %d and accepted %d", d.id, dialled, in)
+			}
+		}
+	})
+}
