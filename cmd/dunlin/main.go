@@ -71,6 +71,7 @@ func (a *app) commands() []*cobra.Command {
 		a.inventoryCommand(),
 		a.scheduleCommand(),
 		a.baselineCommand(),
+		a.nodeCommand(),
 		a.txCommand(),
 	}
 }
