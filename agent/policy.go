@@ -53,7 +53,12 @@ func (l Local) Policy(ctx context.Context, dir string, keep bool) (Policy, error
 	if err != nil {
 		return Policy{}, err
 	}
-	digest := tree.Digest
+	return l.evaluated(ctx, tree, keep)
+}
+
+// evaluated is Policy of a tree that is open already.
+func (l Local) evaluated(ctx context.Context, tree gitrepo.Tree, keep bool) (Policy, error) {
+	digest, err := tree.Digest, error(nil)
 	if digest == "" {
 		if digest, err = load.Digest(tree); err != nil {
 			return Policy{}, fmt.Errorf("read repository: %w", err)

@@ -1,0 +1,199 @@
+package agenttest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gossip"
+)
+
+func memberName(i int) string {
+	sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:26]
+}
+
+func memberAddr(i int) string { return fmt.Sprintf("10.0.%d.%d", i/200, i%200+1) }
+
+// members starts n members that join the first three.
+func members(t *testing.T, net *agenttest.Network, n int) []*gossip.Cluster {
+	var join []string
+	for i := range min(n, 3) {
+		join = append(join, memberAddr(i)+":7950")
+	}
+	var all []*gossip.Cluster
+	for i := range n {
+		c, err := gossip.Start(gossip.Config{Name: memberName(i), Key: bytes.Repeat([]byte{7}, 32), Label: "dunlin", Bind: memberAddr(i) + ":7950",
+			Peer: ":7951", Join: join, Network: net.Host(memberAddr(i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func closeAll(all []*gossip.Cluster) {
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Go(c.Close)
+	}
+	wg.Wait()
+	time.Sleep(30 * time.Second) // probes under way end by their own timers
+}
+
+// waitMembers waits until all see want members, at most d.
+func waitMembers(t *testing.T, all []*gossip.Cluster, want int, d time.Duration) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for {
+		ok := true
+		for _, c := range all {
+			ok = ok && len(c.Members()) == want
+		}
+		if ok {
+			return time.Since(start)
+		}
+		if time.Since(start) > d {
+			for i, c := range all {
+				if n := len(c.Members()); n != want {
+					t.Errorf("after %s member %d sees %d, want %d", d, i, n, want)
+				}
+			}
+			t.FailNow()
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func TestGossipIdleBytesOfAHundred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := agenttest.NewNetwork(1)
+		all := members(t, net, 100)
+		defer closeAll(all)
+		t.Logf("joined after %s", waitMembers(t, all, 100, time.Minute))
+		time.Sleep(2 * time.Minute) // until the joins are told to all
+		var before, after uint64
+		for i := range all {
+			before += net.Host(memberAddr(i)).Sent()
+		}
+		const quiet = 5 * time.Minute
+		time.Sleep(quiet)
+		for i := range all {
+			after += net.Host(memberAddr(i)).Sent()
+		}
+		perSecond := float64(after-before) / quiet.Seconds() / 100
+		t.Logf("idle: %.0f bytes a second sent by each of 100", perSecond)
+		if perSecond > 600 {
+			t.Errorf("%.0f bytes a second are more than 600", perSecond)
+		}
+	})
+}
+
+func TestGossipHintsPartitionsAndDeaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := agenttest.NewNetwork(2)
+		all := members(t, net, 30)
+		defer func() { closeAll(all) }()
+		waitMembers(t, all, 30, 4*time.Minute) // what gossip missed, push and pull brings
+		net.SetLoss(0.2)
+
+		start := time.Now()
+		all[4].Hint([]byte("h-something"))
+		all[4].Hint(bytes.Repeat([]byte{1}, 65)) // too long: dropped
+		heard := 0
+		deadline, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		for i, c := range all {
+			if i == 4 {
+				continue
+			}
+			select {
+			case h := <-c.Hints():
+				if string(h) != "h-something" {
+					t.Fatalf("heard %q", h)
+				}
+				heard++
+			case <-deadline.Done():
+			}
+		}
+		stop()
+		t.Logf("%d of 29 heard a hint, the last after %s", heard, time.Since(start))
+		if heard < 27 {
+			t.Errorf("%d of 29 heard a hint", heard)
+		}
+
+		net.SetLoss(0)
+		var cut []string
+		for i := range 10 {
+			cut = append(cut, memberAddr(i+20))
+		}
+		net.Partition(cut)
+		t.Logf("a partition is noticed after %s", waitMembers(t, all[:20], 20, 2*time.Minute))
+		waitMembers(t, all[20:], 10, 2*time.Minute)
+		net.Heal()
+		if d := waitMembers(t, all, 30, 30*time.Second); d > 30*time.Second {
+			t.Errorf("healed after %s", d)
+		} else {
+			t.Logf("healed after %s", d)
+		}
+
+		all[29].Close()
+		all = all[:29]
+		d := waitMembers(t, all, 29, time.Minute)
+		t.Logf("a death is noticed after %s", d)
+		ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+		all[28].Leave(ctx)
+		stop()
+		all = all[:28]
+		if d := waitMembers(t, all, 28, 10*time.Second); d > 5*time.Second {
+			t.Errorf("a goodbye is noticed after %s", d)
+		}
+	})
+}
+
+func TestGossipRefusesStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := agenttest.NewNetwork(3)
+		var mu sync.Mutex
+		var log []string
+		tell := func(s string) { mu.Lock(); log = append(log, s); mu.Unlock() }
+		start := func(i int, name string, key byte, label string) *gossip.Cluster {
+			c, err := gossip.Start(gossip.Config{Name: name, Key: bytes.Repeat([]byte{key}, 32), Label: label, Bind: memberAddr(i) + ":7950",
+				Peer: ":7951", Join: []string{memberAddr(0) + ":7950"}, Network: net.Host(memberAddr(i)), Log: tell})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		all := []*gossip.Cluster{start(0, memberName(0), 1, "dunlin"), start(1, memberName(1), 2, "dunlin"), start(2, memberName(2), 1, "other")}
+		defer closeAll(all)
+		time.Sleep(2 * time.Minute)
+		for i, c := range all {
+			if n := len(c.Members()); n != 1 {
+				t.Errorf("member %d sees %d", i, n)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if text := strings.Join(log, "\n"); !strings.Contains(text, "another gossip key") {
+			t.Errorf("the log does not name the key:\n%s", text)
+		}
+		if len(log) > 100 {
+			t.Errorf("%d lines in two minutes", len(log))
+		}
+		if _, err := gossip.Start(gossip.Config{Name: "web-1", Key: make([]byte, 32), Bind: memberAddr(9) + ":1", Network: net.Host(memberAddr(9))}); err == nil {
+			t.Error("a name that is no id was taken")
+		}
+		if _, err := gossip.Start(gossip.Config{Name: memberName(9), Key: make([]byte, 16), Bind: memberAddr(9) + ":1", Network: net.Host(memberAddr(9))}); err == nil {
+			t.Error("a short key was taken")
+		}
+	})
+}

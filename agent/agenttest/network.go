@@ -1,0 +1,527 @@
+package agenttest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Network carries packets and streams between simulated hosts, with delay, loss and partitions. It uses no socket and
+// no real time, so that it works inside a synctest bubble.
+type Network struct {
+	mu      sync.Mutex
+	random  *rand.Rand
+	latency time.Duration
+	loss    float64
+	side    map[netip.Addr]int // partition by address; 0 where none was named
+	changed chan struct{}      // closed when the partition changes
+	hosts   map[netip.Addr]*HostNetwork
+}
+
+// NewNetwork is a network of 1 ms delay and no loss.
+func NewNetwork(seed uint64) *Network {
+	return &Network{random: rand.New(rand.NewPCG(seed, 1)), latency: time.Millisecond, side: map[netip.Addr]int{},
+		changed: make(chan struct{}), hosts: map[netip.Addr]*HostNetwork{}}
+}
+
+// SetLatency sets the delay one way, and SetLoss which part of packets is lost; streams only wait.
+func (n *Network) SetLatency(d time.Duration) { n.mu.Lock(); n.latency = d; n.mu.Unlock() }
+
+// SetLoss sets which part of the packets is lost.
+func (n *Network) SetLoss(part float64) { n.mu.Lock(); n.loss = part; n.mu.Unlock() }
+
+// Partition cuts the named groups of addresses off from all others and from each other.
+func (n *Network) Partition(groups ...[]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.side = map[netip.Addr]int{}
+	for i, g := range groups {
+		for _, a := range g {
+			n.side[netip.MustParseAddr(a)] = i + 1
+		}
+	}
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// Heal ends all partitions.
+func (n *Network) Heal() { n.Partition() }
+
+// Host is the network of one address, made on first use.
+func (n *Network) Host(addr string) *HostNetwork {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ip := netip.MustParseAddr(addr)
+	h := n.hosts[ip]
+	if h == nil {
+		h = &HostNetwork{n: n, ip: ip, listeners: map[uint16]*listener{}, packets: map[uint16]*packetConn{}, conns: map[*conn]bool{}, next: 40000}
+		n.hosts[ip] = h
+	}
+	return h
+}
+
+// reach gives the delay from one address to another; blocked gets a channel that closes when that may have changed.
+func (n *Network) reach(from, to netip.Addr) (delay time.Duration, blocked <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.side[from] != n.side[to] {
+		return 0, n.changed
+	}
+	return n.latency, nil
+}
+
+// HostNetwork is the network as one host has it.
+type HostNetwork struct {
+	n  *Network
+	ip netip.Addr
+
+	mu        sync.Mutex
+	sent      uint64
+	listeners map[uint16]*listener
+	packets   map[uint16]*packetConn
+	conns     map[*conn]bool
+	next      uint16
+}
+
+// Sent is how many bytes the host has sent, headers of UDP, TCP and IP included.
+func (h *HostNetwork) Sent() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent
+}
+
+func (h *HostNetwork) count(payload, header int) {
+	h.mu.Lock()
+	h.sent += uint64(payload + header)
+	h.mu.Unlock()
+}
+
+// Cut ends all the host's streams, as a crash would.
+func (h *HostNetwork) Cut() {
+	h.mu.Lock()
+	var all []*conn
+	for c := range h.conns {
+		all = append(all, c)
+	}
+	h.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close()
+		c.in.end(io.ErrUnexpectedEOF)
+	}
+}
+
+// port picks the port that addr names, or a free one.
+func (h *HostNetwork) port(addr string) (uint16, error) {
+	_, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, err
+	}
+	number, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return 0, err
+	}
+	if number == 0 {
+		h.next++
+		return h.next, nil
+	}
+	return uint16(number), nil
+}
+
+// Listen takes streams.
+func (h *HostNetwork) Listen(addr string) (net.Listener, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	port, err := h.port(addr)
+	if err != nil {
+		return nil, err
+	}
+	if h.listeners[port] != nil {
+		return nil, fmt.Errorf("listen on %s: address in use", addr)
+	}
+	l := &listener{h: h, port: port, queue: make(chan net.Conn, 64), closed: make(chan struct{})}
+	h.listeners[port] = l
+	return l, nil
+}
+
+// Packets takes packets.
+func (h *HostNetwork) Packets(addr string) (net.PacketConn, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	port, err := h.port(addr)
+	if err != nil {
+		return nil, err
+	}
+	if h.packets[port] != nil {
+		return nil, fmt.Errorf("listen for packets on %s: address in use", addr)
+	}
+	p := &packetConn{h: h, port: port, queue: make(chan packet, 512), closed: make(chan struct{})}
+	h.packets[port] = p
+	return p, nil
+}
+
+// Dial connects to another host. Where a partition is between, it waits for its end or for ctx's.
+func (h *HostNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	h.count(0, 60)
+	for {
+		delay, blocked := h.n.reach(h.ip, to.Addr())
+		if blocked == nil {
+			t := time.NewTimer(2 * delay)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				t.Stop()
+				return nil, ctx.Err()
+			}
+			break
+		}
+		select {
+		case <-blocked:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	h.n.mu.Lock()
+	other := h.n.hosts[to.Addr()]
+	h.n.mu.Unlock()
+	var l *listener
+	if other != nil {
+		other.mu.Lock()
+		l = other.listeners[to.Port()]
+		other.mu.Unlock()
+	}
+	if l == nil {
+		return nil, fmt.Errorf("dial %s: connection refused", addr)
+	}
+	h.mu.Lock()
+	h.next++
+	local := netip.AddrPortFrom(h.ip, h.next)
+	h.mu.Unlock()
+	there, here := newStream(), newStream()
+	mine := &conn{h: h, local: local, remote: to, in: here, out: there}
+	theirs := &conn{h: other, local: to, remote: local, in: there, out: here}
+	h.keep(mine)
+	other.keep(theirs)
+	select {
+	case l.queue <- theirs:
+		return mine, nil
+	case <-l.closed:
+	case <-ctx.Done():
+	}
+	_ = mine.Close()
+	return nil, fmt.Errorf("dial %s: connection refused", addr)
+}
+
+func (h *HostNetwork) keep(c *conn) {
+	h.mu.Lock()
+	h.conns[c] = true
+	h.mu.Unlock()
+}
+
+type listener struct {
+	h      *HostNetwork
+	port   uint16
+	queue  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	select {
+	case c := <-l.queue:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		l.h.mu.Lock()
+		delete(l.h.listeners, l.port)
+		l.h.mu.Unlock()
+	})
+	return nil
+}
+
+func (l *listener) Addr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.h.ip, l.port))
+}
+
+type packet struct {
+	b    []byte
+	from netip.AddrPort
+}
+
+type packetConn struct {
+	h      *HostNetwork
+	port   uint16
+	queue  chan packet
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (p *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case got := <-p.queue:
+		return copy(b, got.b), net.UDPAddrFromAddrPort(got.from), nil
+	case <-p.closed:
+		return 0, nil, net.ErrClosed
+	}
+}
+
+func (p *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	select {
+	case <-p.closed:
+		return 0, net.ErrClosed
+	default:
+	}
+	to, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return 0, err
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	p.h.count(len(b), 28)
+	delay, blocked := p.h.n.reach(p.h.ip, to.Addr())
+	p.h.n.mu.Lock()
+	other := p.h.n.hosts[to.Addr()]
+	lost := p.h.n.random.Float64() < p.h.n.loss
+	p.h.n.mu.Unlock()
+	if blocked != nil || other == nil || lost {
+		return len(b), nil
+	}
+	got := packet{append([]byte(nil), b...), netip.AddrPortFrom(p.h.ip, p.port)}
+	time.AfterFunc(delay, func() {
+		other.mu.Lock()
+		q := other.packets[to.Port()]
+		other.mu.Unlock()
+		if q == nil {
+			return
+		}
+		select {
+		case q.queue <- got:
+		default: // as a full socket buffer
+		}
+	})
+	return len(b), nil
+}
+
+func (p *packetConn) Close() error {
+	p.once.Do(func() {
+		close(p.closed)
+		p.h.mu.Lock()
+		delete(p.h.packets, p.port)
+		p.h.mu.Unlock()
+	})
+	return nil
+}
+
+func (p *packetConn) LocalAddr() net.Addr {
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.h.ip, p.port))
+}
+func (p *packetConn) SetDeadline(time.Time) error      { return nil }
+func (p *packetConn) SetReadDeadline(time.Time) error  { return nil }
+func (p *packetConn) SetWriteDeadline(time.Time) error { return nil }
+
+// stream is one direction of a connection.
+type stream struct {
+	mu    sync.Mutex
+	queue []chunk
+	size  int
+	err   error         // the writer has ended, or the connection is cut
+	wake  chan struct{} // closed and made anew at every change
+}
+
+type chunk struct {
+	at time.Time
+	b  []byte
+}
+
+// window is how many bytes may be under way in one direction.
+const window = 256 << 10
+
+func newStream() *stream { return &stream{wake: make(chan struct{})} }
+
+// touch tells all who wait that something changed. The caller holds mu.
+func (s *stream) touch() {
+	close(s.wake)
+	s.wake = make(chan struct{})
+}
+
+func (s *stream) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	s.touch()
+}
+
+type conn struct {
+	h             *HostNetwork
+	local, remote netip.AddrPort
+	in, out       *stream
+	once          sync.Once
+
+	mu          sync.Mutex
+	closed      bool
+	read, write time.Time
+}
+
+func (c *conn) deadline(write bool) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if write {
+		return c.write, c.closed
+	}
+	return c.read, c.closed
+}
+
+// wait sleeps until the stream changes, a partition does, at comes, or the deadline passes.
+func (c *conn) wait(wake, blocked <-chan struct{}, at, deadline time.Time) {
+	var timer <-chan time.Time
+	if at.IsZero() || !deadline.IsZero() && deadline.Before(at) {
+		at = deadline
+	}
+	if !at.IsZero() {
+		t := time.NewTimer(time.Until(at))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-wake:
+	case <-blocked:
+	case <-timer:
+	}
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		deadline, closed := c.deadline(false)
+		_, blocked := c.h.n.reach(c.remote.Addr(), c.local.Addr())
+		c.in.mu.Lock()
+		wake := c.in.wake
+		var at time.Time
+		switch {
+		case closed:
+			c.in.mu.Unlock()
+			return 0, net.ErrClosed
+		case !deadline.IsZero() && !time.Now().Before(deadline):
+			c.in.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
+		case blocked != nil:
+		case len(c.in.queue) > 0 && !time.Now().Before(c.in.queue[0].at):
+			first := &c.in.queue[0]
+			n := copy(b, first.b)
+			first.b = first.b[n:]
+			if len(first.b) == 0 {
+				c.in.queue = c.in.queue[1:]
+			}
+			c.in.size -= n
+			c.in.touch()
+			c.in.mu.Unlock()
+			return n, nil
+		case len(c.in.queue) > 0:
+			at = c.in.queue[0].at
+		case c.in.err != nil:
+			err := c.in.err
+			c.in.mu.Unlock()
+			return 0, err
+		}
+		c.in.mu.Unlock()
+		c.wait(wake, blocked, at, deadline)
+	}
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	written := 0
+	for {
+		deadline, closed := c.deadline(true)
+		delay, _ := c.h.n.reach(c.local.Addr(), c.remote.Addr())
+		c.out.mu.Lock()
+		wake := c.out.wake
+		switch {
+		case closed:
+			c.out.mu.Unlock()
+			return written, net.ErrClosed
+		case c.out.err != nil:
+			c.out.mu.Unlock()
+			return written, io.ErrClosedPipe
+		case !deadline.IsZero() && !time.Now().Before(deadline):
+			c.out.mu.Unlock()
+			return written, os.ErrDeadlineExceeded
+		case len(b) == 0:
+			c.out.mu.Unlock()
+			return written, nil
+		case c.out.size < window:
+			n := min(len(b), window-c.out.size, 16<<10)
+			c.out.queue = append(c.out.queue, chunk{time.Now().Add(delay), append([]byte(nil), b[:n]...)})
+			c.out.size += n
+			c.out.touch()
+			c.out.mu.Unlock()
+			written, b = written+n, b[n:]
+			c.h.count(n, 52)
+			continue
+		}
+		c.out.mu.Unlock()
+		c.wait(wake, nil, time.Time{}, deadline)
+	}
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
+		c.out.end(io.EOF)
+		c.in.end(io.ErrClosedPipe)
+		c.h.mu.Lock()
+		delete(c.h.conns, c)
+		c.h.mu.Unlock()
+	})
+	return nil
+}
+
+func (c *conn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.local) }
+func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
+
+func (c *conn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.read = t
+	c.mu.Unlock()
+	c.in.mu.Lock()
+	c.in.touch()
+	c.in.mu.Unlock()
+	return nil
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.write = t
+	c.mu.Unlock()
+	c.out.mu.Lock()
+	c.out.touch()
+	c.out.mu.Unlock()
+	return nil
+}

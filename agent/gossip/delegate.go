@@ -1,0 +1,145 @@
+package gossip
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// hint is a broadcast that replaces no other.
+type hint []byte
+
+func (h hint) Invalidates(memberlist.Broadcast) bool { return false }
+func (h hint) Message() []byte                       { return h }
+func (h hint) Finished()                             {}
+
+// delegate is what memberlist asks and tells.
+type delegate struct{ c *Cluster }
+
+// NodeMeta is what this member says of itself.
+func (d *delegate) NodeMeta(limit int) []byte {
+	if len(d.c.c.Peer) > min(limit, maxMeta) {
+		return nil
+	}
+	return []byte(d.c.c.Peer)
+}
+
+// NotifyMsg takes a hint; it must not block.
+func (d *delegate) NotifyMsg(b []byte) {
+	if len(b) > MaxHint || !d.c.first(b) {
+		return
+	}
+	b = append([]byte(nil), b...)
+	d.c.queue.QueueBroadcast(hint(b)) // memberlist sends a broadcast of its user only one hop
+	for {
+		select {
+		case d.c.hints <- b:
+			return
+		default:
+		}
+		select {
+		case <-d.c.hints: // the oldest
+		default:
+		}
+	}
+}
+
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.c.queue.GetBroadcasts(overhead, limit)
+}
+func (d *delegate) LocalState(bool) []byte        { return nil }
+func (d *delegate) MergeRemoteState([]byte, bool) {}
+
+// NotifyAlive refuses members that cannot be nodes.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	if !isID(n.Name) {
+		return fmt.Errorf("%q is not a node's id", n.Name)
+	}
+	if _, port, err := net.SplitHostPort(string(n.Meta)); len(n.Meta) > maxMeta || err != nil || port == "" {
+		return fmt.Errorf("member %s names no peer address", n.Name)
+	}
+	return nil
+}
+
+// NotifyConflict tells that two addresses claim one name.
+func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if d.c.c.Conflict != nil {
+		addr := other.Address()
+		d.c.c.Conflict(existing.Name, addr)
+	}
+}
+
+func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.note(n, false) }
+func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.note(n, false) }
+func (d *delegate) NotifyLeave(n *memberlist.Node)  { d.note(n, n.State == memberlist.StateDead) }
+
+func (d *delegate) note(n *memberlist.Node, lost bool) {
+	name, addr := n.Name, n.Address()
+	// memberlist holds its own lock here, which asking for its members needs: this takes only the cluster's.
+	if name != d.c.c.Name {
+		go func() {
+			d.c.mu.Lock()
+			defer d.c.mu.Unlock()
+			if lost && len(d.c.lost) < maxLost {
+				d.c.lost[name] = addr
+			} else {
+				delete(d.c.lost, name)
+			}
+		}()
+	}
+	select {
+	case d.c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// translator tells of memberlist's log what a person can act on, each at most once a minute.
+type translator struct {
+	tell func(string)
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// lines are parts of memberlist's log lines in small letters, and what they mean.
+var lines = []struct{ part, text string }{
+	{"crypt", "a message cannot be decrypted: its sender has another gossip key, or none"},
+	{"label", "a message with another cluster's label was refused"},
+	{"conflicting address", "two addresses claim one node"},
+}
+
+// Write takes one line.
+func (t *translator) Write(b []byte) (int, error) {
+	line := strings.TrimSpace(string(b))
+	for _, l := range lines {
+		if strings.Contains(strings.ToLower(line), l.part) {
+			from := ""
+			if at := strings.LastIndex(line, "from="); at >= 0 {
+				from = " (" + line[at+5:] + ")"
+			}
+			t.say(l.text, l.text+from)
+			break
+		}
+	}
+	return len(b), nil
+}
+
+// say tells text unless something with the same key was told within a minute.
+func (t *translator) say(key, text string) {
+	t.mu.Lock()
+	quiet := time.Since(t.last[key]) < time.Minute
+	if !quiet {
+		if len(t.last) > 256 {
+			clear(t.last)
+		}
+		t.last[key] = time.Now()
+	}
+	t.mu.Unlock()
+	if !quiet {
+		t.tell(text)
+	}
+}

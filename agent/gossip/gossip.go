@@ -1,0 +1,306 @@
+// Package gossip finds the other nodes of the fleet and tells which are there.
+//
+// It is memberlist (SWIM with Lifeguard) with encryption and a label, over a
+// network that the caller gives. Who holds the gossip key can claim anything
+// here, so all of it is a hint: which node has which address is proved by the
+// streams between peers, and what is true of a node by its signature.
+package gossip
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// MaxHint is how long a hint may be, in bytes.
+	MaxHint = 64
+	// KeySize is how long the gossip key is, in bytes (AES-256).
+	KeySize = 32
+	// maxMeta bounds what a member says of itself, in bytes.
+	maxMeta = 256
+	// maxHints is how many hints wait to be heard; the oldest go first.
+	maxHints = 256
+	// hintMemory is how long a hint is known to have been heard, and maxHeard how many are.
+	hintMemory = time.Minute
+	maxHeard   = 1024
+	// maxLost is how many members that went are tried again.
+	maxLost = 1024
+)
+
+// Config is one member.
+type Config struct {
+	Name      string // the node's id
+	Key       []byte // KeySize bytes, the same on all members
+	Label     string // keeps clusters apart that share a network
+	Bind      string // host:port; port 0 takes any
+	Advertise string // host or host:port that others reach; empty: the bound address, or the host's first private one
+	Peer      string // host:port of this node's peer server; without a host others use the address that gossip has
+	Join      []string
+	Network   Network
+	Log       func(text string)     // nil tells nobody
+	Conflict  func(id, addr string) // two addresses claim one name; nil tells nobody
+	Random    func() float64        // in [0,1), for jitter; nil is none
+}
+
+// Member is a node that is there.
+type Member struct {
+	ID   string
+	Peer string // host:port of its peer server
+}
+
+// Cluster is this node's view of all members. Its methods may be called from many goroutines.
+type Cluster struct {
+	c       Config
+	list    atomic.Pointer[memberlist.Memberlist]
+	queue   *memberlist.TransmitLimitedQueue
+	hints   chan []byte
+	changed chan struct{}
+	tell    *translator
+	stop    context.CancelFunc
+	done    chan struct{}
+
+	mu    sync.Mutex
+	heard map[string]time.Time // hints of the last minute
+	lost  map[string]string    // address by id of members that went without a word
+}
+
+// Start opens the addresses and begins to look for others; that nobody is there yet is no error.
+func Start(c Config) (*Cluster, error) {
+	if len(c.Key) != KeySize {
+		return nil, fmt.Errorf("gossip: the key has %d bytes and must have %d", len(c.Key), KeySize)
+	}
+	if !isID(c.Name) {
+		return nil, fmt.Errorf("gossip: name %q is not a node's id", c.Name)
+	}
+	if c.Log == nil {
+		c.Log = func(string) {}
+	}
+	if c.Random == nil {
+		c.Random = func() float64 { return 0 }
+	}
+	t, err := listen(c.Network, c.Bind, c.Advertise)
+	if err != nil {
+		return nil, err
+	}
+	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), done: make(chan struct{}), lost: map[string]string{}, heard: map[string]time.Time{},
+		tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
+	m := memberlist.DefaultLANConfig()
+	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
+	m.AdvertiseAddr, m.AdvertisePort = t.ip.String(), t.port
+	m.BindPort = t.port
+	m.EnableCompression = false
+	m.PushPullInterval = time.Minute
+	m.TCPTimeout = 5 * time.Second
+	m.DeadNodeReclaimTime = 10 * time.Second // a host that comes back with another address
+	m.DisableTcpPings = false
+	m.RequireNodeNames = false
+	m.Logger = log.New(cl.tell, "", 0)
+	m.LogOutput = nil
+	d := &delegate{cl}
+	m.Delegate, m.Events, m.Alive, m.Conflict = d, d, d, d
+	cl.queue = &memberlist.TransmitLimitedQueue{NumNodes: cl.size, RetransmitMult: 4}
+	list, err := memberlist.Create(m)
+	if err != nil {
+		_ = t.Shutdown()
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	cl.list.Store(list)
+	ctx, stop := context.WithCancel(context.Background())
+	cl.stop = stop
+	go cl.seek(ctx)
+	return cl, nil
+}
+
+// size is how many members there are.
+func (c *Cluster) size() int {
+	if list := c.list.Load(); list != nil {
+		return max(list.NumMembers(), 1)
+	}
+	return 1
+}
+
+// Addr is where this member listens, host:port.
+func (c *Cluster) Addr() string { return c.list.Load().LocalNode().Address() }
+
+// Members are all nodes that are there, this one included.
+func (c *Cluster) Members() []Member {
+	var out []Member
+	for _, n := range c.list.Load().Members() {
+		out = append(out, Member{ID: n.Name, Peer: peerAddress(n)})
+	}
+	return out
+}
+
+// peerAddress is where a member says its peer server is.
+func peerAddress(n *memberlist.Node) string {
+	host, port, err := net.SplitHostPort(string(n.Meta))
+	if err != nil {
+		return ""
+	}
+	if host == "" {
+		host = n.Addr.String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// Changed gets a value after members came, went or moved; many changes may share one.
+func (c *Cluster) Changed() <-chan struct{} { return c.changed }
+
+// Hint tells all members something of at most MaxHint bytes; longer ones are dropped. It is heard by most within a second
+// or two, and now and then by some not at all.
+func (c *Cluster) Hint(b []byte) {
+	if len(b) <= MaxHint && c.first(b) {
+		c.queue.QueueBroadcast(hint(append([]byte(nil), b...)))
+	}
+}
+
+// first reports whether a hint was not heard within a minute. Who hears it first tells it on; of too many at once those
+// that come late are dropped.
+func (c *Cluster) first(b []byte) bool {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at, ok := c.heard[string(b)]; ok && now.Sub(at) < hintMemory {
+		return false
+	}
+	if len(c.heard) >= maxHeard {
+		for h, at := range c.heard {
+			if now.Sub(at) >= hintMemory {
+				delete(c.heard, h)
+			}
+		}
+		if len(c.heard) >= maxHeard {
+			return false
+		}
+	}
+	c.heard[string(b)] = now
+	return true
+}
+
+// Hints gets what others hint. They are hostile until checked.
+func (c *Cluster) Hints() <-chan []byte { return c.hints }
+
+// Leave says goodbye, for as long as ctx allows, and closes everything.
+func (c *Cluster) Leave(ctx context.Context) {
+	c.stop()
+	wait := 2 * time.Second
+	if d, ok := ctx.Deadline(); ok {
+		wait = max(time.Until(d), 0)
+	}
+	_ = c.list.Load().Leave(wait)
+	c.close()
+}
+
+// Close ends without a word, as a crash would.
+func (c *Cluster) Close() {
+	c.stop()
+	c.close()
+}
+
+func (c *Cluster) close() {
+	_ = c.list.Load().Shutdown()
+	<-c.done
+}
+
+// seek joins, and joins again whoever went: after a partition neither side would look for the other.
+func (c *Cluster) seek(ctx context.Context) {
+	defer close(c.done)
+	wait := time.Duration(0)
+	for turn := 0; ; turn++ {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		addr := c.missing(ctx, turn)
+		if addr == "" {
+			wait = jitter(c.c, 10*time.Second)
+			continue
+		}
+		if _, err := c.list.Load().Join([]string{addr}); err != nil {
+			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
+		}
+		wait = jitter(c.c, 5*time.Second)
+		if c.list.Load().NumMembers() <= 1 && turn < 2*len(c.c.Join) {
+			wait = jitter(c.c, time.Second)
+		}
+	}
+}
+
+func jitter(c Config, d time.Duration) time.Duration {
+	return d + time.Duration(c.Random()*float64(d/2))
+}
+
+// missing is an address to join: of the seeds that are no members and of members that went, one each turn.
+func (c *Cluster) missing(ctx context.Context, turn int) string {
+	here := map[string]bool{}
+	for _, n := range c.list.Load().Members() {
+		here[n.Address()] = true
+	}
+	var out []string
+	for _, seed := range c.c.Join {
+		absent := true
+		for _, addr := range resolve(ctx, seed) {
+			absent = absent && !here[addr]
+		}
+		if absent {
+			out = append(out, seed)
+		}
+	}
+	c.mu.Lock()
+	for id, addr := range c.lost {
+		if here[addr] {
+			delete(c.lost, id)
+		} else if len(out) < len(c.c.Join)+8 {
+			out = append(out, addr)
+		}
+	}
+	c.mu.Unlock()
+	if len(out) == 0 {
+		return ""
+	}
+	return out[turn%len(out)]
+}
+
+// resolve gives the addresses of host:port.
+func resolve(ctx context.Context, addr string) []string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return []string{addr}
+	}
+	if net.ParseIP(host) != nil {
+		return []string{addr}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return []string{addr}
+	}
+	var out []string
+	for _, ip := range ips {
+		out = append(out, net.JoinHostPort(ip, port))
+	}
+	return out
+}
+
+// isID reports whether s has the form of a node's id, see schema.NodeID.
+func isID(s string) bool {
+	return len(s) == 26 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+// cause is the last line of what memberlist says, which has the cause.
+func cause(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return strings.TrimLeft(lines[len(lines)-1], "\t *")
+}

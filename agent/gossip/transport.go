@@ -1,0 +1,211 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Network is how packets and streams travel.
+type Network interface {
+	Listen(addr string) (net.Listener, error)
+	Packets(addr string) (net.PacketConn, error)
+	Dial(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// System is the network of this host.
+type System struct{}
+
+// Listen takes TCP connections.
+func (System) Listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+
+// Packets takes UDP packets.
+func (System) Packets(addr string) (net.PacketConn, error) { return net.ListenPacket("udp", addr) }
+
+// Dial connects by TCP.
+func (System) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+}
+
+// transport carries memberlist's messages over a Network.
+type transport struct {
+	network Network
+	l       net.Listener
+	p       net.PacketConn
+	ip      net.IP
+	port    int
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	stopped chan struct{}
+	once    sync.Once
+	wg      sync.WaitGroup
+}
+
+// maxPacket is the largest packet taken, in bytes.
+const maxPacket = 65536
+
+// listen opens both sockets on one port and says under which address others reach them.
+func listen(n Network, bind, advertise string) (*transport, error) {
+	l, err := n.Listen(bind)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: listen on %q: %w", bind, err)
+	}
+	host, _, err := net.SplitHostPort(bind)
+	_, port, err2 := net.SplitHostPort(l.Addr().String())
+	number, err3 := strconv.Atoi(port)
+	if err := errors.Join(err, err2, err3); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("gossip: address %q: %w", bind, err)
+	}
+	p, err := n.Packets(net.JoinHostPort(host, port))
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("gossip: listen for packets on %q: %w", bind, err)
+	}
+	t := &transport{network: n, l: l, p: p, port: number, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn), stopped: make(chan struct{})}
+	if t.ip, t.port, err = advertised(host, number, advertise); err != nil {
+		_, _ = l.Close(), p.Close()
+		return nil, err
+	}
+	t.wg.Go(t.readPackets)
+	t.wg.Go(t.readStreams)
+	return t, nil
+}
+
+// advertised is the address that others are told.
+func advertised(host string, port int, advertise string) (net.IP, int, error) {
+	if advertise != "" {
+		if h, p, err := net.SplitHostPort(advertise); err == nil {
+			n, err := strconv.ParseUint(p, 10, 16)
+			if err != nil {
+				return nil, 0, fmt.Errorf("gossip: advertise %q: its port is not a number", advertise)
+			}
+			host, port = h, int(n)
+		} else {
+			host = advertise
+		}
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return ip, port, nil
+	}
+	if host != "" && net.ParseIP(host) == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		ips, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
+		if err != nil || len(ips) == 0 {
+			return nil, 0, fmt.Errorf("gossip: address %q cannot be resolved: %w", host, err)
+		}
+		return ips[0], port, nil
+	}
+	ip, err := ownAddress()
+	return ip, port, err
+}
+
+// ownAddress is the host's address that others most likely reach: the first private one, else the first that is not
+// loopback, else loopback.
+func ownAddress() (net.IP, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("gossip: read this host's addresses: %w (set gossip.advertise)", err)
+	}
+	best, rank := net.IPv4(127, 0, 0, 1), 0
+	for _, a := range addrs {
+		prefix, ok := a.(*net.IPNet)
+		if !ok || !prefix.IP.IsGlobalUnicast() {
+			continue
+		}
+		r := 1
+		if prefix.IP.To4() != nil {
+			r += 2
+		}
+		if prefix.IP.IsPrivate() {
+			r++
+		}
+		if r > rank {
+			best, rank = prefix.IP, r
+		}
+	}
+	return best, nil
+}
+
+func (t *transport) readPackets() {
+	buf := make([]byte, maxPacket)
+	for {
+		n, from, err := t.p.ReadFrom(buf)
+		if err != nil {
+			select {
+			case <-t.stopped:
+				return
+			case <-time.After(100 * time.Millisecond):
+				continue
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
+		select {
+		case t.packets <- packet:
+		case <-t.stopped:
+			return
+		}
+	}
+}
+
+func (t *transport) readStreams() {
+	for {
+		c, err := t.l.Accept()
+		if err != nil {
+			select {
+			case <-t.stopped:
+				return
+			case <-time.After(100 * time.Millisecond):
+				continue
+			}
+		}
+		select {
+		case t.streams <- c:
+		case <-t.stopped:
+			_ = c.Close()
+			return
+		}
+	}
+}
+
+func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) { return t.ip, t.port, nil }
+
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("gossip: address %q: %w", addr, err)
+	}
+	_, err = t.p.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return time.Now(), err
+}
+
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+func (t *transport) StreamCh() <-chan net.Conn           { return t.streams }
+
+func (t *transport) DialTimeout(addr string, d time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return t.network.Dial(ctx, addr)
+}
+
+// Shutdown closes the sockets and waits for their readers.
+func (t *transport) Shutdown() error {
+	var err error
+	t.once.Do(func() {
+		close(t.stopped)
+		err = errors.Join(t.l.Close(), t.p.Close())
+	})
+	t.wg.Wait()
+	return err
+}
