@@ -79,7 +79,7 @@ func TestGossipIdleBytesOfAHundred(t *testing.T) {
 		net := agenttest.NewNetwork(1)
 		all := members(t, net, 100)
 		defer closeAll(all)
-		t.Logf("joined after %s", waitMembers(t, all, 100, time.Minute))
+		t.Logf("joined after %s", waitMembers(t, all, 100, 5*time.Minute))
 		time.Sleep(2 * time.Minute) // until the joins are told to all
 		var before, after uint64
 		for i := range all {

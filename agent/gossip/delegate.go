@@ -73,24 +73,25 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 	}
 }
 
-func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.note(n, false) }
-func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.note(n, false) }
-func (d *delegate) NotifyLeave(n *memberlist.Node)  { d.note(n, n.State == memberlist.StateDead) }
+func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.note(n, true) }
+func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.note(n, true) }
+func (d *delegate) NotifyLeave(n *memberlist.Node)  { d.note(n, false) }
 
-func (d *delegate) note(n *memberlist.Node, lost bool) {
-	name, addr := n.Name, n.Address()
-	// memberlist holds its own lock here, which asking for its members needs: this takes only the cluster's.
-	if name != d.c.c.Name {
-		go func() {
-			d.c.mu.Lock()
-			defer d.c.mu.Unlock()
-			if lost && len(d.c.lost) < maxLost {
-				d.c.lost[name] = addr
-			} else {
-				delete(d.c.lost, name)
-			}
-		}()
+// note keeps what memberlist tells while it holds its lock; nothing of memberlist may be asked here.
+func (d *delegate) note(n *memberlist.Node, here bool) {
+	m := present{addr: n.Address(), peer: peerAddress(n)}
+	d.c.mu.Lock()
+	if here {
+		d.c.here[n.Name] = m
+	} else {
+		delete(d.c.here, n.Name)
 	}
+	if !here && n.State == memberlist.StateDead && n.Name != d.c.c.Name && len(d.c.lost) < maxLost {
+		d.c.lost[n.Name] = m.addr
+	} else {
+		delete(d.c.lost, n.Name)
+	}
+	d.c.mu.Unlock()
 	select {
 	case d.c.changed <- struct{}{}:
 	default:

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +58,9 @@ type Member struct {
 	Peer string // host:port of its peer server
 }
 
+// present is a member as it was told of last.
+type present struct{ addr, peer string }
+
 // Cluster is this node's view of all members. Its methods may be called from many goroutines.
 type Cluster struct {
 	c       Config
@@ -64,11 +69,13 @@ type Cluster struct {
 	hints   chan []byte
 	changed chan struct{}
 	tell    *translator
+	addr    string
 	stop    context.CancelFunc
 	done    chan struct{}
 
 	mu    sync.Mutex
 	heard map[string]time.Time // hints of the last minute
+	here  map[string]present   // memberlist's own nodes change under its readers
 	lost  map[string]string    // address by id of members that went without a word
 }
 
@@ -90,14 +97,15 @@ func Start(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), done: make(chan struct{}), lost: map[string]string{}, heard: map[string]time.Time{},
+	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), done: make(chan struct{}), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
 		tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
 	m := memberlist.DefaultLANConfig()
 	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
 	m.AdvertiseAddr, m.AdvertisePort = t.ip.String(), t.port
 	m.BindPort = t.port
+	cl.addr = net.JoinHostPort(t.ip.String(), strconv.Itoa(t.port))
 	m.EnableCompression = false
-	m.PushPullInterval = time.Minute
+	m.PushPullInterval = 30 * time.Second
 	m.TCPTimeout = 5 * time.Second
 	m.DeadNodeReclaimTime = 10 * time.Second // a host that comes back with another address
 	m.DisableTcpPings = false
@@ -127,15 +135,18 @@ func (c *Cluster) size() int {
 	return 1
 }
 
-// Addr is where this member listens, host:port.
-func (c *Cluster) Addr() string { return c.list.Load().LocalNode().Address() }
+// Addr is where others reach this member, host:port.
+func (c *Cluster) Addr() string { return c.addr }
 
-// Members are all nodes that are there, this one included.
+// Members are all nodes that are there, this one included, by id.
 func (c *Cluster) Members() []Member {
-	var out []Member
-	for _, n := range c.list.Load().Members() {
-		out = append(out, Member{ID: n.Name, Peer: peerAddress(n)})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Member, 0, len(c.here))
+	for id, m := range c.here {
+		out = append(out, Member{ID: id, Peer: m.peer})
 	}
+	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }
 
@@ -244,9 +255,11 @@ func jitter(c Config, d time.Duration) time.Duration {
 // missing is an address to join: of the seeds that are no members and of members that went, one each turn.
 func (c *Cluster) missing(ctx context.Context, turn int) string {
 	here := map[string]bool{}
-	for _, n := range c.list.Load().Members() {
-		here[n.Address()] = true
+	c.mu.Lock()
+	for _, m := range c.here {
+		here[m.addr] = true
 	}
+	c.mu.Unlock()
 	var out []string
 	for _, seed := range c.c.Join {
 		absent := true
