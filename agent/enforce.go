@@ -1,0 +1,329 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/journal"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/reconciler/fight"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// period is the time between two looks at the whole host.
+const period = time.Minute
+
+// sharedJournal lets the lanes of one agent write down what they do. Each lane has a journal of its own: what one has
+// under way is nothing that the other must look at again.
+type sharedJournal struct {
+	dir string
+	now func() time.Time
+
+	mu sync.Mutex
+	j  *journal.Journal
+}
+
+// open gives the journal, opened anew after an error.
+func (s *sharedJournal) open() (*journal.Journal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.j == nil {
+		j, err := journal.Open(s.dir, s.now)
+		if err != nil {
+			return nil, err
+		}
+		s.j = j
+	}
+	return s.j, nil
+}
+
+// close is for the end, and after an error of a pass: what could not be written is cut off when it is opened again.
+func (s *sharedJournal) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.j != nil {
+		_ = s.j.Close()
+		s.j = nil
+	}
+}
+
+// enforcer is the lane that keeps everything but patches right. Its fields belong to its loop.
+type enforcer struct {
+	a       *Agent
+	journal sharedJournal
+	fights  fight.Tracker
+	commit  string // of the last pass that ended well
+	watched host.Watched
+	drifts  <-chan host.Drift
+	unwatch context.CancelFunc
+}
+
+// enforce looks at the host when a policy, an event or the clock calls for it, and puts right what differs.
+func (a *Agent) enforce(ctx context.Context) error {
+	e := &enforcer{a: a, journal: sharedJournal{dir: filepath.Join(a.o.Config.State, journalFolder), now: a.now}, unwatch: func() {}}
+	defer e.journal.close()
+	defer func() { e.unwatch() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	who := map[string]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.passes:
+		case <-timer.C:
+		case d, open := <-e.drifts:
+			if !open {
+				e.drifts, e.watched = nil, host.Watched{}
+				continue
+			}
+			if d.Who != "" {
+				who[d.Resource] = d.Who
+			}
+		}
+		// Whole minutes, so that a window's first and last instant are met.
+		timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
+		e.pass(ctx, who)
+		clear(who)
+		a.notify("WATCHDOG=1")
+	}
+}
+
+// pass looks at everything but patches, mends it, and says how the host fares.
+func (e *enforcer) pass(ctx context.Context, who map[string]string) {
+	a := e.a
+	policy, line, ok := a.inForce()
+	if !ok {
+		a.publishState()
+		return
+	}
+	l := a.o.Local
+	plan, err := l.PlanAgain(ctx, policy, line.Node(), true)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.problem("pass", "the host cannot be judged: "+one(err))
+		}
+		return
+	}
+	j, err := e.journal.open()
+	if err != nil {
+		a.problem("pass", "nothing is changed on this host, since it cannot be written down: "+one(err))
+		return
+	}
+	if j.SetAside != "" {
+		a.log().Warn("the journal was damaged: restarts that an earlier pass owed are not known", "kept", j.SetAside)
+		j.SetAside = ""
+	}
+	quick := e.quick(plan)
+	pass := l.pass(policy, quick, j)
+	delete(pass.Kinds, schema.KindPatch)
+	if a.patches.isBusy() {
+		delete(pass.Kinds, schema.KindPackage)
+	}
+	pass.Reachable = a.reachable
+	pass.Progress = a.tell
+	changes, err := pass.Converge(ctx, quick)
+	if err != nil {
+		e.journal.close()
+		if ctx.Err() == nil {
+			a.problem("pass", "the pass ended early: "+one(err))
+		}
+		return
+	}
+	a.problem("pass", "")
+	e.settleFights(policy.Commit, changes, who)
+	changes = append(changes, patchChanges(plan, changes)...)
+	a.mu.Lock()
+	a.plan, a.patching = plan, plan.Patching
+	a.account = schema.Account{Commit: policy.Commit, Changes: changes}
+	a.mu.Unlock()
+	e.commit = policy.Commit
+	e.watch(ctx, quick)
+	a.patches.consider(plan, policy.Commit, a.now())
+	a.publishState()
+}
+
+// tell logs what a pass does.
+func (a *Agent) tell(s reconciler.Step) {
+	if c := s.Done; c != nil {
+		log := a.log().Info
+		if c.Result != schema.Changed && c.Result != schema.Waiting && c.Result != schema.WouldChange {
+			log = a.log().Warn
+		}
+		if c.Result == schema.Changed || c.Result == schema.Failed || c.Result == schema.Reverted {
+			log("change", "resource", c.Resource, "action", c.Action, "want", c.Want, "got", c.Got, "result", c.Result, "reason", c.Reason)
+		}
+		return
+	}
+	a.log().Debug(s.Doing)
+}
+
+// quick is the plan without patches, and without what must wait: a resource that somebody keeps changing back, and
+// packages while patches are installed.
+func (e *enforcer) quick(plan schema.Plan) schema.Plan {
+	now := e.a.now()
+	busy := e.a.patches.isBusy()
+	out := plan
+	out.Resources = nil
+	for _, r := range plan.Resources {
+		if r.Kind == schema.KindPatch || busy && r.Kind == schema.KindPackage {
+			continue
+		}
+		if !e.fights.Allowed(r.Name(), now) && r.Wait == "" {
+			r.Wait = e.fightText(r.Name(), now)
+		}
+		out.Resources = append(out.Resources, r)
+	}
+	return out
+}
+
+func (e *enforcer) fightText(resource string, now time.Time) string {
+	for _, f := range e.fights.Fights(now) {
+		if f.Resource == resource {
+			by := f.Who
+			if by == "" {
+				by = "something else on this host"
+			}
+			return fmt.Sprintf("%s changes it back: corrected %d times since %s, tried again at %s",
+				by, f.Corrections, f.Since.UTC().Format(time.RFC3339), f.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return "something else on this host changes it back"
+}
+
+// settleFights counts corrections: what was right under this commit and had to be made right again.
+func (e *enforcer) settleFights(commit string, changes []schema.Change, who map[string]string) {
+	now := e.a.now()
+	if commit == e.commit {
+		for _, c := range changes {
+			if c.Result == schema.Changed && c.Action != schema.Restart {
+				e.fights.Corrected(c.Resource, who[c.Resource], now)
+			}
+		}
+	}
+	text := ""
+	for _, f := range e.fights.Fights(now) {
+		text = f.Resource + ": " + e.fightText(f.Resource, now)
+	}
+	e.a.problem("fight", text)
+}
+
+// patchChanges are the patches of a plan as changes that wait; those that the patch lane tells of come from there.
+func patchChanges(plan schema.Plan, have []schema.Change) []schema.Change {
+	var out []schema.Change
+	if p := plan.Patching.Problem; p != "" {
+		out = append(out, schema.Change{Resource: allPatches, Action: schema.Upgrade, Result: schema.Failed, Reason: p})
+	}
+	for _, r := range plan.Resources {
+		if r.Kind != schema.KindPatch {
+			continue
+		}
+		wait := r.Wait
+		if wait == "" {
+			wait = "it is installed in the window that is open"
+		}
+		c := schema.Change{Resource: r.Name(), Action: schema.Upgrade, Result: schema.Waiting, Reason: wait}
+		if r.Patch != nil {
+			c.Want = r.Patch.Package.Version
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// watch makes sure that what the plan names is watched.
+func (e *enforcer) watch(ctx context.Context, plan schema.Plan) {
+	if e.a.o.Watch == nil {
+		return
+	}
+	w := watchedOf(plan)
+	if e.drifts != nil && slices.Equal(w.Files, e.watched.Files) && slices.Equal(w.Units, e.watched.Units) && w.Ports == e.watched.Ports && w.Packages == e.watched.Packages {
+		return
+	}
+	e.unwatch()
+	watching, stop := context.WithCancel(ctx)
+	w.Log = func(text string) { e.a.log().Warn(text, "what", "watch") }
+	drifts, err := e.a.o.Watch(watching, w)
+	if err != nil {
+		stop()
+		e.unwatch, e.drifts = func() {}, nil
+		e.a.log().Warn("drift is found by the periodic pass only", "error", one(err))
+		return
+	}
+	e.watched, e.drifts, e.unwatch = w, drifts, stop
+	// What changed before the watch stood is found by looking once more.
+	e.a.passes.raise()
+}
+
+// watchedOf is what of a plan an event can tell of.
+func watchedOf(plan schema.Plan) host.Watched {
+	w := host.Watched{Packages: true}
+	units := map[string]bool{}
+	for _, r := range plan.Resources {
+		switch r.Kind {
+		case schema.KindFile:
+			w.Files = append(w.Files, r.Key)
+		case schema.KindService:
+			units[r.Key] = true
+		case schema.KindPort:
+			w.Ports = true
+		}
+	}
+	slices.Sort(w.Files)
+	w.Units = slices.Sorted(maps.Keys(units))
+	return w
+}
+
+// reachable is asked before a block of ports is made permanent: the agent must still reach a peer, or, alone, its remote.
+func (a *Agent) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var err error
+	for {
+		if err = a.reach(ctx); err == nil {
+			return nil
+		}
+		if !sleep(ctx, time.Second) {
+			return fmt.Errorf("after it nothing was reached: %w", err)
+		}
+	}
+}
+
+// reach asks one peer that is online, any, or else the remote. A host that reached neither before may not be asked to
+// reach them now.
+func (a *Agent) reach(ctx context.Context) error {
+	a.mu.Lock()
+	connected := a.remote.Error == "" && !a.remote.LastRead.IsZero()
+	a.mu.Unlock()
+	var last error
+	for _, id := range a.here() {
+		if id == a.keys.ID() || a.peers == nil {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, 5*time.Second)
+		body, err := a.askPeer(one, id, "/v1/time")
+		if err == nil {
+			_ = body.Close()
+		}
+		cancel()
+		if err == nil {
+			return nil
+		}
+		last = err
+	}
+	if last == nil && !connected {
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if _, err := a.policies.Head(short); err != nil {
+		return err
+	}
+	return nil
+}

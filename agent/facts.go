@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+const (
+	// maxFactsFile bounds a facts file in bytes.
+	maxFactsFile = 16 << 20
+	// keptFacts is how many facts files of other nodes are kept for the reports, and for how long.
+	keptFacts = 256
+)
+
+// isDigest reports whether s is SHA-256 in hex, and so a name that may be made a path.
+func isDigest(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// storedFacts reads a facts file that is here.
+func (a *Agent) storedFacts(digest string) ([]byte, error) {
+	if !isDigest(digest) {
+		return nil, fmt.Errorf("%q names no facts: %w", digest, fs.ErrNotExist)
+	}
+	b, err := os.ReadFile(filepath.Join(a.o.Config.State, factsFolder, digest))
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("facts %s are damaged: %w", digest, fs.ErrNotExist)
+	}
+	return b, nil
+}
+
+// storeFacts keeps a facts file, whole or not at all, and drops the oldest of too many. keep is never dropped.
+func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
+	sum := sha256.Sum256(b)
+	digest := hex.EncodeToString(sum[:])
+	dir := filepath.Join(a.o.Config.State, factsFolder)
+	path := filepath.Join(dir, digest)
+	if _, err := a.storedFacts(digest); err == nil {
+		now := time.Now()
+		return digest, os.Chtimes(path, now, now)
+	}
+	a.dropFacts(dir, digest, keep)
+	f, err := os.CreateTemp(dir, "new-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", err
+	}
+	return digest, os.Rename(f.Name(), path)
+}
+
+// dropFacts removes the oldest facts files beyond the limit, and what a write left that was cut off.
+func (a *Agent) dropFacts(dir string, keep ...string) {
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) < keptFacts {
+		return
+	}
+	var oldest string
+	var at time.Time
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil || e.Name() == keep[0] || len(keep) > 1 && e.Name() == keep[1] {
+			continue
+		}
+		if oldest == "" || info.ModTime().Before(at) {
+			oldest, at = e.Name(), info.ModTime()
+		}
+	}
+	if oldest != "" {
+		_ = os.Remove(filepath.Join(dir, oldest))
+	}
+}
+
+// keepFacts writes this host's facts file where its packages have changed since was, and gives its digest. A fleet that
+// reports no facts, and a host whose packages cannot be read, have a file that says nothing of packages.
+func (a *Agent) keepFacts(was string) (string, error) {
+	stamp, err := inventory.Stamp(a.o.Local.Root)
+	if err != nil {
+		stamp = "none"
+	}
+	full := a.fleet().Reports.Facts != "none"
+	stamp += fmt.Sprint(full)
+	a.mu.Lock()
+	same := stamp == a.factsStamp && was != ""
+	a.mu.Unlock()
+	if same {
+		return was, nil
+	}
+	_, line, _ := a.inForce()
+	facts, problem, err := a.o.Local.facts(context.Background(), line.Node())
+	if err != nil {
+		return was, err
+	}
+	if problem != "" || !full {
+		facts = schema.Facts{V: 1, OS: facts.OS, Arch: facts.Arch}
+	}
+	b, err := report.FactsFile(facts)
+	if err != nil {
+		return was, err
+	}
+	digest, err := a.storeFacts(b, was)
+	if err != nil {
+		return was, err
+	}
+	a.mu.Lock()
+	a.facts, a.factsStamp = digest, stamp
+	a.mu.Unlock()
+	return digest, nil
+}
+
+// factsOf takes a facts file from the node that it is of, and keeps it.
+func (a *Agent) factsOf(ctx context.Context, id, digest string) ([]byte, error) {
+	if b, err := a.storedFacts(digest); err == nil {
+		return b, nil
+	}
+	if !isDigest(digest) {
+		return nil, fmt.Errorf("%q names no facts: %w", digest, fs.ErrNotExist)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	b, err := a.fromNode(ctx, id, "/v1/facts?"+url.Values{"digest": {digest}}.Encode(), maxFactsFile)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("node %s gives other facts than its line names", id)
+	}
+	a.mu.Lock()
+	own := a.facts
+	a.mu.Unlock()
+	_, err = a.storeFacts(b, own)
+	return b, err
+}

@@ -1,0 +1,218 @@
+package report
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// maxFacts bounds a facts file in bytes.
+const maxFacts = 16 << 20
+
+// Node is what a reporter knows of one node.
+type Node struct {
+	// Line is the node's newest signed line. With Rev 0 there is none, and only Node, its id, counts.
+	Line   schema.ReportLine
+	Name   string // of the roster
+	Status schema.NodeStatus
+	// Facts are the bytes whose SHA-256 the line names; nil where the reporter has them not, or knows them on the branch.
+	// Each digest that is given is looked up on the branch once a Build.
+	Facts []byte
+	// Key is the node's signing key. With it no line is written that the node has not signed, and one of the branch that
+	// was forged, whatever its revision, gives way. Nil: lines are taken as they are.
+	Key ed25519.PublicKey
+}
+
+// Build merges a reporter's lines into the branch that old reads. It returns the files that differ from the branch (a nil
+// value deletes) and the commit's message; where nothing differs the map is empty. now only tells nodes whose clock is
+// ahead: what is written depends on lines, names and statuses, so building again says nothing new.
+//
+// A file that is not there must wrap fs.ErrNotExist; any other error of old ends the build. A line that is malformed, of
+// another fleet or badly signed is left out, and the page says so beside its node.
+func Build(old func(path string) ([]byte, error), fleet string, nodes []Node, now time.Time) (files map[string][]byte, message string, err error) {
+	if !isName(fleet) {
+		return nil, "", fmt.Errorf("build reports: fleet %q is not a name", clip(fleet))
+	}
+	b := builder{
+		old: old, files: map[string][]byte{}, refused: map[string]string{},
+		merger: merger{
+			fleet: fleet, keys: map[string]ed25519.PublicKey{}, lines: make(map[string]stored, len(nodes)),
+			own: make(map[string]stored, len(nodes)), found: make(map[string]bool, len(nodes)),
+			conflicts: map[conflictKey][][]byte{}, let: map[string]bool{},
+		},
+	}
+	b.take(nodes)
+	changed, err := b.merge(nodes)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := b.facts(nodes); err != nil {
+		return nil, "", err
+	}
+	v := b.view(nodes, now)
+	pages := map[string][]byte{
+		"README.md":    v.readme(),
+		"summary.json": v.summary(),
+	}
+	maps.Copy(pages, v.charts())
+	maps.Copy(pages, v.badges())
+	for _, path := range slices.Sorted(maps.Keys(pages)) {
+		if err := b.write(path, pages[path], maxShard); err != nil {
+			return nil, "", err
+		}
+	}
+	if len(b.files) == 0 {
+		return b.files, "", nil
+	}
+	return b.files, v.message(changed, b.dropped), nil
+}
+
+// builder is one Build.
+type builder struct {
+	merger
+	old     func(string) ([]byte, error)
+	files   map[string][]byte
+	refused map[string]string // by node, why its own line was not taken
+}
+
+// take reads what the reporter has, before the branch is looked at.
+func (b *builder) take(nodes []Node) {
+	for _, n := range nodes {
+		if len(n.Key) == ed25519.PublicKeySize && schema.NodeID(n.Key) == n.Line.Node {
+			b.keys[n.Line.Node] = n.Key
+		}
+		if n.Line.Rev == 0 {
+			continue
+		}
+		raw, err := Encode(n.Line)
+		switch {
+		case err != nil:
+			b.refused[n.Line.Node] = "its line is malformed"
+		case n.Line.Fleet != b.fleet:
+			b.refused[n.Line.Node] = "its line is of another fleet"
+		case n.Key != nil && schema.NodeID(n.Key) != n.Line.Node:
+			b.refused[n.Line.Node] = "its line is not of its key"
+		default:
+			b.own[string(raw)] = stored{raw: raw, line: n.Line}
+		}
+	}
+}
+
+// merge merges all shards and the conflicts, and says how many lines are new.
+func (b *builder) merge(nodes []Node) (changed int, err error) {
+	old := make([][]byte, 256)
+	for i := range old {
+		shard := hex.EncodeToString([]byte{byte(i)})
+		if old[i], err = readFile(b.old, "nodes/"+shard+".jsonl", maxShard); err != nil {
+			return 0, err
+		}
+		b.shard(shard, old[i])
+	}
+	conflicts, err := readFile(b.old, "conflicts.jsonl", maxShard)
+	if err != nil {
+		return 0, err
+	}
+	b.readConflicts(conflicts)
+	for raw, s := range b.own {
+		if b.found[raw] {
+			continue // on the branch: its signature was checked before it came there, and verify checks it again
+		}
+		if !b.signed(s.line) {
+			b.refused[s.line.Node] = "its line is not signed by it"
+			continue
+		}
+		b.merger.take(s)
+	}
+	var shards [256][]string
+	for node, s := range b.lines {
+		if _, ours := b.own[string(s.raw)]; ours && !b.found[string(s.raw)] {
+			changed++
+		}
+		i, _ := hex.DecodeString(Shard(node))
+		shards[i[0]] = append(shards[i[0]], node)
+	}
+	for i := range shards {
+		b.put("nodes/"+hex.EncodeToString([]byte{byte(i)})+".jsonl", old[i], b.shardText(shards[i]))
+	}
+	b.put("conflicts.jsonl", conflicts, b.writeConflicts())
+	return changed, nil
+}
+
+// put notes a file where it differs; an empty one is no file.
+func (b *builder) put(path string, old, now []byte) {
+	switch {
+	case bytes.Equal(old, now):
+	case len(now) == 0:
+		b.files[path] = nil
+	default:
+		b.files[path] = now
+	}
+}
+
+// write puts a file that is read only now.
+func (b *builder) write(path string, now []byte, limit int) error {
+	old, err := readFile(b.old, path, limit)
+	if err != nil {
+		return err
+	}
+	b.put(path, old, now)
+	return nil
+}
+
+// facts adds the facts that standing lines name, and removes those that none names any more.
+func (b *builder) facts(nodes []Node) error {
+	done := map[string]bool{}
+	for _, n := range nodes {
+		digest := n.Line.Facts
+		s, ok := b.lines[n.Line.Node]
+		if len(n.Facts) == 0 || !ok || s.line.Facts != digest || done[digest] {
+			continue
+		}
+		if sum := sha256.Sum256(n.Facts); hex.EncodeToString(sum[:]) != digest || len(n.Facts) > maxFacts || !json.Valid(n.Facts) {
+			b.refused[n.Line.Node] = "its facts are not those that its line names"
+			continue
+		}
+		done[digest] = true
+		if err := b.write(factsFile(digest), n.Facts, maxFacts); err != nil {
+			return err
+		}
+	}
+	delete(b.let, "")
+	if len(b.let) == 0 {
+		return nil
+	}
+	for _, s := range b.lines {
+		delete(b.let, s.line.Facts)
+	}
+	for _, digest := range slices.Sorted(maps.Keys(b.let)) {
+		if err := b.write(factsFile(digest), nil, maxFacts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message is the commit's: a headline, and trailers that make `git log` a time series.
+func (v *view) message(changed, dropped int) string {
+	var m strings.Builder
+	fmt.Fprintf(&m, "reports: %s of %s COMPLIANT", number(v.verdicts[schema.Compliant]), plural(v.total, "node", "nodes"))
+	fmt.Fprintf(&m, "\n\n%s changed.", plural(changed, "line", "lines"))
+	if dropped > 0 {
+		fmt.Fprintf(&m, "\n%s removed that no node of the fleet had signed in that form.", plural(dropped, "line", "lines"))
+	}
+	m.WriteString("\n\n")
+	if len(v.commits) > 0 {
+		fmt.Fprintf(&m, "Dunlin-Policy: %s\n", v.commits[0].commit)
+	}
+	fmt.Fprintf(&m, "Dunlin-Nodes: %d\nDunlin-Compliant: %d\n", v.total, v.verdicts[schema.Compliant])
+	return m.String()
+}

@@ -1,0 +1,146 @@
+package report
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// lineFile holds the node's own newest line.
+const lineFile = "report-line.json"
+
+// Revisions numbers a node's own lines: the number rises by one when something changed, and never falls. It is safe for
+// concurrent use.
+type Revisions struct {
+	path string
+
+	mu   sync.Mutex
+	last schema.ReportLine
+}
+
+// OpenRevisions reads the newest line from the state folder dir. A file that is damaged is an error: a lower revision
+// would be taken for an old one, so people must decide.
+func OpenRevisions(dir string) (*Revisions, error) {
+	r := &Revisions{path: filepath.Join(dir, lineFile)}
+	b, err := readOwn(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r.last)
+	}
+	if err == nil && r.last.Rev == 0 {
+		err = errors.New("it has no revision")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open report line %q: %w (where it is lost, write {\"rev\":N} with a number above this node's rev on the reports branch)", r.path, err)
+	}
+	return r, nil
+}
+
+func readOwn(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > 1<<20 {
+		return nil, errors.New("it is not a file of ours")
+	}
+	return os.ReadFile(path)
+}
+
+// Next gives line signed, under the last revision where it says the same, else under the next one, since now. A new
+// revision is on disk before it is returned.
+func (r *Revisions) Next(line schema.ReportLine, key ed25519.PrivateKey, now time.Time) (schema.ReportLine, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if same(r.last, line) {
+		line.Rev, line.Since = r.last.Rev, r.last.Since
+		return SignLine(line, key)
+	}
+	line.Rev, line.Since = r.last.Rev+1, now.UTC().Truncate(time.Second)
+	signed, err := SignLine(line, key)
+	if err != nil {
+		return schema.ReportLine{}, err
+	}
+	b, err := json.Marshal(signed)
+	if err != nil {
+		return schema.ReportLine{}, fmt.Errorf("keep report line: %w", err)
+	}
+	if err := replace(r.path, b); err != nil {
+		return schema.ReportLine{}, fmt.Errorf("keep report line: %w", err)
+	}
+	r.last = signed
+	return signed, nil
+}
+
+// same reports whether two lines say the same, revision and time apart.
+func same(a, b schema.ReportLine) bool {
+	return a.V == b.V && a.Fleet == b.Fleet && a.Node == b.Node && a.Commit == b.Commit && a.Facts == b.Facts &&
+		maps.Equal(a.Compliance, b.Compliance) && maps.Equal(a.Counts, b.Counts)
+}
+
+// replace writes a file whole or not at all, and durably.
+func replace(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
+		return err
+	}
+	return nil
+}
+
+// FactsFile is a facts file of the branch: canonical JSON without what is only one node's or moves by itself, so that
+// nodes with the same packages share one. Its name is the SHA-256 of these bytes.
+func FactsFile(f schema.Facts) ([]byte, error) {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("write facts: %w", err)
+	}
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return nil, fmt.Errorf("write facts: %w", err)
+	}
+	for _, own := range []string{"node", "at", "pendingReboot", "lastInstall"} {
+		delete(fields, own)
+	}
+	// Maps are written with their keys sorted, and without blanks: canonical, since all numbers are small integers.
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(fields); err != nil {
+		return nil, fmt.Errorf("write facts: %w", err)
+	}
+	b = bytes.TrimSuffix(out.Bytes(), []byte{'\n'})
+	if len(b) > maxFacts {
+		return nil, fmt.Errorf("write facts: %d bytes are more than %d", len(b), maxFacts)
+	}
+	return b, nil
+}

@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/agent/record"
+	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Options are an agent's configuration with all that it touches.
+type Options struct {
+	Config schema.AgentConfig
+	// Local is the host. Its State is Config.State.
+	Local Local
+	// GossipKey is the key of Config.Gossip, 32 bytes.
+	GossipKey []byte
+	// Watch tells at once what somebody changed on the host; nil leaves drift to the periodic pass.
+	Watch func(context.Context, host.Watched) (<-chan host.Drift, error)
+	// Inventory gives SSM inventory types of this host as JSON; none named means all.
+	Inventory func(ctx context.Context, types []string) (map[string][]byte, error)
+	// Network carries gossip and the streams between peers.
+	Network gossip.Network
+	// Socket is where the command line asks; nil answers nobody.
+	Socket  net.Listener
+	Version string
+	Log     *slog.Logger
+	// Random gives numbers in [0,1), for jitter.
+	Random func() float64
+	// Notify tells the service manager how the agent fares ("READY=1"); nil tells nobody.
+	Notify func(state string)
+}
+
+// Agent keeps one host as its fleet's policy says, and tells the others how it fares.
+type Agent struct {
+	o        Options
+	keys     identity.Keys
+	policies *gitrepo.Store
+	records  *record.Store
+	cluster  *gossip.Cluster // nil where it is alone
+	peers    *peer.Peers     // nil where it is alone
+	reporter *reporter       // nil where it is never elected
+	revs     *report.Revisions
+
+	passes  signal // a pass is due: a new policy, an order, patches that are done
+	asks    signal // the remote is to be asked now
+	heads   signal // what others know of the remote may have changed
+	reports signal // a report line may have changed
+	syncs   chan chan schema.RemoteStatus
+	patches patchLane
+
+	mu sync.Mutex
+	world
+}
+
+// signal wakes one loop; raising it twice before it is heard is raising it once.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) raise() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// folders and files below the state folder.
+const (
+	journalFolder = "journal"
+	patchJournal  = "journal-patch"
+	policyStore   = "policy.git"
+	reportStore   = "reports.git"
+	factsFolder   = "facts"
+)
+
+// New makes an agent and opens all it keeps on disk; nothing is asked of the network. Its lock on the state folder is
+// held until Run ends. It fails with a *host.LockedError while another program works with the state folder.
+func New(o Options) (a *Agent, err error) {
+	if !o.Config.Trust.Unsigned {
+		return nil, fmt.Errorf(`agent: this build verifies no signatures yet and starts only with trust: "unsigned" in the host's own configuration`)
+	}
+	unlock, err := o.Local.lock("dunlin agent")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	a = &Agent{o: o, passes: newSignal(), asks: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus)}
+	a.unlock = unlock
+	a.patches.wake = newSignal()
+	state := o.Config.State
+	if a.keys, err = identity.Open(state); err != nil {
+		return nil, err
+	}
+	remote := gitrepo.Remote{URL: o.Config.Repo.URL, Branch: a.branch(), CredentialFile: o.Config.Repo.CredentialFile,
+		KnownHosts: o.Config.Repo.KnownHosts, CAFile: o.Config.Repo.CAFile}
+	if a.policies, err = gitrepo.OpenStore(filepath.Join(state, policyStore), remote); err != nil {
+		return nil, err
+	}
+	if a.revs, err = report.OpenRevisions(state); err != nil {
+		return nil, err
+	}
+	boot, err := record.NextBoot(state)
+	if err != nil {
+		return nil, err
+	}
+	a.records = record.New(record.Config{Key: a.keys.Sign, Boot: boot, Keys: a.signingKey,
+		Jump: func(boot uint64) error { return record.SetBoot(state, boot) }})
+	if err := os.MkdirAll(filepath.Join(state, factsFolder), 0o700); err != nil {
+		return nil, fmt.Errorf("make facts folder: %w", err)
+	}
+	if r := o.Config.Reports; r != nil {
+		a.reporter = newReporter(a, r.CredentialFile)
+	}
+	a.lastSeen = map[string]time.Time{}
+	a.problems = map[string]string{}
+	a.remote.URL = redactedURL(o.Config.Repo.URL)
+	return a, nil
+}
+
+// branch is the policy branch: the host's own file decides, then the usual name.
+func (a *Agent) branch() string {
+	if b := a.o.Config.Repo.Branch; b != "" {
+		return b
+	}
+	return "main"
+}
+
+// Run works until ctx ends, and then lets a change under way end. It fails where it cannot listen.
+//
+// The last good commit is in force before anything is asked of the network.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.resume(ctx)
+	if err := a.join(ctx); err != nil {
+		return err
+	}
+	loops := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"enforce", a.enforce},
+		{"patch", a.patch},
+		{"follow", a.follow},
+		{"share", a.share},
+	}
+	if a.peers != nil {
+		loops = append(loops, struct {
+			name string
+			run  func(context.Context) error
+		}{"peers", a.peers.Serve})
+	}
+	if a.reporter != nil {
+		loops = append(loops, struct {
+			name string
+			run  func(context.Context) error
+		}{"report", a.reporter.run})
+	}
+	if a.o.Socket != nil {
+		loops = append(loops, struct {
+			name string
+			run  func(context.Context) error
+		}{"socket", func(ctx context.Context) error { return api.Serve(ctx, a.o.Socket, a) }})
+	}
+	errs := make(chan error, len(loops))
+	for _, l := range loops {
+		go func() {
+			err := l.run(ctx)
+			if err != nil && ctx.Err() == nil {
+				err = fmt.Errorf("agent: %s: %w", l.name, err)
+			} else {
+				err = nil
+			}
+			// One that ends takes the others with it: half an agent would look like a whole one.
+			cancel()
+			errs <- err
+		}()
+	}
+	a.notify("READY=1")
+	a.log().Info("agent runs", "node", a.keys.ID(), "version", a.o.Version)
+	var err error
+	for range loops {
+		err = errors.Join(err, <-errs)
+	}
+	a.notify("STOPPING=1")
+	if a.cluster != nil {
+		leave, stop := context.WithTimeout(context.Background(), 3*time.Second)
+		a.cluster.Leave(leave)
+		stop()
+	}
+	return err
+}
+
+func (a *Agent) log() *slog.Logger { return a.o.Log }
+
+func (a *Agent) notify(state string) {
+	if a.o.Notify != nil {
+		a.o.Notify(state)
+	}
+}
+
+// now is the host's own clock.
+func (a *Agent) now() time.Time { return a.o.Local.Now() }
+
+// jitter is a part of d.
+func (a *Agent) jitter(d time.Duration) time.Duration {
+	return time.Duration(a.o.Random() * float64(d))
+}
+
+// sleep waits; it reports whether ctx goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// hintHead begins a hint that somebody saw a new head; the first bytes of the commit follow.
+const hintHead = 'h'
+
+// join opens this node's addresses and begins to look for the others. A node without gossip is alone.
+func (a *Agent) join(ctx context.Context) error {
+	g := a.o.Config.Gossip
+	if g == nil {
+		return nil
+	}
+	l, err := a.o.Network.Listen(a.o.Config.Peer.Bind)
+	if err != nil {
+		return fmt.Errorf("agent: listen for peers on %q: %w", a.o.Config.Peer.Bind, err)
+	}
+	a.peers, err = peer.New(peer.Config{
+		Self: a.keys.ID(), Cert: a.keys.TLS, Pins: a.pinned, Listener: l,
+		Dial:  a.o.Network.Dial,
+		Store: a.records, Handler: a.peerHandler(), Rand: a.o.Random,
+		Log: func(text string) { a.log().Warn(text, "what", "peer") },
+	})
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	a.cluster, err = gossip.Start(gossip.Config{
+		Name: a.keys.ID(), Key: a.o.GossipKey, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
+		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
+		Log:      func(text string) { a.log().Warn(text, "what", "gossip") },
+		Conflict: a.conflict, Random: a.o.Random,
+	})
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	a.membership()
+	return nil
+}
+
+// advertised is where others reach the peer server: its port, on the host that gossip advertises. Without a host, others
+// take the address that gossip comes from.
+func advertised(bind, advertise string) string {
+	host, port, err := net.SplitHostPort(bind)
+	if err != nil {
+		return bind
+	}
+	if h, _, err := net.SplitHostPort(advertise); err == nil {
+		host = h
+	} else if advertise != "" {
+		host = advertise
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = ""
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// conflict notes that another address claims a node's identity.
+func (a *Agent) conflict(id, addr string) {
+	a.mu.Lock()
+	if a.cloned == nil {
+		a.cloned = map[string]bool{}
+	}
+	_, listed := a.pins[id]
+	if listed {
+		a.cloned[id] = true
+	}
+	a.mu.Unlock()
+	if id == a.keys.ID() {
+		a.problem("clone", fmt.Sprintf("another host at %s uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)", addr))
+	}
+}
+
+// membership takes note of who is here, and lets the streams follow.
+func (a *Agent) membership() {
+	if a.cluster == nil {
+		return
+	}
+	online := map[string]bool{}
+	var members []peer.Member
+	now := a.now()
+	for _, m := range a.cluster.Members() {
+		if m.ID == a.keys.ID() {
+			continue
+		}
+		online[m.ID] = true
+		members = append(members, peer.Member{ID: m.ID, Addr: m.Peer})
+	}
+	a.mu.Lock()
+	for id := range a.online {
+		if !online[id] {
+			a.lastSeen[id] = now
+		}
+	}
+	for id := range online {
+		a.lastSeen[id] = now
+	}
+	a.online = online
+	pins := a.pins
+	a.mu.Unlock()
+	active := members[:0]
+	for _, m := range members {
+		if _, ok := pins[m.ID]; ok {
+			active = append(active, m)
+		}
+	}
+	a.peers.SetMembers(active)
+}
+
+// share tells others what is new here and takes in what they tell.
+func (a *Agent) share(ctx context.Context) error {
+	var members <-chan struct{}
+	var hints <-chan []byte
+	if a.cluster != nil {
+		members, hints = a.cluster.Changed(), a.cluster.Hints()
+	}
+	clock := time.NewTimer(5 * time.Second)
+	defer clock.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.records.Changed():
+			if a.peers != nil {
+				a.peers.Offer()
+			}
+			a.clones()
+			a.heads.raise()
+			a.reports.raise()
+		case <-members:
+			a.membership()
+			a.heads.raise()
+			a.reports.raise()
+		case h := <-hints:
+			a.hinted(h)
+		case <-clock.C:
+			clock.Reset(clockEvery + a.jitter(clockEvery/4))
+			if a.peers != nil {
+				go a.checkClock(ctx)
+			}
+		}
+	}
+}
+
+// clones looks whether records show two hosts with one key.
+func (a *Agent) clones() {
+	if a.records.Cloned(a.keys.ID()) {
+		a.problem("clone", "another host uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)")
+	}
+}
+
+// hint tells all members at once that there is a new head; it is a wake-up call that nobody has to believe.
+func (a *Agent) hint(commit string) {
+	b, err := hex.DecodeString(commit)
+	if err != nil || a.cluster == nil || len(b) < 8 {
+		return
+	}
+	a.mu.Lock()
+	same := a.hintedHead == commit
+	a.hintedHead = commit
+	a.mu.Unlock()
+	if !same {
+		a.cluster.Hint(append([]byte{hintHead}, b[:20]...))
+	}
+}
+
+// hinted hears a hint. Who asks the remote anyway does so now; others wait for the records.
+func (a *Agent) hinted(h []byte) {
+	if len(h) != 21 || h[0] != hintHead {
+		return
+	}
+	commit := hex.EncodeToString(h[1:])
+	a.mu.Lock()
+	known := a.remote.Head == commit || a.hintedHead == commit || a.policy != nil && a.policy.Commit == commit
+	a.hintedHead = commit
+	a.mu.Unlock()
+	if known {
+		return
+	}
+	for _, id := range a.turns() {
+		if id == a.keys.ID() {
+			a.asks.raise()
+		}
+	}
+}
+
+// publish tells the others; what they know already is not told again.
+func (a *Agent) publish(kind schema.RecordKind, key string, body any) {
+	if _, err := a.records.Publish(kind, key, body); err != nil {
+		a.log().Warn("not told to others", "what", kind, "error", one(err))
+	}
+}
+
+// publishState tells how this node fares, and its line of the reports branch.
+func (a *Agent) publishState() {
+	a.mu.Lock()
+	s := schema.StateRecord{
+		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil,
+		Types: []schema.TypeCompliance{}, Agent: a.o.Version,
+	}
+	if p := a.problemTexts(); len(p) > 0 {
+		s.Problem = p[0]
+		if len(p) > 1 {
+			s.Problem += " (and " + strconv.Itoa(len(p)-1) + " more)"
+		}
+	}
+	line, listed := a.roster[a.keys.ID()]
+	s.Name = line.Name
+	judged := a.policy != nil && a.account.Commit == a.policy.Commit
+	if a.account.Commit != "" {
+		s.Commit = a.account.Commit
+		s.Types = typesOf(a.patching, a.account.Changes)
+	}
+	patching, facts, changes := a.patching, a.facts, a.account.Changes
+	fleet := ""
+	if a.policy != nil {
+		fleet = a.policy.Repo.Fleet.Name
+	}
+	a.account.Compliance = overall(s.Types)
+	a.mu.Unlock()
+	if !listed {
+		return
+	}
+	a.publish(schema.RecordState, "", s)
+	if judged && fleet != "" {
+		a.publishLine(fleet, s, patching, changes, facts)
+	}
+}
+
+// publishLine signs this node's line of the reports branch, with a higher revision where something changed.
+func (a *Agent) publishLine(fleet string, s schema.StateRecord, patching schema.Patching, changes []schema.Change, facts string) {
+	facts, err := a.keepFacts(facts)
+	if err != nil {
+		a.log().Warn("facts are not reported", "error", one(err))
+	}
+	line := schema.ReportLine{V: 1, Fleet: fleet, Node: a.keys.ID(), Commit: s.Commit, Compliance: map[string]schema.Compliance{},
+		Counts: countsOf(patching), Facts: facts}
+	for _, t := range s.Types {
+		line.Compliance[t.Type] = t.State
+	}
+	signed, err := a.revs.Next(line, a.keys.Sign, a.now())
+	if err != nil {
+		a.problem("report", "the report line cannot be kept, so none is written: "+one(err))
+		return
+	}
+	a.publish(schema.RecordReport, "", signed)
+}
+
+// decode reads a record's body.
+func decode[T any](r schema.Record) (v T, ok bool) {
+	return v, json.Unmarshal(r.Body, &v) == nil
+}

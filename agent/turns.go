@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// ranked orders nodes by rendezvous hash (highest random weight): all who know the same nodes agree on the order, and
+// a node that comes or goes moves no other.
+func ranked(purpose string, ids []string) []string {
+	weight := func(id string) uint64 {
+		sum := sha256.Sum256([]byte(purpose + "\x00" + id))
+		return binary.BigEndian.Uint64(sum[:8])
+	}
+	out := slices.Clone(ids)
+	slices.SortFunc(out, func(a, b string) int {
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), cmp.Compare(a, b))
+	})
+	return out
+}
+
+// here are this node and all active ones that are online.
+func (a *Agent) here() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := []string{a.keys.ID()}
+	for id := range a.online {
+		if _, active := a.pins[id]; active && id != a.keys.ID() {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// turns are the nodes that ask the remote now. One that cannot read it does not count, so that the next takes its place;
+// this node itself is judged by what it said last, as others see it.
+func (a *Agent) turns() []string {
+	failing := map[string]bool{}
+	for _, r := range a.records.Of(schema.RecordHead) {
+		var h schema.HeadRecord
+		if json.Unmarshal(r.Body, &h) == nil && h.Error != "" {
+			failing[r.Node] = true
+		}
+	}
+	f := a.fleet()
+	order := ranked("fetch "+f.Name, a.here())
+	order = slices.DeleteFunc(order, func(id string) bool { return failing[id] })
+	return order[:min(len(order), max(f.Sync.Fetchers, 1))]
+}
+
+// notMyTurn is how long to wait before looking again where others ask the remote; 0 where this node does.
+//
+// A node that could not read the remote when it last tried goes on trying, at the pace of its back-off: it cannot know
+// that the others can.
+func (a *Agent) notMyTurn() time.Duration {
+	a.mu.Lock()
+	never, failing := a.remote.LastRead.IsZero() && a.policy == nil, a.remote.Error != ""
+	a.mu.Unlock()
+	if never || failing || slices.Contains(a.turns(), a.keys.ID()) {
+		return 0
+	}
+	return a.interval() + a.jitter(a.interval())
+}
+
+// untilMyTurn staggers those who ask: of three, each asks a third of the interval after the one before.
+func (a *Agent) untilMyTurn(interval time.Duration) time.Duration {
+	turns := a.turns()
+	rank := max(slices.Index(turns, a.keys.ID()), 0)
+	offset := interval * time.Duration(rank) / time.Duration(max(len(turns), 1))
+	now := time.Now()
+	next := now.Truncate(interval).Add(offset)
+	for next.Sub(now) < interval/2 {
+		next = next.Add(interval)
+	}
+	return next.Sub(now) + a.jitter(interval/20)
+}
+
+// isCommit reports whether s is a full hash.
+func isCommit(s string) bool {
+	if len(s) != 40 && len(s) != 64 {
+		return false
+	}
+	for _, c := range s {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// world is what an agent knows, guarded by Agent.mu. Values are replaced and never changed.
+type world struct {
+	unlock func()
+
+	policy  *Policy // in force; nil before the first
+	roster  map[string]schema.RosterLine
+	pins    map[string]string
+	keysOf  map[string]ed25519.PublicKey
+	refused *schema.RefusedCommit // the newest, nil once a later commit is in force
+	remote  schema.RemoteStatus
+
+	account    schema.Account
+	plan       schema.Plan
+	patching   schema.Patching // of the last judgement
+	facts      string          // digest of the facts file
+	factsStamp string          // of the packages that it is of
+
+	online   map[string]bool // by id
+	lastSeen map[string]time.Time
+	cloned   map[string]bool
+	problems map[string]string // by what found it
+	report   schema.ReporterStatus
+
+	hintedHead string // the newest head that was told by a hint, ours or others'
+}
+
+// use puts a policy into force for all who ask: the roster with it.
+func (a *Agent) use(p Policy) {
+	roster := make(map[string]schema.RosterLine, len(p.Repo.Roster))
+	pins := make(map[string]string, len(p.Repo.Roster))
+	keys := make(map[string]ed25519.PublicKey, len(p.Repo.Roster))
+	for _, l := range p.Repo.Roster {
+		roster[l.ID] = l
+		key, ok := signingKey(l)
+		if l.State != schema.NodeActive || !ok {
+			continue
+		}
+		pins[l.ID], keys[l.ID] = l.Keys.TLS, key
+	}
+	a.mu.Lock()
+	a.policy, a.roster, a.pins, a.keysOf = &p, roster, pins, keys
+	_, listed := pins[a.keys.ID()]
+	a.mu.Unlock()
+	if listed {
+		a.problem("roster", "")
+	} else {
+		a.problem("roster", "this host is not an active node of the roster, so nothing is enforced here: commit the line that `dunlin node line` prints")
+	}
+	a.records.Forget()
+	a.membership()
+	a.heads.raise()
+	a.reports.raise()
+}
+
+// signingKey reads the key of a roster line; one that is not the line's own id counts as none.
+func signingKey(l schema.RosterLine) (ed25519.PublicKey, bool) {
+	parsed, _, _, _, err := ssh.ParseAuthorizedKey([]byte(l.Keys.Sign))
+	if err != nil {
+		return nil, false
+	}
+	c, ok := parsed.(ssh.CryptoPublicKey)
+	if !ok {
+		return nil, false
+	}
+	key, ok := c.CryptoPublicKey().(ed25519.PublicKey)
+	return key, ok && schema.NodeID(key) == l.ID
+}
+
+// signingKey is the key of an active node.
+func (a *Agent) signingKey(id string) (ed25519.PublicKey, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key, ok := a.keysOf[id]
+	return key, ok
+}
+
+// pinned are the TLS keys of the active nodes.
+func (a *Agent) pinned() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pins
+}
+
+// inForce is the policy, and this host's line of its roster.
+func (a *Agent) inForce() (p Policy, line schema.RosterLine, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.policy == nil {
+		return Policy{}, line, false
+	}
+	line, ok = a.roster[a.keys.ID()]
+	return *a.policy, line, ok && line.State == schema.NodeActive
+}
+
+// fleet is the fleet as the policy has it, with the defaults of one that there is none of yet.
+func (a *Agent) fleet() schema.Fleet {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.policy == nil {
+		return schema.Fleet{Sync: schema.FleetSync{Interval: "15s", Fetchers: 3}, Reports: schema.FleetReports{Branch: "reports", Interval: "5m", Facts: "full"}}
+	}
+	return a.policy.Repo.Fleet
+}
+
+// problem says, or with no text takes back, what is wrong with this host's agent.
+func (a *Agent) problem(source, text string) {
+	a.mu.Lock()
+	was := a.problems[source]
+	if text == "" {
+		delete(a.problems, source)
+	} else {
+		a.problems[source] = text
+	}
+	a.mu.Unlock()
+	switch {
+	case was == text:
+		return
+	case text == "":
+		a.log().Info("well again", "what", source)
+	default:
+		a.log().Warn(text, "what", source)
+	}
+	a.publishState()
+}
+
+// problemTexts are all problems, sorted.
+func (w *world) problemTexts() []string {
+	var out []string
+	for _, p := range w.problems {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// redactedURL is a remote without what its URL may hold of credentials.
+func redactedURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	if u.Scheme == "ssh" {
+		u.User = url.User(u.User.Username())
+	} else {
+		u.User = nil
+	}
+	return u.String()
+}
+
+// short is the beginning of a commit, for people.
+func short(commit string) string { return commit[:min(12, len(commit))] }
+
+// one is an error as one line.
+func one(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
