@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -28,7 +29,6 @@ type reporter struct {
 	remote gitrepo.Remote
 	store  *gitrepo.Store
 	branch string
-	known  map[string]bool // facts that the branch has
 }
 
 func newReporter(a *Agent, credential string) *reporter {
@@ -37,7 +37,7 @@ func newReporter(a *Agent, credential string) *reporter {
 	if credential != "" {
 		r.CredentialFile = credential
 	}
-	return &reporter{a: a, remote: r, known: map[string]bool{}}
+	return &reporter{a: a, remote: r}
 }
 
 // reporters are the elected nodes. Those that may report are known from their records. The caller holds mu.
@@ -192,28 +192,23 @@ func (r *reporter) once(ctx context.Context, fleet string) (pushed bool, err err
 	case err != nil:
 		return false, err
 	}
-	old := func(path string) ([]byte, error) {
-		if head == "" {
-			return nil, fs.ErrNotExist
-		}
-		return r.store.Read(head, path)
-	}
 	now := a.now()
-	files, message, err := report.Build(old, fleet, r.nodes(ctx, old), now)
-	if err != nil || len(files) == 0 {
+	commit, changed, err := CommitReports(r.store, head, fleet, r.nodes(), func(n report.Node) ([]byte, error) {
+		b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+		if err != nil {
+			a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
+		}
+		return b, err
+	}, now)
+	if err != nil || commit == head {
 		r.waiting(0, err)
-		return false, err
-	}
-	commit, err := r.store.Commit(gitrepo.Change{Parent: head, Files: files, Message: message,
-		Author: "dunlin", Email: "dunlin@" + fleet + ".invalid", When: now})
-	if err != nil {
 		return false, err
 	}
 	if err := r.store.Push(ctx, r.branch, commit, head); err != nil {
 		return false, err
 	}
 	r.waiting(0, nil)
-	a.log().Info("reports written", "commit", commit, "files", len(files))
+	a.log().Info("reports written", "commit", commit, "files", changed)
 	if err := r.store.SetRef("refs/dunlin/reports", commit); err != nil {
 		a.log().Warn("reports' commit is not kept", "error", one(err))
 	} else if err := r.store.Repack(); err != nil {
@@ -231,8 +226,8 @@ func (r *reporter) waiting(n int, err error) {
 	r.a.mu.Unlock()
 }
 
-// nodes are all of the roster with the lines that this node holds, and the facts that the branch has not.
-func (r *reporter) nodes(ctx context.Context, old func(string) ([]byte, error)) []report.Node {
+// nodes are all of the roster with the lines that this node holds.
+func (r *reporter) nodes() []report.Node {
 	a := r.a
 	lines := map[string]schema.ReportLine{}
 	for _, rec := range a.records.Of(schema.RecordReport) {
@@ -242,40 +237,35 @@ func (r *reporter) nodes(ctx context.Context, old func(string) ([]byte, error)) 
 	}
 	states := a.states()
 	a.mu.Lock()
-	var out []report.Node
+	defer a.mu.Unlock()
+	status := make(map[string]schema.NodeStatus, len(a.roster))
 	for id, l := range a.roster {
-		if l.State == schema.NodeRetired {
-			continue
-		}
 		_, heard := states[id]
-		n := report.Node{Line: lines[id], Name: l.Name, Status: a.statusOf(l, heard), Key: a.keysOf[id]}
-		if n.Line.Rev == 0 {
-			n.Line = schema.ReportLine{Node: id}
-		}
-		out = append(out, n)
+		status[id] = a.statusOf(l, heard)
 	}
-	a.mu.Unlock()
-	slices.SortFunc(out, func(x, y report.Node) int {
-		if x.Line.Node < y.Line.Node {
-			return -1
-		}
-		return 1
-	})
-	for i := range out {
-		digest := out[i].Line.Facts
-		if !isDigest(digest) || r.known[digest] {
-			continue
-		}
-		if _, err := old("facts/" + digest[:2] + "/" + digest + ".json"); err == nil {
-			r.known[digest] = true
-			continue
-		}
-		b, err := a.factsOf(ctx, out[i].Line.Node, digest)
+	return report.Known(slices.Collect(maps.Values(a.roster)), lines, status, a.keysOf)
+}
+
+// CommitReports makes the next commit of a reports branch upon head, "" for the first, with what nodes says merged in.
+// Where that says nothing new it gives head. changed counts the files that differ. facts gives those of a node that the
+// branch lacks. No reference is moved and nothing is pushed.
+func CommitReports(store *gitrepo.Store, head, fleet string, nodes []report.Node, facts func(report.Node) ([]byte, error), now time.Time) (commit string, changed int, err error) {
+	old := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+	has := func(string) bool { return false }
+	if head != "" {
+		tree, err := store.Tree(head)
 		if err != nil {
-			a.log().Warn("facts of a node are not here yet", "node", out[i].Name, "error", one(err))
-			continue
+			return "", 0, err
 		}
-		out[i].Facts = b
+		old = func(path string) ([]byte, error) { return fs.ReadFile(tree, path) }
+		has = func(path string) bool { _, err := fs.Lstat(tree.FS, path); return err == nil }
 	}
-	return out
+	report.AddFacts(nodes, has, facts)
+	files, message, err := report.Build(old, fleet, nodes, now)
+	if err != nil || len(files) == 0 {
+		return head, 0, err
+	}
+	commit, err = store.Commit(gitrepo.Change{Parent: head, Files: files, Message: message,
+		Author: "dunlin", Email: "dunlin@" + fleet + ".invalid", When: now})
+	return commit, len(files), err
 }

@@ -221,7 +221,10 @@ func (m *merger) writeConflicts() []byte {
 	return b
 }
 
-// readFile is a file of the branch; nil where there is none.
+// errTooLarge says that a file of the branch passes its limit.
+var errTooLarge = errors.New("too large")
+
+// readFile is a file of the branch; nil where there is none. It wraps errTooLarge.
 func readFile(old func(string) ([]byte, error), path string, limit int) ([]byte, error) {
 	b, err := old(path)
 	switch {
@@ -230,7 +233,7 @@ func readFile(old func(string) ([]byte, error), path string, limit int) ([]byte,
 	case err != nil:
 		return nil, fmt.Errorf("read %q of the reports: %w", path, err)
 	case len(b) > limit:
-		return nil, fmt.Errorf("read %q of the reports: %d bytes are more than %d", path, len(b), limit)
+		return nil, fmt.Errorf("read %q of the reports: %w: %d bytes are more than %d", path, errTooLarge, len(b), limit)
 	}
 	return b, nil
 }

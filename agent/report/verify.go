@@ -22,14 +22,15 @@ type Bad struct {
 	Problem string `json:"problem"`
 }
 
-// Verify checks every line of the branch that read and list give: its form, its shard, its order, that keys, by node id,
-// has its node, and that node's signature; the same for the lines in conflicts.jsonl; and that the facts which lines name
-// have the digest in their name, where they are there. lines counts those of the shards, good and bad.
+// Verify checks every line of the branch that read and list give: its form, its shard, its order, that it is of the fleet,
+// that keys, by node id, has its node, and that node's signature; the same for the lines in conflicts.jsonl; and that the
+// facts which lines name have the digest in their name, where they are there. lines counts those of the shards, good and
+// bad. A line of a node without a key is bad: the line holds no key, so nobody can tell who wrote it.
 //
 // list gives the names in a folder, those of folders with a slash at the end. A file or folder that is not there must wrap
 // fs.ErrNotExist; a branch without nodes is such an error. At most 10,000 faults are listed.
-func Verify(read func(path string) ([]byte, error), list func(dir string) ([]string, error), keys map[string]ed25519.PublicKey) (lines int, bad []Bad, err error) {
-	v := verifier{read: read, keys: keys, facts: map[string]bool{}}
+func Verify(read func(path string) ([]byte, error), list func(dir string) ([]string, error), fleet string, keys map[string]ed25519.PublicKey) (lines int, bad []Bad, err error) {
+	v := verifier{read: read, fleet: fleet, keys: keys, facts: map[string]bool{}}
 	names, err := list("nodes")
 	if err != nil {
 		return 0, nil, fmt.Errorf("not a branch of reports: list %q: %w", "nodes", err)
@@ -54,7 +55,7 @@ type verifier struct {
 	keys  map[string]ed25519.PublicKey
 	lines int
 	found []Bad
-	fleet string          // of the first line
+	fleet string
 	facts map[string]bool // digests that were looked at
 }
 
@@ -73,6 +74,10 @@ func (v *verifier) full() bool { return len(v.found) > maxBad }
 func (v *verifier) shard(name string) error {
 	file := "nodes/" + name
 	text, err := readFile(v.read, file, maxShard)
+	if errors.Is(err, errTooLarge) {
+		v.bad(file, 0, "", err.Error())
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -119,16 +124,13 @@ func (v *verifier) line(raw []byte) (node, digest, problem string) {
 	}
 	key, ok := v.keys[l.Node]
 	if !ok {
-		return l.Node, "", "unknown node: the roster has no such id"
+		return l.Node, "", "unknown node: the roster has no such id, so there is no key to check its signature with"
 	}
 	if err := verify(l, key); err != nil {
 		return l.Node, "", err.Error()
 	}
-	if v.fleet == "" {
-		v.fleet = l.Fleet
-	}
 	if l.Fleet != v.fleet {
-		return l.Node, "", fmt.Sprintf("it is of the fleet %q, the first line of %q", l.Fleet, v.fleet)
+		return l.Node, "", fmt.Sprintf("it is of the fleet %q, this one is %q", l.Fleet, v.fleet)
 	}
 	return l.Node, l.Facts, ""
 }
@@ -146,6 +148,10 @@ func (v *verifier) digest(node, digest string) error {
 	if err != nil {
 		return fmt.Errorf("read %q of the reports: %w", factsFile(digest), err)
 	}
+	if len(text) > maxFacts {
+		v.bad(factsFile(digest), 0, node, fmt.Sprintf("%d bytes are more than %d", len(text), maxFacts))
+		return nil
+	}
 	sum := sha256.Sum256(bytes.TrimSuffix(text, []byte("\n")))
 	if hex.EncodeToString(sum[:]) != digest {
 		v.bad(factsFile(digest), 0, node, "its SHA-256 is not the one in its name")
@@ -155,6 +161,10 @@ func (v *verifier) digest(node, digest string) error {
 
 func (v *verifier) conflicts() error {
 	text, err := readFile(v.read, "conflicts.jsonl", maxShard)
+	if errors.Is(err, errTooLarge) {
+		v.bad("conflicts.jsonl", 0, "", err.Error())
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,46 @@
+package report
+
+import (
+	"crypto/ed25519"
+	"slices"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// Known are the nodes of a roster as Build takes them: all but the retired ones, by id, with the line, the status and
+// the key that the reporter has of each. A node without a line counts all the same.
+func Known(roster []schema.RosterLine, lines map[string]schema.ReportLine, status map[string]schema.NodeStatus, keys map[string]ed25519.PublicKey) []Node {
+	out := make([]Node, 0, len(roster))
+	for _, r := range roster {
+		if r.State == schema.NodeRetired {
+			continue
+		}
+		n := Node{Line: lines[r.ID], Name: r.Name, Status: status[r.ID], Key: keys[r.ID]}
+		if n.Line.Rev == 0 {
+			n.Line = schema.ReportLine{Node: r.ID}
+		}
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b Node) int { return strings.Compare(a.Line.Node, b.Line.Node) })
+	return out
+}
+
+// AddFacts asks get for the facts that lines name and the branch has not, each digest until one node's are had. has says
+// whether the branch has a file. What get does not give is left for the next time.
+func AddFacts(nodes []Node, has func(path string) bool, get func(Node) ([]byte, error)) {
+	done := map[string]bool{}
+	for i, n := range nodes {
+		digest := n.Line.Facts
+		if !isHex(digest, 64) || done[digest] {
+			continue
+		}
+		if has(factsFile(digest)) {
+			done[digest] = true
+			continue
+		}
+		if b, err := get(n); err == nil {
+			nodes[i].Facts, done[digest] = b, true
+		}
+	}
+}
