@@ -72,6 +72,7 @@ func (a *app) commands() []*cobra.Command {
 		a.scheduleCommand(),
 		a.baselineCommand(),
 		a.nodeCommand(),
+		a.reportCommand(),
 		a.txCommand(),
 	}
 }

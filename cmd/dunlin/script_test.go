@@ -14,6 +14,7 @@ func TestMain(m *testing.M) {
 		"dunlin": func() {
 			os.Exit(run(context.Background(), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 		},
+		"fleetlab": fleetlab,
 	})
 }
 
