@@ -192,6 +192,9 @@ func (r *reporter) once(ctx context.Context, fleet string) (pushed bool, err err
 	case err != nil:
 		return false, err
 	}
+	if err := r.goOn(head); err != nil {
+		return false, err
+	}
 	now := a.now()
 	commit, changed, err := CommitReports(r.store, head, fleet, r.nodes(), func(n report.Node) ([]byte, error) {
 		b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
@@ -215,6 +218,30 @@ func (r *reporter) once(ctx context.Context, fleet string) (pushed bool, err err
 		a.log().Warn("report store is not repacked", "error", one(err))
 	}
 	return true, nil
+}
+
+// goOn lets this node's counter, where its file was lost, go on from what the branch has.
+func (r *reporter) goOn(head string) error {
+	a := r.a
+	if !a.revs.Lost() {
+		return nil
+	}
+	var line schema.ReportLine
+	if head != "" {
+		var err error
+		if line, err = report.Standing(func(path string) ([]byte, error) { return r.store.Read(head, path) }, a.keys.ID()); err != nil {
+			return err
+		}
+	}
+	rose, err := a.revs.AtLeast(line, a.keys.Public())
+	if errors.Is(err, schema.ErrBadSignature) {
+		return nil // somebody forged it; it gives way to this node's own
+	}
+	if rose {
+		a.log().Info("report line goes on from the branch", "rev", line.Rev)
+		a.publishState()
+	}
+	return err
 }
 
 func (r *reporter) waiting(n int, err error) {

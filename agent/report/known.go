@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"slices"
 	"strings"
@@ -43,4 +44,21 @@ func AddFacts(nodes []Node, has func(path string) bool, get func(Node) ([]byte, 
 			nodes[i].Facts, done[digest] = b, true
 		}
 	}
+}
+
+// Standing is the line that the branch has of a node, with Rev 0 where it has none. Its signature is not checked.
+func Standing(old func(path string) ([]byte, error), node string) (schema.ReportLine, error) {
+	if !isID(node) {
+		return schema.ReportLine{}, nil
+	}
+	text, err := readFile(old, shardFile(node), maxShard)
+	if err != nil {
+		return schema.ReportLine{}, err
+	}
+	for raw := range bytes.Lines(text) {
+		if l, err := parseLine(bytes.TrimSuffix(raw, []byte("\n"))); err == nil && l.Node == node {
+			return l, nil
+		}
+	}
+	return schema.ReportLine{}, nil
 }

@@ -24,8 +24,15 @@ const lineFile = "report-line.json"
 type Revisions struct {
 	path string
 
-	mu   sync.Mutex
-	last schema.ReportLine
+	mu    sync.Mutex
+	state kept
+}
+
+// kept is what the file holds: people may write {"rev":N}.
+type kept struct {
+	schema.ReportLine // the newest
+	// Anew says that the file was missing, and that what the branch has of this node has not been seen since.
+	Anew bool `json:"anew,omitempty"`
 }
 
 // OpenRevisions reads the newest line from the state folder dir. A file that is damaged is an error: a lower revision
@@ -34,12 +41,13 @@ func OpenRevisions(dir string) (*Revisions, error) {
 	r := &Revisions{path: filepath.Join(dir, lineFile)}
 	b, err := readOwn(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
+		r.state.Anew = true
 		return r, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &r.last)
+		err = json.Unmarshal(b, &r.state)
 	}
-	if err == nil && r.last.Rev == 0 {
+	if err == nil && r.state.Rev == 0 {
 		err = errors.New("it has no revision")
 	}
 	if err != nil {
@@ -64,24 +72,67 @@ func readOwn(path string) ([]byte, error) {
 func (r *Revisions) Next(line schema.ReportLine, key ed25519.PrivateKey, now time.Time) (schema.ReportLine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if same(r.last, line) {
-		line.Rev, line.Since = r.last.Rev, r.last.Since
+	if same(r.state.ReportLine, line) {
+		line.Rev, line.Since = r.state.Rev, r.state.Since
 		return SignLine(line, key)
 	}
-	line.Rev, line.Since = r.last.Rev+1, now.UTC().Truncate(time.Second)
+	line.Rev, line.Since = r.state.Rev+1, now.UTC().Truncate(time.Second)
 	signed, err := SignLine(line, key)
 	if err != nil {
 		return schema.ReportLine{}, err
 	}
-	b, err := json.Marshal(signed)
+	if err := r.keep(kept{signed, r.state.Anew}); err != nil {
+		return schema.ReportLine{}, err
+	}
+	return signed, nil
+}
+
+// keep makes k durable, and then what counts. The caller holds mu.
+func (r *Revisions) keep(k kept) error {
+	b, err := json.Marshal(k)
 	if err != nil {
-		return schema.ReportLine{}, fmt.Errorf("keep report line: %w", err)
+		return fmt.Errorf("keep report line: %w", err)
 	}
 	if err := replace(r.path, b); err != nil {
-		return schema.ReportLine{}, fmt.Errorf("keep report line: %w", err)
+		return fmt.Errorf("keep report line: %w", err)
 	}
-	r.last = signed
-	return signed, nil
+	r.state = k
+	return nil
+}
+
+// Lost reports whether the counter began anew, because its file was missing, and waits for AtLeast: on a new node and on
+// one that lost its state.
+func (r *Revisions) Lost() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Anew
+}
+
+// AtLeast tells a counter that began anew which line of this node the branch has (Standing; Rev 0: none), and it goes on
+// from there: under a lower revision, what the node says would be taken for old. Only a line that key signed is believed.
+// It acts once after the file was missing and never else: of two hosts with one key neither chases the other's counter.
+//
+// rose says that what Next gave so far does not count, so that it is to be asked again.
+func (r *Revisions) AtLeast(line schema.ReportLine, key ed25519.PublicKey) (rose bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.state.Anew {
+		return false, nil
+	}
+	if line.Rev > 0 {
+		if err := verify(line, key); err != nil {
+			return false, fmt.Errorf("continue from report line of %q: %w", clip(line.Node), err)
+		}
+	}
+	k := kept{ReportLine: r.state.ReportLine}
+	if line.Rev > r.state.Rev || line.Rev > 0 && line.Rev == r.state.Rev && line.Sig != r.state.Sig {
+		k.ReportLine, rose = line, true
+	}
+	if k.Rev == 0 {
+		r.state.Anew = false // the first line of a new node makes the file
+		return false, nil
+	}
+	return rose, r.keep(k)
 }
 
 // same reports whether two lines say the same, revision and time apart.

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,5 +163,85 @@ func TestForgedLinesAreNotWritten(t *testing.T) {
 	if !bytes.Contains(b["README.md"], []byte("signature")) && !bytes.Contains(b["README.md"], []byte("signed")) && !bytes.Contains(b["README.md"], []byte("malformed")) {
 		t.Logf("%s", b["README.md"])
 		t.Error("the page does not tell of the forged line")
+	}
+}
+
+func TestALostCounterGoesOnFromTheBranch(t *testing.T) {
+	key, now := ownKey(1), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	pub := key.Public().(ed25519.PublicKey)
+	signed := func(key ed25519.PrivateKey, commit string, rev uint64) schema.ReportLine {
+		l := lineOf(key, strings.Repeat(commit, 40))
+		l.Rev, l.Since = rev, now
+		l, err := report.SignLine(l, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	next := func(r *report.Revisions, commit string) uint64 {
+		t.Helper()
+		l, err := r.Next(lineOf(key, strings.Repeat(commit, 40)), key, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Rev
+	}
+	for _, tt := range []struct {
+		name   string
+		said   []string // commits before the branch is seen
+		branch schema.ReportLine
+		rose   bool
+		then   uint64 // revision of commit 3
+	}{
+		{"a higher line", []string{"2"}, signed(key, "1", 7), true, 8},
+		{"a higher line that says the same", []string{"2"}, signed(key, "3", 7), true, 7},
+		{"an equal revision with other words", []string{"2"}, signed(key, "1", 1), true, 2},
+		{"this very line", []string{"2"}, signed(key, "2", 1), false, 2},
+		{"a lower line", []string{"1", "2", "1"}, signed(key, "1", 2), false, 4},
+		{"before anything was said", nil, signed(key, "1", 7), true, 8},
+		{"no line", []string{"2"}, schema.ReportLine{}, false, 2},
+		{"nothing at all", nil, schema.ReportLine{}, false, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			r, err := report.OpenRevisions(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range tt.said {
+				next(r, c)
+			}
+			if len(tt.said) > 0 { // a start in between forgets nothing
+				if r, err = report.OpenRevisions(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !r.Lost() {
+				t.Fatal("the counter began anew and does not know it")
+			}
+			if rose, err := r.AtLeast(tt.branch, pub); err != nil || rose != tt.rose {
+				t.Fatalf("AtLeast = %v, %v, want %v", rose, err, tt.rose)
+			}
+			if rev := next(r, "3"); rev != tt.then {
+				t.Errorf("the next line has revision %d, want %d", rev, tt.then)
+			}
+			if r, err = report.OpenRevisions(dir); err != nil || r.Lost() {
+				t.Fatalf("open again: lost %v, %v", err == nil && r.Lost(), err)
+			}
+			if rose, err := r.AtLeast(signed(key, "1", 99), pub); rose || err != nil {
+				t.Errorf("a counter that is not lost follows the branch: %v, %v", rose, err)
+			}
+		})
+	}
+	r, err := report.OpenRevisions(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := signed(key, "1", 7)
+	forged.Rev = 1 << 50
+	for _, l := range []schema.ReportLine{forged, signed(ownKey(2), "1", 7)} {
+		if rose, err := r.AtLeast(l, pub); rose || !errors.Is(err, schema.ErrBadSignature) || !r.Lost() {
+			t.Errorf("AtLeast of a line that is not its own = %v, %v", rose, err)
+		}
 	}
 }
