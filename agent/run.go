@@ -211,6 +211,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
+// Listen is Options.Socket for whoever opens the socket once the state folder is locked. It is called before Run.
+func (a *Agent) Listen(l net.Listener) { a.o.Socket = l }
+
 func (a *Agent) log() *slog.Logger { return a.o.Log }
 
 func (a *Agent) notify(state string) {

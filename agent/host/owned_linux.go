@@ -39,3 +39,24 @@ func Owned(path string) error {
 		}
 	}
 }
+
+// Private refuses a file of secrets that somebody else could read, change or exchange. The error wraps ErrNotOwned,
+// or fs.ErrNotExist where there is none.
+func Private(path string) error {
+	if err := Owned(path); err != nil {
+		return err
+	}
+	if err := Owned(filepath.Dir(path)); err != nil { // in which the name may be a link
+		return err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q is not a regular file: %w", path, ErrNotOwned)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%q may be read by others (mode %04o): %w", path, info.Mode().Perm(), ErrNotOwned)
+	}
+	return nil
+}

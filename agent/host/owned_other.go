@@ -11,3 +11,8 @@ import (
 func Owned(path string) error {
 	return fmt.Errorf("ask who may write %q: %w", path, errors.ErrUnsupported)
 }
+
+// Private is known on Linux only.
+func Private(path string) error {
+	return fmt.Errorf("ask who may read %q: %w", path, errors.ErrUnsupported)
+}

@@ -153,9 +153,12 @@ func protected(c schema.AgentConfig, file string) []port.Protection {
 func (a *app) localError(ctx context.Context, err error) error {
 	var faults *agent.FaultsError
 	var locked *host.LockedError
+	var said exitWith
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &said):
+		return err
 	case errors.As(err, &faults):
 		if a.json() {
 			if err := a.printJSON(struct {

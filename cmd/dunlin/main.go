@@ -64,6 +64,7 @@ inside a maintenance window, and an account of it.`,
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
+		a.agentCommand(),
 		a.reconcileCommand(),
 		a.scanCommand(),
 		a.explainCommand(),

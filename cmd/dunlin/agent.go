@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+func (a *app) agentCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "agent",
+		Short:   "Keep this host as its fleet's repository says",
+		Example: `  sudo dunlin agent run`,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.agentRunCommand())
+	return cmd
+}
+
+func (a *app) agentRunCommand() *cobra.Command {
+	var config string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent of this host until it is told to end",
+		Long: `Run the agent of this host: it follows the policy repository, keeps the host as the
+newest good commit says, tells the other nodes how the host fares and, where it may,
+writes the reports branch. What is in force is kept on disk and enforced from there
+at the next start, before anything is asked of the network.
+
+The agent's own file says where the repository is and who the others are; see
+docs/agent.md. The log is JSON on standard error, a line an event. SIGTERM and
+SIGINT end it in order; a package transaction under way goes on by itself and is
+taken up at the next start. As a service it runs as dunlin.service.`,
+		Example: `  sudo dunlin agent run
+  sudo dunlin agent run --config /etc/dunlin/agent.cue --verbose
+  sudo systemctl enable --now dunlin`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.localError(cmd.Context(), a.runAgent(cmd.Context(), config, verbose))
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", defaultConfig, "the host's own file")
+	cmd.Flags().BoolVar(&verbose, "verbose", false, "log each step, not only outcomes")
+	return cmd
+}
+
+// runAgent runs the agent of the real host.
+func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
+	collectGarbage()
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+	local, err := a.local(localFlags{config: path}, func(s reconciler.Step) {
+		if s.Doing != "" {
+			log.Debug(s.Doing)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, config, err := readConfig(path)
+	if err != nil {
+		return err
+	}
+	if !config.Trust.Unsigned {
+		return exitWith{code: exitNotTrusted, err: fmt.Errorf("%s: trust: this build verifies no signatures yet, and without them nothing in the repository is trusted", path),
+			hint: `to believe whoever can push to the repository, write trust: "unsigned"`}
+	}
+	key, err := agentSecrets(config)
+	if err != nil {
+		return err
+	}
+	agt, err := agent.New(agent.Options{
+		Config: config, Local: local, GossipKey: key, Network: gossip.System{},
+		Inventory: agentInventory, Version: version, Log: log, Random: rand.Float64,
+	})
+	if err != nil {
+		return err
+	}
+	// After the lock on the state folder: who holds that is the better answer.
+	socket, err := api.Listen(config.Socket)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	agt.Listen(socket)
+	return agt.Run(ctx)
+}
+
+// collectGarbage takes back what main sets for commands that live for milliseconds: an agent lives for months beside
+// what its host is there for. GOGC and GOMEMLIMIT of its environment are heeded.
+func collectGarbage() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(math.MaxInt64)
+	}
+}
+
+// agentSecrets reads the gossip key, and refuses files of secrets that others could have read or exchanged.
+func agentSecrets(c schema.AgentConfig) (gossipKey []byte, err error) {
+	files := []struct{ field, path string }{{"repo.credentialFile", c.Repo.CredentialFile}}
+	if c.Reports != nil {
+		files = append(files, struct{ field, path string }{"reports.credentialFile", c.Reports.CredentialFile})
+	}
+	for _, f := range files {
+		if f.path == "" {
+			continue
+		}
+		if err := host.Private(f.path); err != nil {
+			return nil, secretError(f.field, f.path, err)
+		}
+	}
+	if c.Gossip == nil {
+		return nil, nil
+	}
+	path := c.Gossip.KeyFile
+	if err := host.Private(path); err != nil {
+		return nil, secretError("gossip.keyFile", path, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, secretError("gossip.keyFile", path, err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(key) != gossip.KeySize {
+		what := fmt.Sprintf("it has %d bytes", len(key))
+		if err != nil {
+			what = "it is not base64" // the error would show a part of it
+		}
+		return nil, exitWith{code: exitError, err: fmt.Errorf("gossip.keyFile %q: a gossip key is %d bytes in base64, and %s", path, gossip.KeySize, what),
+			hint: "all nodes of a fleet have the same; dunlin key gossip new writes one"}
+	}
+	return key, nil
+}
+
+func secretError(field, path string, err error) error {
+	hint := fmt.Sprintf("chown root:root %s && chmod 0600 %s; if somebody may have read it, exchange it", path, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		hint = fmt.Sprintf("write the file, or mend %s in the host's own file", field)
+	}
+	return exitWith{code: exitError, err: fmt.Errorf("%s is not used: %w", field, err), hint: hint}
+}
+
+// agentInventory gives inventory types of this host as JSON; none named means all.
+func agentInventory(ctx context.Context, names []string) (map[string][]byte, error) {
+	types, err := chosenTypes(names)
+	if err != nil {
+		return nil, err
+	}
+	got, err := gather(ctx, inventory.Gather{Root: "/", AgentVersion: version, Units: loadedUnits}, types)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]byte, len(got))
+	for t, v := range got {
+		if out[string(t)], err = json.Marshal(v); err != nil {
+			return nil, fmt.Errorf("inventory %s: %w", t, err)
+		}
+	}
+	return out, nil
+}
