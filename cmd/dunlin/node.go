@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,13 +77,21 @@ The name is the host name; tags come from the roster alone, never from the host.
 	return cmd
 }
 
-// What the roster takes, as schema/roster.cue and schema/targets.cue have it.
-var (
-	nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
-	nodeOS   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
-	tagKey   = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$`)
-	tagValue = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256}$`)
-)
+// What the roster takes, as schema/roster.cue and schema/targets.cue have it. Not as package variables: a pattern would
+// be compiled at every start of the program, and those of tags would take longer than the start itself.
+
+func isNodeName(s string) bool { return matches(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`, s) }
+
+func isNodeOS(s string) bool { return matches(`^[a-z][a-z0-9_-]{0,31}$`, s) }
+
+func matches(pattern, s string) bool { return regexp.MustCompile(pattern).MatchString(s) }
+
+// isTag says whether s has letters, digits, blanks and _ . : / = + - @ only, and no more than limit characters.
+func isTag(s string, limit int) bool {
+	return utf8.RuneCountInString(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.In(r, unicode.L, unicode.N, unicode.Zs) && !strings.ContainsRune("_.:/=+-@", r)
+	})
+}
 
 const maxTags = 50
 
@@ -90,7 +100,7 @@ func parseTags(given []string) (map[string]string, error) {
 	tags := map[string]string{}
 	for _, g := range given {
 		k, v, ok := strings.Cut(g, "=")
-		if !ok || !tagKey.MatchString(k) || !tagValue.MatchString(v) || strings.ContainsAny(g, "\u2028\u2029") {
+		if !ok || k == "" || !isTag(k, 128) || !isTag(v, 256) {
 			return nil, usageError{fmt.Errorf("--tags %q is not KEY=VALUE of letters, digits, blanks and _ . : / = + - @ (at most 128 and 256 characters)", g)}
 		}
 		if _, twice := tags[k]; twice {
@@ -109,7 +119,7 @@ func rosterLine(state string, tags map[string]string) (schema.RosterLine, error)
 	if err != nil {
 		return schema.RosterLine{}, fmt.Errorf("ask for the host name: %w", err)
 	}
-	if !nodeName.MatchString(name) {
+	if !isNodeName(name) {
 		return schema.RosterLine{}, exitWith{code: exitError, err: fmt.Errorf("the host name %q cannot be a node's name", name),
 			hint: "letters, digits, . _ and - will do: hostnamectl set-hostname NAME"}
 	}
@@ -117,7 +127,7 @@ func rosterLine(state string, tags map[string]string) (schema.RosterLine, error)
 	if err != nil {
 		return schema.RosterLine{}, inputError(err)
 	}
-	if !nodeOS.MatchString(os.ID) {
+	if !isNodeOS(os.ID) {
 		return schema.RosterLine{}, fmt.Errorf("os-release has the ID %q: not one that a roster can have", os.ID)
 	}
 	keys, err := openKeys(state)
