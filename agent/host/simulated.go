@@ -71,7 +71,7 @@ func (s Simulated) look(name string) (real string, info fs.FileInfo, err error) 
 	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsAny(name, "\x00\\:") {
 		return "", nil, errors.New("not a clean absolute path of a file")
 	}
-	at := filepath.Join(s.Dir, "files")
+	at := s.Root()
 	parts := strings.Split(name[1:], "/")
 	for i, part := range parts {
 		at = filepath.Join(at, part)
@@ -275,6 +275,11 @@ func (s Simulated) SetBootSysctls(lines map[string]string) error {
 	}
 	all.Boot = lines
 	return s.saveState(sysctlsFile, all)
+}
+
+// SetSysctls replaces the kernel parameters of the host.
+func (s Simulated) SetSysctls(kernel map[string]string) error {
+	return s.saveState(sysctlsFile, simulatedSysctls{Kernel: kernel, Boot: map[string]string{}})
 }
 
 // simulatedUsers is "users.json".

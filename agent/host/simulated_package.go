@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -17,6 +18,7 @@ const packagesFile = "packages.json"
 // SimulatedArchive is the package database of a simulated host together with what its archives offer.
 type SimulatedArchive struct {
 	Arch      string                        `json:"arch"`
+	Debian    string                        `json:"debian,omitempty"` // a release, "12": dpkg's and apt's own files are kept too, for who reads those
 	Installed map[string]SimulatedInstalled `json:"installed"`
 	Versions  map[string][]SimulatedVersion `json:"versions"` // by name, oldest first
 }
@@ -36,6 +38,10 @@ type SimulatedVersion struct {
 	Depends   map[string]string `json:"depends,omitempty"`   // name to its oldest version that will do; empty for any
 	Conflicts []string          `json:"conflicts,omitempty"` // these are removed
 	Fails     string            `json:"fails,omitempty"`     // what is said when it cannot be configured
+	Security  bool              `json:"security,omitempty"`  // it is in the archive of security updates
+	Priority  string            `json:"priority,omitempty"`  // empty: optional
+	Section   string            `json:"section,omitempty"`   // empty: misc
+	Reboot    bool              `json:"reboot,omitempty"`    // in force only after a reboot
 }
 
 // Packages lists what is installed.
@@ -71,7 +77,7 @@ func (s Simulated) Prepare(ctx context.Context, _ bool) (schema.Prepared, error)
 		}
 	}
 	if mended {
-		if err := s.saveState(packagesFile, db); err != nil {
+		if err := s.saveArchive(db); err != nil {
 			return prep, err
 		}
 	}
@@ -104,6 +110,7 @@ func (s Simulated) Transact(ctx context.Context, tx schema.Transaction) (schema.
 	if err != nil {
 		return res, err
 	}
+	var reboot []string
 	for _, st := range sim.Steps {
 		if st.Action == schema.Remove {
 			delete(db.Installed, st.Name)
@@ -111,20 +118,23 @@ func (s Simulated) Transact(ctx context.Context, tx schema.Transaction) (schema.
 		}
 		p := db.Installed[st.Name]
 		p.Version, p.State = st.New, schema.PackageInstalled
-		if v, _ := db.find(st.Name, st.New); v.Fails != "" {
+		v, _ := db.find(st.Name, st.New)
+		if v.Fails != "" {
 			p.State, res.Words[st.Name] = "half-configured", v.Fails
+		} else if v.Reboot {
+			reboot = append(reboot, st.Name)
 		}
 		db.Installed[st.Name] = p
 	}
 	res.Ended = time.Now().UTC()
-	if err := s.saveState(packagesFile, db); err != nil {
+	if err := errors.Join(s.saveArchive(db), s.askForReboot(reboot)); err != nil {
 		return res, err
 	}
 	have, err := s.Packages(ctx)
 	if err != nil {
 		return res, err
 	}
-	return res, s.lastInstalls().Add(lastInstallsOf(tx, have, res))
+	return res, s.LastInstalls().Add(lastInstallsOf(tx, have, res))
 }
 
 // Settle has nothing to wait for: a simulated transaction ends with its call.
@@ -132,17 +142,25 @@ func (s Simulated) Settle(context.Context) error { return nil }
 
 // Record keeps why a package was not installed.
 func (s Simulated) Record(_ context.Context, ref schema.PackageRef, reason string) error {
-	return s.lastInstalls().Add([]schema.LastInstall{{
+	return s.LastInstalls().Add([]schema.LastInstall{{
 		Name: ref.Name, Arch: ref.Arch, Version: ref.Version, At: time.Now().UTC(), Outcome: "failed", Reason: reason,
 	}})
 }
 
-func (s Simulated) lastInstalls() LastInstalls {
+// LastInstalls remembers what became of packages.
+func (s Simulated) LastInstalls() LastInstalls {
 	return LastInstalls{Path: filepath.Join(s.Dir, "lastinstall.json")}
 }
 
 // SetArchive replaces the packages of the host and of its archives.
-func (s Simulated) SetArchive(a SimulatedArchive) error { return s.saveState(packagesFile, a) }
+func (s Simulated) SetArchive(a SimulatedArchive) error {
+	if a.Debian != "" {
+		if err := s.saveLists(a); err != nil {
+			return err
+		}
+	}
+	return s.saveArchive(a)
+}
 
 func (s Simulated) archive(ctx context.Context) (SimulatedArchive, error) {
 	var db SimulatedArchive

@@ -39,11 +39,20 @@ func (s Simulated) UnitFiles(ctx context.Context, names []string) ([]string, err
 }
 
 func (s Simulated) units(ctx context.Context) (map[string]schema.Unit, error) {
-	all := map[string]schema.Unit{}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	return s.loadUnits()
+}
+
+func (s Simulated) loadUnits() (map[string]schema.Unit, error) {
+	all := map[string]schema.Unit{}
 	return all, s.loadState(servicesFile, &all)
+}
+
+// SetUnits replaces the units of the host.
+func (s Simulated) SetUnits(units map[string]schema.Unit) error {
+	return s.saveState(servicesFile, units)
 }
 
 // changeUnit changes one unit that exists.
