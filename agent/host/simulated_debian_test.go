@@ -85,7 +85,7 @@ func TestASimulatedDebianIsReadAsARealOne(t *testing.T) {
 
 func TestARebootForgetsWhatIsOnlyInMemory(t *testing.T) {
 	s := simulatedDebian(t)
-	telnet, err := schema.BlockedPort{Protocol: "tcp", Port: schema.PortRange{First: 23, Last: 23}}.Canonical()
+	telnet, err := schema.BlockedPort{Direction: "in", Protocol: "tcp", From: "any", Port: schema.PortRange{First: 23, Last: 23}}.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
