@@ -333,25 +333,6 @@ func FuzzBootSysctls(f *testing.F) {
 	})
 }
 
-func TestSysctlKeysFollowTheRuleOfSysctl8(t *testing.T) {
-	for key, want := range map[string]string{
-		"net.ipv4.conf.eth0/1.forwarding": "net/ipv4/conf/eth0.1/forwarding",
-		"net/ipv4/conf/eth0.1/forwarding": "net/ipv4/conf/eth0.1/forwarding",
-		"kernel.hostname":                 "kernel/hostname",
-		"kernel/hostname":                 "kernel/hostname",
-		"kernel.":                         "",
-		"a/./b":                           "",
-		"a..b":                            "",
-		"a/../b":                          "",
-		"":                                "",
-	} {
-		got, err := sysctlPath(key)
-		if got != want && err == nil || (err != nil) != (want == "") {
-			t.Errorf("sysctlPath(%q) = %q, %v, want %q", key, got, err, want)
-		}
-	}
-}
-
 func TestAccountsNeedTheShadowSuite(t *testing.T) {
 	c := Command{Path: "no-useradd-here"}
 	if _, err := Run(t.Context(), c); !errors.Is(err, ErrNoProgram) {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // bootFile is ours alone. Its name sorts after the files of packages and administrators, so that it
@@ -13,30 +15,6 @@ import (
 const bootFile = "/etc/sysctl.d/zz-dunlin.conf"
 
 const bootHeader = "# Written by dunlin: kernel parameters that a policy keeps. Changes here are lost.\n"
-
-// sysctlPath is the path of a key below /proc/sys, by the rule of sysctl(8): whichever of dot and
-// slash comes first separates, the other stands for itself turned round, so that
-// net.ipv4.conf.eth0/1.forwarding and net/ipv4/conf/eth0.1/forwarding are the same.
-func sysctlPath(key string) (string, error) {
-	path := key
-	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
-		path = strings.Map(func(r rune) rune {
-			switch r {
-			case '.':
-				return '/'
-			case '/':
-				return '.'
-			}
-			return r
-		}, key)
-	}
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "\x00\n*") {
-			return "", fmt.Errorf("%q is not the name of one kernel parameter", key)
-		}
-	}
-	return path, nil
-}
 
 // parseBoot reads our file: `key = value` a line.
 func parseBoot(b []byte) map[string]string {
@@ -57,7 +35,7 @@ func parseBoot(b []byte) map[string]string {
 func formatBoot(lines map[string]string) ([]byte, error) {
 	b := []byte(bootHeader)
 	for _, key := range slices.Sorted(maps.Keys(lines)) {
-		if _, err := sysctlPath(key); err != nil {
+		if _, err := schema.SysctlPath(key); err != nil {
 			return nil, err
 		}
 		if strings.ContainsAny(key, "\n\r\x00=") || strings.ContainsAny(lines[key], "\n\r\x00") {

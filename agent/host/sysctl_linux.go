@@ -14,7 +14,7 @@ import (
 
 // openSysctl opens a parameter below Root/proc/sys. No links are followed.
 func (s System) openSysctl(key string, flags int) (int, error) {
-	rel, err := sysctlPath(key)
+	rel, err := schema.SysctlPath(key)
 	if err != nil {
 		return -1, err
 	}

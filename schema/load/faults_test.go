@@ -179,6 +179,28 @@ a.cue:2:66: policy.p.blockedPorts[1].port: 65536 is not a port from 1 to 65535 o
 			"a.cue:2:55: policy.p.blockedPorts[0].port: 7900-8000 covers 7950, which carries the fleet itself (gossip); set allowLockout: true to block it all the same\n"},
 		{"a path that is not clean", "\n-- a.cue --\npolicy: p: {targets: all: true, files: \"/etc/../x\": {}}\n",
 			"a.cue:2:40: policy.p.files.\"/etc/../x\": write it as \"/x\"\n"},
+		{"accounts, parameters and services that no host can have", `
+-- a.cue --
+policy: p: {
+	targets: all: true
+	users: {
+		toor: uid: 0
+		root: state: "absent"
+		ops: {groups: ["a:b"], home: "/home/o:ps"}
+	}
+	sysctls: {
+		"net/../kernel/panic": "1"
+		"kernel.domainname":   "a\nkernel.panic = 0"
+	}
+}
+policy: q: {targets: all: true, onChange: restart: ["nginx", "../sshd"]}
+`, `a.cue:5:3: policy.p.users.toor: uid 0: number 0 is root's and nobody else's
+a.cue:6:3: policy.p.users.root: is root's account: never deleted
+a.cue:7:3: policy.p.users.ops: "a:b" has a sign that cannot stand in an account
+a.cue:10:3: policy.p.sysctls."net/../kernel/panic": "net/../kernel/panic" is not the name of one kernel parameter
+a.cue:11:26: policy.p.sysctls."kernel.domainname": a value is one line: it also stands in a file of sysctl.d
+a.cue:14:62: policy.q.onChange.restart[1]: "../sshd" is not a unit such as "nginx" or "ssh.socket"
+`},
 		{"a source outside", "\n-- a.cue --\npolicy: p: {targets: all: true, files: \"/x\": source: \"../x\"}\n",
 			"a.cue:2:54: policy.p.files.\"/x\".source: \"../x\" is not a path from the root of the repository such as \"files/motd\"\n"},
 		{"exclude alone", "\n-- a.cue --\npolicy: p: targets: exclude: os: [\"debian\"]\n",

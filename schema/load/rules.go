@@ -215,6 +215,46 @@ func (l *loading) policy(o *object) {
 			l.file(o, p.field("files").field(name), name, files.kids[i])
 		}
 	}
+	if sysctls := o.value.get("sysctls"); sysctls != nil {
+		for i, name := range sysctls.keys {
+			l.sysctl(o, p.field("sysctls").field(name), name, sysctls.kids[i])
+		}
+	}
+	if users := o.value.get("users"); users != nil {
+		for i, name := range users.keys {
+			l.user(o, p.field("users").field(name), name, users.kids[i])
+		}
+	}
+}
+
+func (l *loading) sysctl(o *object, p path, name string, n *value) {
+	if _, err := schema.SysctlPath(name); err != nil {
+		l.wrongLabel(o, p, err.Error())
+	}
+	if strings.ContainsAny(n.s, "\x00\r\n") {
+		l.wrong(o, p, "a value is one line: it also stands in a file of sysctl.d")
+	}
+}
+
+func (l *loading) user(o *object, p path, name string, n *value) {
+	u := schema.User{State: schema.State(n.get("state").s)}
+	for field, to := range map[string]*string{"shell": &u.Shell, "home": &u.Home} {
+		if v := n.get(field); v != nil {
+			*to = v.s
+		}
+	}
+	if v := n.get("uid"); v != nil {
+		uid := uint32(v.i)
+		u.UID = &uid
+	}
+	if v := n.get("groups"); v != nil {
+		for _, g := range v.kids {
+			u.Groups = append(u.Groups, g.s)
+		}
+	}
+	if err := u.Check(name); err != nil {
+		l.wrongLabel(o, p, err.Error())
+	}
 }
 
 // portText is a port as its author wrote it.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	slash "path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -36,6 +38,10 @@ func readTree(fsys fs.FS) (*tree, error) {
 	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
 	var total int64
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
+		if !utf8.ValidString(name) {
+			t.fault(strings.ToValidUTF8(name, "\uFFFD"), "%q: the name is not UTF-8; rename it", name)
+			return nil
+		}
 		if why := notRegular(d.Type()); why != "" {
 			t.fault(name, "%s", why)
 			return nil
@@ -90,6 +96,8 @@ func walk(fsys fs.FS, f func(name string, d fs.DirEntry) error) error {
 				return fs.SkipDir
 			}
 			return nil // a work tree's pointer to its repository
+		case d.IsDir() && !utf8.ValidString(name): // no fs.FS opens it; f tells of it
+			return cmp.Or(f(name, d), fs.SkipDir)
 		case d.IsDir():
 			if strings.Count(name, "/") > maxDepth {
 				return fmt.Errorf("read %q: folders nested more than %d deep", name, maxDepth)
@@ -197,7 +205,7 @@ func Digest(fsys fs.FS) (string, error) {
 			return fmt.Errorf("read %q: %w", name, cause(err))
 		}
 		fmt.Fprintf(h, "%q %v %d\n", name, d.Type(), info.Size())
-		if !d.Type().IsRegular() || info.Size() > maxFile {
+		if !d.Type().IsRegular() || info.Size() > maxFile || !utf8.ValidString(name) { // the last is a fault, and cannot be opened
 			return nil
 		}
 		f, err := fsys.Open(name)

@@ -12,6 +12,11 @@ func TestTreeFaults(t *testing.T) {
 	link := files("-- a.txt --\n")
 	link["files/motd"] = &fstest.MapFile{Data: []byte("../../etc/shadow"), Mode: fs.ModeSymlink | 0o777}
 	link[".git/config"] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777}
+	odd := files("-- a.txt --\n")
+	odd["files/caf\xe9"], odd["d\xff/a.cue"] = &fstest.MapFile{}, &fstest.MapFile{}
+	if _, err := Digest(odd); err != nil {
+		t.Error(err)
+	}
 	pipe := files("-- a.txt --\n")
 	pipe["files/p"] = &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o644}
 	huge := files("-- a.cue --\npolicy: p: {targets: all: true, files: \"/x\": source: \"files/image\"}\n")
@@ -27,6 +32,7 @@ func TestTreeFaults(t *testing.T) {
 		want string
 	}{
 		{"a symbolic link is named, but not in .git", link, "files/motd: a symbolic link; a policy repository holds folders and files only\n"},
+		{"names in another encoding", odd, "d\uFFFD: \"d\\xff\": the name is not UTF-8; rename it\nfiles/caf\uFFFD: \"files/caf\\xe9\": the name is not UTF-8; rename it\n"},
 		{"a pipe", pipe, "files/p: neither a folder nor a file\n"},
 		{"large files", huge, "a.cue:2:54: policy.p.files.\"/x\".source: \"files/image\" has 67108864 bytes; a managed file has at most 1048576\n" +
 			"big.cue: 1048577 bytes; a file that is evaluated has at most 1048576\n"},

@@ -41,6 +41,7 @@ func phrase(def string) string {
 		"#Time":          `an instant such as "2026-12-31T22:00:00Z"`,
 		"#Date":          `a day such as "2026-12-31"`,
 		"#Schedule":      `cron(...), rate(...) or at(...)`,
+		"#UnitName":      `a unit such as "nginx" or "ssh.socket"`,
 		"#FileMode":      `four octal digits as text such as "0644"`,
 		"#CIDR":          `a network such as "10.0.0.0/8" or "2001:db8::/32"`,
 		"#Targets":       "targets: which nodes",

@@ -89,10 +89,13 @@ func (k Kind) apply(ctx context.Context, r schema.Resource) error {
 // judge gives at most one difference, and of an account that exists the fields to change.
 func judge(r schema.Resource, users map[string]schema.User, groups map[string]bool) (schema.Drift, schema.User, error) {
 	change := schema.User{State: schema.Present}
-	if err := valid(r); err != nil {
+	want := r.User
+	if want == nil {
+		return nil, change, errors.New("the resource says nothing about an account")
+	}
+	if err := want.Check(r.Key); err != nil {
 		return nil, change, err
 	}
-	want := r.User
 	got, exists := users[r.Key]
 	root := r.Key == "root" || exists && got.UID != nil && *got.UID == 0
 	if want.State == schema.Absent {
@@ -145,39 +148,6 @@ func judge(r schema.Resource, users map[string]schema.User, groups map[string]bo
 		gotText = "no groups"
 	}
 	return schema.Drift{{Action: schema.Update, Want: describe(change), Got: gotText}}, change, nil
-}
-
-// valid checks once more what validation has checked: these words become arguments of a program that
-// runs as root, and fields of files in which a colon or a line break begins another field.
-func valid(r schema.Resource) error {
-	u := r.User
-	if u == nil {
-		return errors.New("the resource says nothing about an account")
-	}
-	if u.State != schema.Present && u.State != schema.Absent {
-		return fmt.Errorf("state %q is neither present nor absent", u.State)
-	}
-	words := append([]string{r.Key}, u.Groups...)
-	for _, w := range words {
-		if w == "" || strings.ContainsAny(w, ",/ \t") {
-			return fmt.Errorf("%q is not a name", w)
-		}
-	}
-	for _, path := range []string{u.Shell, u.Home} {
-		if path != "" && path[0] != '/' {
-			return fmt.Errorf("%q is not an absolute path", path)
-		}
-		words = append(words, path)
-	}
-	for _, w := range words {
-		if strings.HasPrefix(w, "-") || strings.ContainsFunc(w, func(r rune) bool { return r == ':' || r < ' ' || r == 0x7f }) {
-			return fmt.Errorf("%q has a sign that cannot stand in an account", w)
-		}
-	}
-	if u.UID != nil && *u.UID >= 1<<32-1 {
-		return fmt.Errorf("uid %d is not the number of an account", *u.UID)
-	}
-	return nil
 }
 
 // describe names the fields that are given.
