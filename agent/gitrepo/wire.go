@@ -92,6 +92,9 @@ func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, 
 		}
 		first = false
 		hex, ref, ok := strings.Cut(name, " ")
+		if offers(capabilities, "object-format=sha256") {
+			return nil, "", fmt.Errorf("%w: its repository has the object format sha256, this build reads sha1 only; make it anew with git init --object-format=sha1", ErrUnreachable)
+		}
 		h, err := hash40(hex)
 		if strings.HasPrefix(name, "shallow ") {
 			continue

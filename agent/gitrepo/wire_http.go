@@ -119,7 +119,16 @@ func httpError(err error) error {
 	}
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
-		return fmt.Errorf("%w: %w; give the CA that signed it as the CA file", ErrUnknownHost, err)
+		remedy := "give the CA that signed it as the CA file"
+		var name x509.HostnameError
+		var invalid x509.CertificateInvalidError
+		switch {
+		case errors.As(err, &name):
+			remedy = "use a name that the certificate has, or add this one to it"
+		case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+			remedy = "renew it, or set this host's clock"
+		}
+		return fmt.Errorf("%w: %w; %s", ErrUnknownHost, err, remedy)
 	}
 	if errors.Is(err, ErrUnreachable) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,9 +73,15 @@ func openSSH(ctx context.Context, t target, service string) (_ conn, err error) 
 			_ = nc.Close()
 		}
 	}()
+	var shown ssh.PublicKey
+	known := cfg.HostKeyCallback
+	cfg.HostKeyCallback = func(host string, remote net.Addr, key ssh.PublicKey) error {
+		shown = key
+		return known(host, remote, key)
+	}
 	cc, chans, reqs, err := ssh.NewClientConn(nc, addr, cfg)
 	if err != nil {
-		return nil, sshError(err)
+		return nil, sshError(err, shown, t.KnownHosts)
 	}
 	r := &sshRemote{client: ssh.NewClient(cc, chans, reqs), said: &bounded{}, stop: stop}
 	session, err := r.client.NewSession()
@@ -119,12 +126,20 @@ func sshConfig(t target, addr string) (*ssh.ClientConfig, error) {
 	return cfg, nil
 }
 
-func sshError(err error) error {
+// sshError says what went wrong before the server was asked anything; key is the one it showed, if it came to that.
+func sshError(err error, key ssh.PublicKey, file string) error {
+	name := "its key"
+	if key != nil {
+		// As `ssh-keygen -l` shows it, for people to compare.
+		name = fmt.Sprintf("its key %s %s", key.Type(), ssh.FingerprintSHA256(key))
+	}
 	switch {
 	case knownhosts.IsHostKeyChanged(err):
-		return fmt.Errorf("%w: its key is another one than known_hosts says; somebody may be in between, ask who runs it", ErrUnknownHost)
+		return fmt.Errorf("%w: %s is another one than %q says; somebody may be in between, ask who runs it", ErrUnknownHost, name, file)
 	case knownhosts.IsHostUnknown(err), strings.Contains(err.Error(), "knownhosts:"):
-		return fmt.Errorf("%w: its key is not in the known_hosts file; compare it with the server's and add it", ErrUnknownHost)
+		return fmt.Errorf("%w: %s is not in %q; compare it with the server's and add it", ErrUnknownHost, name, file)
+	case strings.Contains(err.Error(), "no common algorithm for host key"):
+		return fmt.Errorf("%w: it has no key of the kinds that %q lists for it; compare its keys and add one", ErrUnknownHost, file)
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		return fmt.Errorf("%w: the server takes none of our keys; add the public key there", ErrAuth)
 	}
@@ -137,10 +152,21 @@ func (r *sshRemote) explain(err error) error {
 		return err
 	}
 	_ = r.client.Close() // its error stream is complete then
-	if said := r.said.String(); said != "" {
+	said := r.said.String()
+	switch low := strings.ToLower(said); {
+	case said == "":
+		return err
+	case !errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w (the server says %q)", err, said)
+	case containsAny(low, "read only", "read-only", "denied", "not allowed", "not permitted", "unauthorized", "forbidden", "permission"):
+		// Forges let every known key in and refuse in words.
+		return fmt.Errorf("%w: the server says %q; its key needs the right to do this", ErrAuth, said)
 	}
-	return err
+	return fmt.Errorf("%w: the server says %q; check the URL", ErrUnreachable, said)
+}
+
+func containsAny(s string, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(s, w) })
 }
 
 func (r *sshRemote) close() {
