@@ -67,7 +67,7 @@ fuzz:
 
 # Writes expected outputs anew; read the diff before committing it.
 golden:
-	DUNLIN_GOLDEN=1 go test ./cmd/... ./schema/...
+	DUNLIN_GOLDEN=1 go test ./cmd/... ./schema/... ./agent/report
 	git diff --stat
 
 clean:

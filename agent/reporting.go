@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"io/fs"
 	"maps"
@@ -266,11 +267,15 @@ func (r *reporter) nodes() []report.Node {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	status := make(map[string]schema.NodeStatus, len(a.roster))
+	keys := make(map[string]ed25519.PublicKey, len(a.roster)) // of retired nodes too: what they said stays checked
 	for id, l := range a.roster {
 		_, heard := states[id]
 		status[id] = a.statusOf(l, heard)
+		if key, ok := signingKey(l); ok {
+			keys[id] = key
+		}
 	}
-	return report.Known(slices.Collect(maps.Values(a.roster)), lines, status, a.keysOf)
+	return report.Known(slices.Collect(maps.Values(a.roster)), lines, status, keys)
 }
 
 // CommitReports makes the next commit of a reports branch upon head, "" for the first, with what nodes says merged in.

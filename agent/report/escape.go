@@ -49,4 +49,7 @@ func markdown(s string) string {
 var xmlEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
 
 // xml is an outside text for SVG, as text or within an attribute.
-func xml(s string) string { return xmlEscaper.Replace(clean(s)) }
+func xml(s string) string { return escape(clean(s)) }
+
+// escape is a text for SVG that is made of clean ones and may be long.
+func escape(s string) string { return xmlEscaper.Replace(s) }

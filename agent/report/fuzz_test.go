@@ -194,8 +194,13 @@ func TestVerifyNamesEachFault(t *testing.T) {
 	}
 	roster[1].State = schema.NodeRetired
 	known := report.Known(roster, map[string]schema.ReportLine{roster[0].ID: nodes[0].Line}, map[string]schema.NodeStatus{roster[2].ID: schema.Online}, keys)
-	if len(known) != 2 || known[0].Line.Node > known[1].Line.Node {
+	if len(known) != 3 || known[0].Line.Node > known[1].Line.Node || known[1].Line.Node > known[2].Line.Node {
 		t.Errorf("known: %+v", known)
+	}
+	for _, n := range known {
+		if (n.Status == schema.Retired) != (n.Line.Node == roster[1].ID) {
+			t.Errorf("known: %+v", n)
+		}
 	}
 }
 

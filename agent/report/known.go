@@ -9,15 +9,15 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// Known are the nodes of a roster as Build takes them: all but the retired ones, by id, with the line, the status and
-// the key that the reporter has of each. A node without a line counts all the same.
+// Known are the nodes of a roster as Build takes them, by id, with the line, the status and the key that the reporter has
+// of each. A node without a line counts all the same; what a retired one said last stays on the branch.
 func Known(roster []schema.RosterLine, lines map[string]schema.ReportLine, status map[string]schema.NodeStatus, keys map[string]ed25519.PublicKey) []Node {
 	out := make([]Node, 0, len(roster))
 	for _, r := range roster {
-		if r.State == schema.NodeRetired {
-			continue
-		}
 		n := Node{Line: lines[r.ID], Name: r.Name, Status: status[r.ID], Key: keys[r.ID]}
+		if r.State == schema.NodeRetired {
+			n.Status = schema.Retired
+		}
 		if n.Line.Rev == 0 {
 			n.Line = schema.ReportLine{Node: r.ID}
 		}

@@ -14,31 +14,35 @@ const (
 	maxListed = 10
 )
 
+// still keeps what stands together from being torn apart at the end of a line, as forges do with narrow columns: its
+// blanks and hyphens become such as do not break.
+func still(s string) string { return strings.NewReplacer(" ", "\u00a0", "-", "\u2011").Replace(s) }
+
 // verdictMark and statusMark put a symbol beside the word: nothing is told by colour alone.
 func verdictMark(c schema.Compliance) string {
 	switch c {
 	case schema.Compliant:
-		return "✅ COMPLIANT"
+		return still("✅ COMPLIANT")
 	case schema.NonCompliant:
-		return "❌ NON_COMPLIANT"
+		return still("❌ NON_COMPLIANT")
 	}
-	return "❔ UNSPECIFIED_DATA"
+	return still("❓ UNSPECIFIED_DATA")
 }
 
 func statusMark(s schema.NodeStatus) string {
 	switch s {
 	case schema.Online:
-		return "🟢 Online"
+		return still("🟢 Online")
 	case schema.ConnectionLost:
-		return "⚠️ ConnectionLost"
+		return still("⚠️ ConnectionLost")
 	case schema.CloneConflict:
-		return "👥 Conflict"
+		return still("👥 Conflict")
 	case schema.Retired:
-		return "💤 Retired"
+		return still("💤 Retired")
 	case outsider:
-		return "❔ not in the roster"
+		return still("❓ not in the roster")
 	}
-	return "⏳ Pending"
+	return still("⏳ Pending")
 }
 
 // page is Markdown being written.
@@ -54,7 +58,7 @@ func (p *page) table(headings ...string) {
 			headings[i] = number
 			rule += "---:|"
 		} else {
-			rule += "---|"
+			rule += ":---|"
 		}
 	}
 	p.row(headings...)
@@ -69,7 +73,7 @@ func (v *view) readme() []byte {
 	p.printf("# %s\n\n", markdown(v.fleet))
 	p.printf("%s\n\n", v.headline())
 	p.printf("![%s](charts/compliance.svg)\n", v.ringText())
-	p.printf("![%s](charts/types.svg)\n\n", v.barsText())
+	p.printf("![%s](charts/types.svg)\n\n", v.barsText(markdown))
 	v.writeWrong(&p)
 	v.writeTypes(&p)
 	v.writeStatuses(&p)
@@ -87,19 +91,25 @@ func (v *view) headline() string {
 	}
 	well := v.verdicts[schema.Compliant]
 	var s strings.Builder
-	if well == v.total {
+	switch {
+	case well == v.total && v.statuses[schema.ConnectionLost] > 0:
+		fmt.Fprintf(&s, "**%s COMPLIANT.**", all(v.total))
+	case well == v.total:
 		fmt.Fprintf(&s, "**✅ %s COMPLIANT.**", all(v.total))
-	} else {
+	default:
 		fmt.Fprintf(&s, "**%s of %s COMPLIANT** (%s).", number(well), plural(v.total, "node", "nodes"), percent(well, v.total))
 	}
 	if n := v.verdicts[schema.NonCompliant]; n > 0 {
 		fmt.Fprintf(&s, " ❌ %s NON_COMPLIANT.", number(n))
 	}
 	if n := v.verdicts[schema.UnspecifiedData]; n > 0 {
-		fmt.Fprintf(&s, " ❔ %s UNSPECIFIED_DATA.", number(n))
+		fmt.Fprintf(&s, " ❓ %s UNSPECIFIED_DATA.", number(n))
 	}
 	if n := v.statuses[schema.ConnectionLost]; n > 0 {
 		fmt.Fprintf(&s, " ⚠️ %s ConnectionLost: what is told of %s is what it said last.", number(n), pronoun(n))
+	}
+	if seen := v.statuses[schema.Online]; v.statuses[schema.ConnectionLost] > seen {
+		fmt.Fprintf(&s, "\n\n⚠️ **Whoever wrote this page saw only %s of %s**, and may itself be cut off from the others.\n\n", number(seen), plural(v.total, "node", "nodes"))
 	}
 	if len(v.commits) > 0 {
 		c := v.commits[0]
@@ -125,6 +135,13 @@ func pronoun(n int) string {
 	return "each"
 }
 
+func verb(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 func short(commit string) string { return commit[:min(len(commit), 10)] }
 
 func (v *view) writeWrong(p *page) {
@@ -138,7 +155,7 @@ func (v *view) writeWrong(p *page) {
 		return
 	}
 	shown := v.wrong[:min(len(v.wrong), maxWrong)]
-	p.table("Node", "Status", "Compliance", "What", "Since (UTC)")
+	p.table("Node", "Status", "Compliance", "What", still("Since (UTC)"))
 	for _, r := range shown {
 		p.row(r.link(), statusMark(r.status), verdictMark(r.verdict), r.what(), r.since())
 	}
@@ -196,6 +213,9 @@ func (r row) what() string {
 			break
 		}
 	}
+	if r.problem == "" && r.status == schema.CloneConflict {
+		parts = append(parts, "**two hosts have its key**")
+	}
 	if len(parts) == 0 && r.status == schema.ConnectionLost {
 		parts = append(parts, "silent")
 	}
@@ -242,7 +262,7 @@ func (r row) since() string {
 	if r.line.Since.IsZero() {
 		return ""
 	}
-	return instant(r.line.Since)
+	return still(instant(r.line.Since))
 }
 
 func (v *view) writeTypes(p *page) {
@@ -250,7 +270,7 @@ func (v *view) writeTypes(p *page) {
 		return
 	}
 	p.WriteString("## Compliance by type\n\n")
-	p.table("Type", ">✅ COMPLIANT", ">❌ NON_COMPLIANT", ">❔ UNSPECIFIED_DATA", ">Share")
+	p.table("Type", ">"+verdictMark(schema.Compliant), ">"+verdictMark(schema.NonCompliant), ">"+verdictMark(schema.UnspecifiedData), ">Share")
 	for _, t := range v.types[:min(len(v.types), maxListed)] {
 		p.row(markdown(t.name), number(t.nodes[schema.Compliant]), number(t.nodes[schema.NonCompliant]),
 			number(t.nodes[schema.UnspecifiedData]), percent(t.nodes[schema.Compliant], t.total()))
@@ -274,6 +294,9 @@ func (v *view) writeStatuses(p *page) {
 		if n := v.statuses[s]; n > 0 {
 			p.row(statusMark(s), number(n))
 		}
+	}
+	if n := v.statuses[outsider]; n > 0 {
+		p.printf("\n❓ %s of a node that the roster does not have, and %s not counted here. Of a node that is gone, the roster keeps the line, as retired.\n", plural(n, "line is", "lines are"), verb(n))
 	}
 	if v.silent > 0 {
 		p.printf("\n%s not reported yet.\n", plural(v.silent, "node has", "nodes have"))
@@ -301,12 +324,12 @@ func (v *view) writePatches(p *page) {
 	if !any {
 		return
 	}
-	p.WriteString("## Patches that wait\n\n")
+	p.WriteString("## Patches to look at\n\n")
 	p.printf("![%s](charts/patches.svg)\n\n", v.patchesText())
 	p.table("State", ">Patches", ">On nodes")
 	for _, c := range patchCounts {
 		if n := v.counts[c.count]; n.patches > 0 {
-			p.row(c.mark+" "+c.word, number(n.patches), number(n.nodes))
+			p.row(still(c.mark+" "+c.word), number(n.patches), number(n.nodes))
 		}
 	}
 	var levels []string
@@ -344,7 +367,7 @@ func (v *view) writeNodes(p *page) {
 		return
 	}
 	p.WriteString("## All nodes\n\n")
-	p.table("Node", "Status", "Compliance", "Policy", "Facts", "Since (UTC)")
+	p.table("Node", "Status", "Compliance", "Policy", "Facts", still("Since (UTC)"))
 	for _, r := range v.rows {
 		commit, facts := "", ""
 		if r.line.Commit != "" {
@@ -361,10 +384,11 @@ func (v *view) writeNodes(p *page) {
 const about = `## About this branch
 
 Dunlin writes it; what people change here is overwritten. A node's line in ` + "`nodes/`" + ` is signed by that node:
-` + "`dunlin report verify --repo DIR`" + ` checks every signature against the roster of the policy.
+` + "`dunlin report verify --repo DIR`" + ` checks every signature against the roster of the policy. The commits of this branch are its history:
+` + "`git log`" + ` shows when who was COMPLIANT.
 
 | Where | What |
-|---|---|
+|:---|:---|
 | [summary.json](summary.json) | this page for programs |
 | ` + "`nodes/<2 hex>.jsonl`" + ` | a signed line a node, in 256 shards, sorted by node |
 | ` + "`facts/<2 hex>/<sha256>.json`" + ` | packages and newer versions that a line's ` + "`facts`" + ` names, once for all nodes that share them |

@@ -20,10 +20,10 @@ type summaryFile struct {
 	V          int                                  `json:"v"` // 1
 	Fleet      string                               `json:"fleet"`
 	Changed    time.Time                            `json:"changed,omitzero"` // newest since of a line
-	Nodes      int                                  `json:"nodes"`            // that are not retired
+	Nodes      int                                  `json:"nodes"`            // of the roster, but for retired ones
 	Silent     int                                  `json:"silent"`           // of them without a line
 	Compliance map[schema.Compliance]int            `json:"compliance"`       // nodes by the worst of their types
-	Status     map[string]int                       `json:"status"`           // nodes by status, retired ones too
+	Status     map[string]int                       `json:"status"`           // nodes by status, retired ones too; unknown: not in the roster
 	Types      map[string]map[schema.Compliance]int `json:"types"`            // nodes by type and state
 	Counts     map[string]int                       `json:"counts"`           // patches of all nodes
 	Commits    []summaryCommit                      `json:"commits"`          // in force, most nodes first, at most 100

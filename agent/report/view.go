@@ -17,17 +17,17 @@ const clockAhead = 5 * time.Minute
 // outsider is the status of a node that has a line and that the reporter does not know.
 const outsider schema.NodeStatus = ""
 
-// view is the fleet as the pages show it. Retired nodes are only counted by status.
+// view is the fleet as the pages show it. Nodes that are retired or not in the roster are only counted by status.
 type view struct {
 	fleet     string
-	total     int // nodes that are not retired
+	total     int // of the roster, but for retired ones
 	verdicts  map[schema.Compliance]int
-	statuses  map[schema.NodeStatus]int // retired ones too
+	statuses  map[schema.NodeStatus]int // all that there is a line of too
 	silent    int                       // nodes without a line
 	types     []typeCount               // Patch, Association, Policy, then the others by name
 	counts    map[string]sum
 	commits   []commitCount // most nodes first
-	rows      []row         // by name, without retired ones
+	rows      []row         // by name, those that total counts
 	wrong     []row         // worst first
 	conflicts int           // lines of conflicts.jsonl
 	changed   time.Time     // newest since; zero without lines
@@ -89,7 +89,7 @@ func (b *builder) view(nodes []Node, now time.Time) *view {
 			r.line = s.line
 		}
 		v.statuses[r.status]++
-		if r.status == schema.Retired {
+		if r.status == schema.Retired || r.status == outsider {
 			return
 		}
 		v.total++
@@ -225,13 +225,13 @@ func plural(n int, one, many string) string {
 // percent is part of whole, rounded down to a tenth, so that "100 %" means all of them.
 func percent(part, whole int) string {
 	if whole == 0 {
-		return "0 %"
+		return still("0 %")
 	}
 	tenths := part * 1000 / whole
 	if tenths%10 == 0 {
-		return strconv.Itoa(tenths/10) + " %"
+		return strconv.Itoa(tenths/10) + still(" %")
 	}
-	return strconv.Itoa(tenths/10) + "." + strconv.Itoa(tenths%10) + " %"
+	return strconv.Itoa(tenths/10) + "." + strconv.Itoa(tenths%10) + still(" %")
 }
 
 // instant is a time as pages show it.

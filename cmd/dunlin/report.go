@@ -350,7 +350,12 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 	facts := func(n report.Node) ([]byte, error) { return c.Facts(ctx, n.Line.Facts) }
 	for try := 1; ; try++ {
 		nodes := report.Known(r.repo.Roster, signed, status, r.keys)
-		done.Nodes = len(nodes)
+		done.Nodes = 0
+		for _, n := range nodes {
+			if n.Status != schema.Retired {
+				done.Nodes++
+			}
+		}
 		at, head, err := heads(store, r.branch)
 		if err != nil {
 			return done, err
