@@ -73,6 +73,7 @@ func (a *Agent) enforce(ctx context.Context) error {
 	defer timer.Stop()
 	who := map[string]string{}
 	for {
+		a.pulses.idle("enforce")
 		select {
 		case <-ctx.Done():
 			return nil
@@ -87,11 +88,11 @@ func (a *Agent) enforce(ctx context.Context) error {
 				who[d.Resource] = d.Who
 			}
 		}
+		a.pulses.busy("enforce")
 		// Whole minutes, so that a window's first and last instant are met.
 		timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
 		e.pass(ctx, who)
 		clear(who)
-		a.notify("WATCHDOG=1")
 	}
 }
 
@@ -103,7 +104,7 @@ func (e *enforcer) pass(ctx context.Context, who map[string]string) {
 		a.publishState()
 		return
 	}
-	l := a.o.Local
+	l := a.localFor("enforce")
 	plan, err := l.PlanAgain(ctx, policy, line.Node(), true)
 	if err != nil {
 		if ctx.Err() == nil {

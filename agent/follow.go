@@ -82,9 +82,14 @@ func (a *Agent) follow(ctx context.Context) error {
 			return
 		}
 		asking = true
-		go func() { answers <- a.ask(ctx) }()
+		a.pulses.busy("ask")
+		go func() {
+			answers <- a.ask(ctx)
+			a.pulses.idle("ask")
+		}()
 	}
 	for {
+		a.pulses.idle("follow")
 		select {
 		case <-ctx.Done():
 			if asking {
@@ -92,6 +97,7 @@ func (a *Agent) follow(ctx context.Context) error {
 			}
 			return nil
 		case <-timer.C:
+			a.pulses.busy("follow")
 			if wait := a.notMyTurn(); wait > 0 {
 				timer.Reset(wait)
 				continue
@@ -103,10 +109,12 @@ func (a *Agent) follow(ctx context.Context) error {
 		case <-a.asks:
 			timer.Reset(a.pause())
 		case <-a.heads:
+			a.pulses.busy("follow")
 			if wait, ok := a.witnessed(ctx); ok {
 				timer.Reset(max(wait, a.pause()))
 			}
 		case got := <-answers:
+			a.pulses.busy("follow")
 			asking = false
 			if interval := a.interval(); got.err == nil {
 				pacer = gitrepo.NewPacer(interval, a.o.Random)

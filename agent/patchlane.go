@@ -96,7 +96,8 @@ func (a *Agent) patch(ctx context.Context) error {
 	defer j.close()
 	a.patches.setBusy(true)
 	for {
-		err := a.o.Local.Packages.Settle(ctx)
+		err := a.localFor("patch").Packages.Settle(ctx)
+		a.pulses.idle("patch")
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -117,7 +118,9 @@ func (a *Agent) patch(ctx context.Context) error {
 			return nil
 		case <-a.patches.wake:
 		}
+		a.pulses.busy("patch")
 		a.install(ctx, &j)
+		a.pulses.idle("patch")
 		a.patches.setBusy(false)
 		a.passes.raise()
 	}
@@ -134,7 +137,7 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) {
 		return
 	}
 	a.patches.setBusy(true)
-	l := a.o.Local
+	l := a.localFor("patch")
 	plan, err := l.PlanAgain(ctx, policy, line.Node(), true)
 	if err != nil || plan.Patching.Opening == nil || !l.Ceiling.Packages {
 		return

@@ -83,6 +83,7 @@ func (r *reporter) run(ctx context.Context) error {
 	due := time.Now().Add(gather)
 	var last time.Time
 	for {
+		a.pulses.idle("report")
 		select {
 		case <-ctx.Done():
 			return nil
@@ -102,6 +103,7 @@ func (r *reporter) run(ctx context.Context) error {
 			continue
 		case <-timer.C:
 		}
+		a.pulses.busy("report")
 		var err error
 		pushed := false
 		if rank := r.rank(); rank >= 0 {
@@ -171,6 +173,7 @@ func (r *reporter) write(ctx context.Context) (pushed bool, err error) {
 		return false, err
 	}
 	for try := 0; ; try++ {
+		r.a.pulses.busy("report")
 		pushed, err = r.once(ctx, p.Repo.Fleet.Name)
 		if !errors.Is(err, gitrepo.ErrRejected) || try == pushTries {
 			return pushed, err

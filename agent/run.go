@@ -41,8 +41,10 @@ type Options struct {
 	Log     *slog.Logger
 	// Random gives numbers in [0,1), for jitter.
 	Random func() float64
-	// Notify tells the service manager how the agent fares ("READY=1"); nil tells nobody.
+	// Notify tells the service manager how the agent fares ("READY=1", sd_notify(3)); nil tells nobody.
 	Notify func(state string)
+	// Watchdog is after how long without a sign of life the service manager ends the agent; 0 is never.
+	Watchdog time.Duration
 }
 
 // Agent keeps one host as its fleet's policy says, and tells the others how it fares.
@@ -61,6 +63,8 @@ type Agent struct {
 	heads   signal // what others know of the remote may have changed
 	reports signal // a report line may have changed
 	syncs   chan chan schema.RemoteStatus
+	told    signal // what the service manager is told may have changed
+	pulses  pulses
 	patches patchLane
 
 	mu sync.Mutex
@@ -103,7 +107,7 @@ func New(o Options) (a *Agent, err error) {
 			unlock()
 		}
 	}()
-	a = &Agent{o: o, passes: newSignal(), asks: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus)}
+	a = &Agent{o: o, passes: newSignal(), asks: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
 	a.unlock = unlock
 	a.patches.wake = newSignal()
 	state := o.Config.State
@@ -163,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		{"patch", a.patch},
 		{"follow", a.follow},
 		{"share", a.share},
+		{"attend", a.attend},
 	}
 	if a.peers != nil {
 		loops = append(loops, struct {
@@ -202,7 +207,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	for range loops {
 		err = errors.Join(err, <-errs)
 	}
-	a.notify("STOPPING=1")
 	if a.cluster != nil {
 		leave, stop := context.WithTimeout(context.Background(), 3*time.Second)
 		a.cluster.Leave(leave)

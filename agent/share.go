@@ -131,10 +131,12 @@ func (a *Agent) share(ctx context.Context) error {
 	clock := time.NewTimer(5 * time.Second)
 	defer clock.Stop()
 	for {
+		a.pulses.idle("share")
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.records.Changed():
+			a.pulses.busy("share")
 			if a.peers != nil {
 				a.peers.Offer()
 			}
@@ -142,10 +144,12 @@ func (a *Agent) share(ctx context.Context) error {
 			a.heads.raise()
 			a.reports.raise()
 		case <-members:
+			a.pulses.busy("share")
 			a.membership()
 			a.heads.raise()
 			a.reports.raise()
 		case h := <-hints:
+			a.pulses.busy("share")
 			a.hinted(h)
 		case <-clock.C:
 			clock.Reset(clockEvery + a.jitter(clockEvery/4))
@@ -225,6 +229,7 @@ func (a *Agent) publishState() {
 		s.Commit = a.account.Commit
 		s.Types = typesOf(a.patching, a.account.Changes)
 	}
+	a.told.raise()
 	patching, facts, changes := a.patching, a.facts, a.account.Changes
 	fleet := ""
 	if a.policy != nil {

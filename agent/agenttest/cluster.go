@@ -59,6 +59,8 @@ type Node struct {
 	Agent *agent.Agent
 	Log   bytes.Buffer
 	Skew  time.Duration // of its clock
+	// Change, where set, alters what the agent is made of, before it starts.
+	Change func(*agent.Options)
 
 	state string
 	stop  context.CancelFunc
@@ -185,7 +187,7 @@ func (n *Node) Start() {
 		join = append(join, other.Addr+":7950")
 	}
 	now := func() time.Time { return time.Now().Add(n.Skew) }
-	a, err := agent.New(agent.Options{
+	o := agent.Options{
 		Config: schema.AgentConfig{
 			Repo:    schema.AgentRepo{URL: "file://" + filepath.Join(n.c.dir, "policy.git")},
 			Reports: &schema.AgentReports{}, Trust: schema.AgentTrust{Unsigned: true}, State: n.state,
@@ -201,7 +203,11 @@ func (n *Node) Start() {
 		Version:   "test",
 		Log:       slog.New(slog.NewTextHandler(&lockedWriter{w: &n.Log}, nil)),
 		Random:    func() float64 { mu.Lock(); defer mu.Unlock(); return random.Float64() },
-	})
+	}
+	if n.Change != nil {
+		n.Change(&o)
+	}
+	a, err := agent.New(o)
 	if err != nil {
 		n.c.t.Fatalf("start %s: %v", n.Name, err)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -364,29 +363,6 @@ func (f *follower) read() {
 		if s := progressLine(line); s != "" && s != f.last {
 			f.last = s
 			f.say("%s", s)
-		}
-	}
-}
-
-// Ready is a function that tells who started this process that it has begun: systemd, or with fd > 2
-// the reader of that descriptor. Without either it does nothing.
-func Ready(fd int) func() {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	_ = os.Unsetenv("NOTIFY_SOCKET")
-	if fd > 2 {
-		unix.CloseOnExec(fd)
-	}
-	return func() {
-		if fd > 2 {
-			f := os.NewFile(uintptr(fd), "ready")
-			_, _ = f.WriteString("ready\n")
-			_ = f.Close()
-		}
-		if socket != "" {
-			if conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"}); err == nil {
-				_, _ = conn.Write([]byte("READY=1"))
-				_ = conn.Close()
-			}
 		}
 	}
 }

@@ -68,6 +68,7 @@ taken up at the next start. As a service it runs as dunlin.service.`,
 // runAgent runs the agent of the real host.
 func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	collectGarbage()
+	notify, watchdog := host.ServiceManager()
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
@@ -96,6 +97,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	agt, err := agent.New(agent.Options{
 		Config: config, Local: local, GossipKey: key, Network: gossip.System{},
 		Inventory: agentInventory, Version: version, Log: log, Random: rand.Float64,
+		Notify: notify, Watchdog: watchdog,
 	})
 	if err != nil {
 		return err
