@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -45,6 +46,25 @@ func (a *Agent) statusOf(l schema.RosterLine, heard bool) schema.NodeStatus {
 	return schema.Pending
 }
 
+// viewOf is a node as this one sees it. The caller holds mu.
+func (a *Agent) viewOf(l schema.RosterLine, s schema.StateRecord, heard bool) schema.NodeView {
+	v := schema.NodeView{
+		Name: l.Name, ID: l.ID, Status: a.statusOf(l, heard), LastSeen: a.lastSeen[l.ID], Commit: s.Commit,
+		OS: l.OS, Tags: l.Tags, Compliance: overall(s.Types), Problem: s.Problem, Remote: s.Remote, Agent: s.Agent,
+	}
+	if s.Refused != nil {
+		v.Refused = s.Refused.Commit
+	}
+	if v.Status == schema.Online {
+		v.LastSeen = a.now().UTC()
+	}
+	return v
+}
+
+func byName(x, y schema.NodeView) int {
+	return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID))
+}
+
 // Nodes are all of the roster, by name.
 func (a *Agent) Nodes() []schema.NodeView {
 	states := a.states()
@@ -53,17 +73,13 @@ func (a *Agent) Nodes() []schema.NodeView {
 	out := make([]schema.NodeView, 0, len(a.roster))
 	for id, l := range a.roster {
 		s, heard := states[id]
-		v := schema.NodeView{Name: l.Name, ID: id, Status: a.statusOf(l, heard), LastSeen: a.lastSeen[id], Commit: s.Commit}
-		if id == a.keys.ID() || v.Status == schema.Online {
-			v.LastSeen = a.now().UTC()
-		}
-		out = append(out, v)
+		out = append(out, a.viewOf(l, s, heard))
 	}
-	slices.SortFunc(out, func(x, y schema.NodeView) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID)) })
+	slices.SortFunc(out, byName)
 	return out
 }
 
-// Compliance has each active node and type. A node that said nothing is UNSPECIFIED_DATA, never left out.
+// Compliance has each node and type. A node that said nothing is UNSPECIFIED_DATA, never left out.
 func (a *Agent) Compliance() []schema.NodeCompliance {
 	states := a.states()
 	a.mu.Lock()
@@ -74,14 +90,7 @@ func (a *Agent) Compliance() []schema.NodeCompliance {
 			continue
 		}
 		s, heard := states[id]
-		stale := a.statusOf(l, heard) != schema.Online
-		types := s.Types
-		if len(types) == 0 {
-			types = []schema.TypeCompliance{{Type: typePatch, State: schema.UnspecifiedData}, {Type: typePolicy, State: schema.UnspecifiedData}}
-		}
-		for _, t := range types {
-			out = append(out, schema.NodeCompliance{Node: l.Name, Type: t.Type, State: t.State, Items: t.Items, Stale: stale})
-		}
+		out = append(out, complianceOf(a.viewOf(l, s, heard), s.Types)...)
 	}
 	slices.SortFunc(out, func(x, y schema.NodeCompliance) int {
 		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Type, y.Type))
@@ -89,36 +98,171 @@ func (a *Agent) Compliance() []schema.NodeCompliance {
 	return out
 }
 
+// complianceOf is a node's compliance by type.
+func complianceOf(v schema.NodeView, types []schema.TypeCompliance) []schema.NodeCompliance {
+	if len(types) == 0 {
+		types = []schema.TypeCompliance{{Type: typePatch, State: schema.UnspecifiedData}, {Type: typePolicy, State: schema.UnspecifiedData}}
+	}
+	var out []schema.NodeCompliance
+	for _, t := range types {
+		out = append(out, schema.NodeCompliance{Node: v.Name, Type: t.Type, State: t.State, Items: t.Items, More: t.More,
+			Stale: v.Status != schema.Online, Status: v.Status, LastSeen: v.LastSeen})
+	}
+	return out
+}
+
+// Limits of what a status names; the rest is counted.
+const (
+	maxUnwell  = 8
+	maxRefused = 8
+)
+
 // Status is the fleet as this node sees it.
 func (a *Agent) Status() schema.FleetStatus {
 	states := a.states()
+	lines := map[string]uint64{}
+	if a.reporter != nil {
+		lines = a.lineRevisions()
+	}
+	turns := a.turns()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	line := a.roster[a.keys.ID()]
-	s := schema.FleetStatus{Node: line.Name, ID: a.keys.ID(), Remote: a.remote, Reporter: a.report, Nodes: map[string]int{}, Problems: a.problemTexts()}
+	own := a.keys.ID()
+	s := schema.FleetStatus{
+		Node: a.roster[own].Name, ID: own, At: a.now().UTC(), Remote: a.remote, Reporter: a.report,
+		Nodes: map[string]int{}, Compliance: map[schema.Compliance]int{}, Problems: a.problemTexts(),
+	}
 	if a.policy != nil {
-		s.Commit = a.policy.Commit
+		s.Fleet, s.Commit, s.Since = a.policy.Repo.Fleet.Name, a.policy.Commit, a.since
 	}
 	refused := map[string]schema.RefusedCommit{}
+	refuse := func(r schema.RefusedCommit) {
+		had, known := refused[r.Commit]
+		if known {
+			r = had
+		}
+		r.Nodes++
+		refused[r.Commit] = r
+	}
 	if a.refused != nil {
-		refused[a.refused.Commit] = *a.refused
+		refuse(*a.refused)
 	}
 	for id, l := range a.roster {
 		st, heard := states[id]
-		s.Nodes[string(a.statusOf(l, heard))]++
-		if r := st.Refused; r != nil {
-			if _, known := refused[r.Commit]; !known {
-				refused[r.Commit] = *r
+		v := a.viewOf(l, st, heard)
+		s.Nodes[string(v.Status)]++
+		if l.State != schema.NodeActive {
+			continue
+		}
+		s.Compliance[v.Compliance]++
+		if v.Status != schema.Online && v.Compliance != schema.UnspecifiedData {
+			s.Stale++
+		}
+		if s.Commit != "" && v.Commit == s.Commit {
+			s.Holds++
+		}
+		// What a node that is away refused long ago tells nothing of today.
+		if st.Refused != nil && id != own && v.Status == schema.Online {
+			refuse(*st.Refused)
+		}
+		if id != own && (v.Status != schema.Online || v.Problem != "") {
+			v.Tags = nil
+			s.Unwell = append(s.Unwell, v)
+		}
+	}
+	slices.SortFunc(s.Unwell, func(x, y schema.NodeView) int {
+		return cmp.Or(cmp.Compare(unwellRank(x), unwellRank(y)), byName(x, y))
+	})
+	if n := len(s.Unwell); n > maxUnwell {
+		s.Unwell, s.More = s.Unwell[:maxUnwell], n-maxUnwell
+	}
+	s.Refused = slices.SortedFunc(maps.Values(refused), func(x, y schema.RefusedCommit) int {
+		return cmp.Or(cmp.Compare(y.Nodes, x.Nodes), cmp.Compare(x.Commit, y.Commit))
+	})
+	s.Refused = s.Refused[:min(len(s.Refused), maxRefused)]
+	elected := a.reporters(states)
+	for _, id := range elected {
+		s.Reporter.Elected = append(s.Reporter.Elected, a.roster[id].Name)
+	}
+	s.Reporter.Waiting = a.waiting(elected, lines)
+	for _, id := range turns {
+		s.Remote.Readers = append(s.Remote.Readers, cmp.Or(a.roster[id].Name, id))
+	}
+	return s
+}
+
+// unwellRank puts first what people must act upon.
+func unwellRank(v schema.NodeView) int {
+	return slices.Index([]schema.NodeStatus{schema.CloneConflict, schema.Online, schema.ConnectionLost, schema.Pending}, v.Status)
+}
+
+// lineRevisions are the revisions of the report lines that this node holds, by id.
+func (a *Agent) lineRevisions() map[string]uint64 {
+	out := map[string]uint64{}
+	for _, r := range a.records.Of(schema.RecordReport) {
+		if l, ok := decode[schema.ReportLine](r); ok {
+			out[r.Node] = l.Rev
+		}
+	}
+	return out
+}
+
+// Select gives the names of the nodes that targets mean, as the command line writes them. The error wraps
+// api.ErrNoMatch where they mean none, or name a group that there is not.
+func (a *Agent) Select(texts []string) (map[string]bool, error) {
+	t, err := target.Parse(texts)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.policy == nil {
+		return nil, fmt.Errorf("targets: %w", api.ErrNoPolicy)
+	}
+	sets := target.Sets{Groups: a.policy.Repo.Groups, ResourceGroups: a.policy.Repo.ResourceGroups}
+	if err := groupsThere(t, sets); err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, l := range a.roster {
+		if target.Match(t, l.Node(), sets) {
+			out[l.Name] = true
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w %q of %d in the roster", api.ErrNoMatch, texts, len(a.roster))
+	}
+	return out, nil
+}
+
+// groupsThere fails where targets name a group that the policy has not: nothing could match then, or be left out.
+func groupsThere(t schema.Targets, sets target.Sets) error {
+	all := []schema.Selection{t.Selection}
+	if t.Exclude != nil {
+		all = append(all, *t.Exclude)
+	}
+	for _, s := range all {
+		for _, name := range s.Groups {
+			if _, ok := sets.Groups[name]; !ok {
+				return fmt.Errorf("%w: no patch group %q%s", api.ErrNoMatch, name, meant(name, slices.Collect(maps.Keys(sets.Groups))))
+			}
+		}
+		for _, name := range s.ResourceGroups {
+			if _, ok := sets.ResourceGroups[name]; !ok {
+				return fmt.Errorf("%w: no resource group %q%s", api.ErrNoMatch, name, meant(name, slices.Collect(maps.Keys(sets.ResourceGroups))))
 			}
 		}
 	}
-	for _, commit := range slices.Sorted(maps.Keys(refused)) {
-		s.Refused = append(s.Refused, refused[commit])
+	return nil
+}
+
+// meant offers the word that is nearest to one that there is not.
+func meant(got string, words []string) string {
+	slices.Sort(words)
+	if best := schema.Nearest(got, words); best != "" {
+		return fmt.Sprintf(" (did you mean %q?)", best)
 	}
-	for _, id := range a.reporters(states) {
-		s.Reporter.Elected = append(s.Reporter.Elected, a.roster[id].Name)
-	}
-	return s
+	return ""
 }
 
 // node finds a node of the roster by name or id.
@@ -128,12 +272,14 @@ func (a *Agent) node(name string) (schema.RosterLine, error) {
 	if name == "" {
 		return a.roster[a.keys.ID()], nil
 	}
+	names := make([]string, 0, len(a.roster))
 	for id, l := range a.roster {
 		if id == name || l.Name == name {
 			return l, nil
 		}
+		names = append(names, l.Name)
 	}
-	return schema.RosterLine{}, fmt.Errorf("node %q is not in the roster: %w", name, api.ErrNoNode)
+	return schema.RosterLine{}, fmt.Errorf("%w as %q in the roster of %d%s", api.ErrNoNode, name, len(a.roster), meant(name, names))
 }
 
 // Inventory asks a node for inventory types.

@@ -10,26 +10,6 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// Explanation says of one resource what it should be, who says so and where, and how it is.
-type Explanation struct {
-	Node     string           `json:"node"`
-	Item     string           `json:"item"`
-	State    string           `json:"state"` // a resource's or a patch's
-	Want     string           `json:"want"`
-	Got      string           `json:"got"`
-	Reason   string           `json:"reason"`
-	Policy   string           `json:"policy,omitempty"`
-	Baseline string           `json:"baseline,omitempty"`
-	Because  string           `json:"because,omitempty"` // why this baseline
-	Mode     schema.Mode      `json:"mode,omitempty"`
-	Severity schema.Level     `json:"severity,omitempty"`
-	Position *schema.Position `json:"position,omitempty"` // nil for what is shipped
-	Patch    *schema.Patch    `json:"patch,omitempty"`
-	Window   *schema.Opening  `json:"window,omitempty"` // open now, or the next one
-	Action   schema.Action    `json:"action,omitempty"`
-	Restart  []string         `json:"restart,omitempty"` // services restarted after a change
-}
-
 // UnknownItemError says that nothing of that name is managed on the node.
 type UnknownItemError struct {
 	Item, Node string
@@ -45,7 +25,7 @@ func (e *UnknownItemError) Error() string {
 }
 
 // Explain answers for one item, or for everything that policies manage and every patch that is not well where item is empty.
-func (l Local) Explain(ctx context.Context, dir, node, item string) ([]Explanation, error) {
+func (l Local) Explain(ctx context.Context, dir, node, item string) ([]schema.Explanation, error) {
 	policy, err := l.Policy(ctx, dir, false)
 	if err != nil {
 		return nil, err
@@ -54,12 +34,17 @@ func (l Local) Explain(ctx context.Context, dir, node, item string) ([]Explanati
 	if err != nil {
 		return nil, err
 	}
+	return l.explain(ctx, policy, n, item)
+}
+
+// explain looks at the host now, and changes nothing.
+func (l Local) explain(ctx context.Context, policy Policy, n schema.Node, item string) ([]schema.Explanation, error) {
 	plan, err := l.Plan(ctx, policy, n)
 	if err != nil {
 		return nil, err
 	}
-	if id, ok := strings.CutPrefix(item, string(schema.KindPatch)+":"); ok {
-		return explainPatches(policy, plan, func(p schema.Patch) bool { return p.ID == id || p.Package.Name == id }, item)
+	if patch, ok := patchNamed(item); ok {
+		return explainPatches(policy, plan, patch, item)
 	}
 	only := plan
 	only.Restart = nil
@@ -73,14 +58,12 @@ func (l Local) Explain(ctx context.Context, dir, node, item string) ([]Explanati
 	if err != nil {
 		return nil, err
 	}
-	var out []Explanation
+	var out []schema.Explanation
 	for _, r := range only.Resources {
 		out = append(out, explainResource(plan, r, changes))
 	}
 	if item == "" {
-		patches, err := explainPatches(policy, plan, func(p schema.Patch) bool {
-			return p.State != schema.Installed && p.State != schema.InstalledOther
-		}, "")
+		patches, err := explainPatches(policy, plan, notWell, "")
 		if err != nil {
 			return nil, err
 		}
@@ -89,8 +72,19 @@ func (l Local) Explain(ctx context.Context, dir, node, item string) ([]Explanati
 	return out, nil
 }
 
-func explainResource(plan schema.Plan, r schema.Resource, changes []schema.Change) Explanation {
-	e := Explanation{
+// patchNamed gives what finds the patches of an item; ok is false where the item is no patch.
+func patchNamed(item string) (chosen func(schema.Patch) bool, ok bool) {
+	id, ok := strings.CutPrefix(item, string(schema.KindPatch)+":")
+	return func(p schema.Patch) bool { return p.ID == id || p.Package.Name == id }, ok
+}
+
+// notWell chooses the patches that an overview names.
+func notWell(p schema.Patch) bool {
+	return p.State != schema.Installed && p.State != schema.InstalledOther
+}
+
+func explainResource(plan schema.Plan, r schema.Resource, changes []schema.Change) schema.Explanation {
+	e := schema.Explanation{
 		Node: plan.Node.Name, Item: r.Name(), Policy: r.Policy, Mode: r.Mode, Severity: r.Severity,
 		State: string(schema.ResourceCompliant), Restart: plan.Restart[r.Policy],
 	}
@@ -119,11 +113,11 @@ func explainResource(plan schema.Plan, r schema.Resource, changes []schema.Chang
 	return e
 }
 
-func explainPatches(policy Policy, plan schema.Plan, chosen func(schema.Patch) bool, item string) ([]Explanation, error) {
+func explainPatches(policy Policy, plan schema.Plan, chosen func(schema.Patch) bool, item string) ([]schema.Explanation, error) {
 	pt := plan.Patching
 	if pt.Problem != "" {
-		if item == "" {
-			return nil, nil
+		if item == "" || item == allPatches {
+			return []schema.Explanation{{Node: plan.Node.Name, Item: allPatches, State: string(schema.Failed), Reason: pt.Problem}}, nil
 		}
 		return nil, fmt.Errorf("explain %q: %s", item, pt.Problem)
 	}
@@ -131,26 +125,17 @@ func explainPatches(policy Policy, plan schema.Plan, chosen func(schema.Patch) b
 	if window == nil {
 		window = pt.Next
 	}
-	var out []Explanation
+	var out []schema.Explanation
 	for _, p := range pt.Judgement.Patches {
 		if !chosen(p) {
 			continue
 		}
-		e := Explanation{
+		e := schema.Explanation{
 			Node: plan.Node.Name, Item: string(schema.KindPatch) + ":" + p.ID, State: string(p.State), Reason: p.Reason,
 			Baseline: pt.Baseline, Because: pt.Because, Severity: p.ComplianceLevel, Patch: &p,
 			Want: p.Package.Version, Got: p.Package.Version,
 		}
-		path := schema.JoinPath("baseline", pt.Baseline)
-		at, found := policy.Repo.Positions[path]
-		if p.Rule >= 0 {
-			if rule, ok := policy.Repo.Positions[schema.JoinPath("baseline", pt.Baseline, "approvalRules", "["+strconv.Itoa(p.Rule)+"]")]; ok {
-				at, found = rule, true
-			}
-		}
-		if found {
-			e.Position = &at
-		}
+		e.Position = ruleAt(policy, pt.Baseline, p.Rule)
 		for _, r := range plan.Resources {
 			if r.Kind == schema.KindPatch && r.Key == p.ID {
 				e.Action, e.Window = schema.Upgrade, window
@@ -165,6 +150,19 @@ func explainPatches(policy Policy, plan schema.Plan, chosen func(schema.Patch) b
 		return nil, unknown(item, plan)
 	}
 	return out, nil
+}
+
+// ruleAt is where the approval rule stands that decided, or else its baseline; nil for what is shipped.
+func ruleAt(policy Policy, baseline string, rule int) *schema.Position {
+	if rule >= 0 {
+		if at, ok := policy.Repo.Positions[schema.JoinPath("baseline", baseline, "approvalRules", "["+strconv.Itoa(rule)+"]")]; ok {
+			return &at
+		}
+	}
+	if at, ok := policy.Repo.Positions[schema.JoinPath("baseline", baseline)]; ok {
+		return &at
+	}
+	return nil
 }
 
 func unknown(item string, plan schema.Plan) error {

@@ -42,7 +42,11 @@ func (a *Agent) resume(ctx context.Context) {
 		return
 	}
 	a.log().Info("last good commit in force", "commit", commit)
-	a.use(p)
+	since, err := a.policies.RefTime(trustedRef)
+	if err != nil || since.After(a.now()) {
+		since = time.Time{}
+	}
+	a.use(p, since)
 	a.passes.raise()
 }
 
@@ -57,9 +61,10 @@ func (a *Agent) evaluate(ctx context.Context, commit string) (Policy, error) {
 
 // polled is what came of asking the remote.
 type polled struct {
-	head string
-	err  error
-	at   time.Time
+	head  string
+	err   error
+	at    time.Time
+	retry time.Time // after an error
 }
 
 // follow keeps this node at the newest commit that the remote has.
@@ -121,7 +126,9 @@ func (a *Agent) follow(ctx context.Context) error {
 				pacer.Next(got.at, nil)
 				timer.Reset(a.untilMyTurn(interval))
 			} else {
-				timer.Reset(time.Until(pacer.Next(time.Now(), got.err)))
+				wait := time.Until(pacer.Next(time.Now(), got.err))
+				got.retry = got.at.Add(wait)
+				timer.Reset(wait)
 			}
 			a.answered(ctx, got, pacer.Failures())
 			for _, r := range replies {
@@ -176,6 +183,7 @@ func (a *Agent) answered(ctx context.Context, got polled, failures int) {
 	}
 	a.mu.Lock()
 	was := a.remote.Error
+	a.remote.Retry = got.retry
 	if got.err == nil {
 		a.remote.Head, a.remote.LastRead, a.remote.Error = got.head, got.at, ""
 	} else {
@@ -228,14 +236,14 @@ func (a *Agent) consider(ctx context.Context, commit string) {
 			return
 		}
 		if !follows {
-			a.refuse(&schema.RefusedCommit{Commit: commit, Reason: fmt.Sprintf(
+			a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Reason: fmt.Sprintf(
 				"it does not follow on %s, which is in force (the branch was rewritten, or put back): push a commit on top of %s", short(trusted), short(trusted))})
 			return
 		}
 	}
 	p, err := a.evaluate(ctx, commit)
 	if f, ok := errors.AsType[*FaultsError](err); ok {
-		r := &schema.RefusedCommit{Commit: commit}
+		r := &schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}}
 		for _, fault := range f.Faults {
 			if fault.Severity != schema.SeverityWarning && len(r.Faults) < maxRefusedFaults {
 				r.Faults = append(r.Faults, fault)
@@ -260,7 +268,7 @@ func (a *Agent) consider(ctx context.Context, commit string) {
 	}
 	a.log().Info("commit in force", "commit", commit)
 	a.refuse(nil)
-	a.use(p)
+	a.use(p, a.now())
 	a.passes.raise()
 	if err := a.policies.Repack(); err != nil {
 		a.log().Warn("policy store is not repacked", "error", one(err))

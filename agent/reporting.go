@@ -136,8 +136,12 @@ func (r *reporter) tell(err error, pushed bool) {
 		a.report.LastPush = a.now().UTC()
 	}
 	a.mu.Unlock()
-	if text := one(err); text != "" && text != was {
+	text := one(err)
+	if text != "" && text != was {
 		a.log().Warn("reports are not written", "error", text)
+	}
+	if text != was {
+		a.publishState()
 	}
 }
 
@@ -200,21 +204,25 @@ func (r *reporter) once(ctx context.Context, fleet string) (pushed bool, err err
 		return false, err
 	}
 	now := a.now()
-	commit, changed, err := CommitReports(r.store, head, fleet, r.nodes(), func(n report.Node) ([]byte, error) {
+	nodes := r.nodes()
+	commit, changed, err := CommitReports(r.store, head, fleet, nodes, func(n report.Node) ([]byte, error) {
 		b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
 		if err != nil {
 			a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
 		}
 		return b, err
 	}, now)
-	if err != nil || commit == head {
-		r.waiting(0, err)
+	if err != nil {
 		return false, err
+	}
+	if commit == head {
+		r.written(nodes)
+		return false, nil
 	}
 	if err := r.store.Push(ctx, r.branch, commit, head); err != nil {
 		return false, err
 	}
-	r.waiting(0, nil)
+	r.written(nodes)
 	a.log().Info("reports written", "commit", commit, "files", changed)
 	if err := r.store.SetRef("refs/dunlin/reports", commit); err != nil {
 		a.log().Warn("reports' commit is not kept", "error", one(err))
@@ -248,13 +256,30 @@ func (r *reporter) goOn(head string) error {
 	return err
 }
 
-func (r *reporter) waiting(n int, err error) {
-	if err != nil {
-		return
+// written takes note of which lines are on the branch.
+func (r *reporter) written(nodes []report.Node) {
+	revs := make(map[string]uint64, len(nodes))
+	for _, n := range nodes {
+		revs[n.Line.Node] = n.Line.Rev
 	}
 	r.a.mu.Lock()
-	r.a.report.Waiting = n
+	r.a.written = revs
 	r.a.mu.Unlock()
+}
+
+// waiting counts the lines that this node holds and that the branch lacks; nil where it cannot know: another node writes,
+// or nothing was written yet. The caller holds mu.
+func (a *Agent) waiting(elected []string, lines map[string]uint64) *int {
+	if len(elected) == 0 || elected[0] != a.keys.ID() || a.written == nil {
+		return nil
+	}
+	n := 0
+	for id, rev := range lines {
+		if rev > a.written[id] {
+			n++
+		}
+	}
+	return &n
 }
 
 // nodes are all of the roster with the lines that this node holds.

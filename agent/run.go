@@ -67,6 +67,8 @@ type Agent struct {
 	pulses  pulses
 	patches patchLane
 
+	looks sync.Mutex // one look at the host at a time that somebody asked for
+
 	mu sync.Mutex
 	world
 }

@@ -216,7 +216,11 @@ func (a *Agent) publishState() {
 		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil,
 		Types: []schema.TypeCompliance{}, Agent: a.o.Version,
 	}
-	if p := a.problemTexts(); len(p) > 0 {
+	p := a.problemTexts()
+	if e := a.report.Error; e != "" {
+		p = append(p, "reports are not written: "+e)
+	}
+	if len(p) > 0 {
 		s.Problem = p[0]
 		if len(p) > 1 {
 			s.Problem += " (and " + strconv.Itoa(len(p)-1) + " more)"

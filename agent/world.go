@@ -34,12 +34,15 @@ type world struct {
 	cloned   map[string]bool
 	problems map[string]string // by what found it
 	report   schema.ReporterStatus
+	written  map[string]uint64 // revisions of the lines on the reports branch as this node wrote or found them, by id
+
+	since time.Time // when the policy came into force
 
 	hintedHead string // the newest head that was told by a hint, ours or others'
 }
 
-// use puts a policy into force for all who ask: the roster with it.
-func (a *Agent) use(p Policy) {
+// use puts a policy into force for all who ask, the roster with it. since is when that was first so, zero where it is not known.
+func (a *Agent) use(p Policy, since time.Time) {
 	roster := make(map[string]schema.RosterLine, len(p.Repo.Roster))
 	pins := make(map[string]string, len(p.Repo.Roster))
 	keys := make(map[string]ed25519.PublicKey, len(p.Repo.Roster))
@@ -52,7 +55,7 @@ func (a *Agent) use(p Policy) {
 		pins[l.ID], keys[l.ID] = l.Keys.TLS, key
 	}
 	a.mu.Lock()
-	a.policy, a.roster, a.pins, a.keysOf = &p, roster, pins, keys
+	a.policy, a.roster, a.pins, a.keysOf, a.since = &p, roster, pins, keys, since
 	_, listed := pins[a.keys.ID()]
 	a.mu.Unlock()
 	if listed {

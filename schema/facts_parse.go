@@ -2,7 +2,6 @@ package schema
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -369,38 +368,4 @@ func invalidUTF8(b []byte) int {
 		at += n
 	}
 	return at
-}
-
-// didYouMean offers the word that is nearest to a mistyped one, if any is near.
-func didYouMean(got string, words []string) string {
-	if len(got) > 40 {
-		return ""
-	}
-	best := slices.MinFunc(append(slices.Clone(words), got+"???"), func(a, b string) int { return cmp.Compare(edits(got, a), edits(got, b)) })
-	if d := edits(got, best); d == 0 || d > 2 || d*2 >= len(best) || len(words) == 0 {
-		return ""
-	}
-	return " (did you mean " + strconv.Quote(best) + "?)"
-}
-
-// edits is the number of letters to change, add or drop, whatever their case.
-func edits(a, b string) int {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

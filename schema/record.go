@@ -122,5 +122,6 @@ type ComplianceItem struct {
 type RefusedCommit struct {
 	Commit string  `json:"commit"`
 	Reason string  `json:"reason,omitempty"` // where it has no faults: force-push, too large
-	Faults []Fault `json:"faults,omitempty"` // at most 8
+	Faults []Fault `json:"faults"`           // at most 8
+	Nodes  int     `json:"nodes,omitempty"`  // in a FleetStatus: how many nodes refuse it
 }

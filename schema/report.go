@@ -37,6 +37,14 @@ type NodeView struct {
 	Status   NodeStatus `json:"status"`
 	LastSeen time.Time  `json:"lastSeen,omitzero"` // zero: never heard of since this agent started
 	Commit   string     `json:"commit"`            // in force there; empty: not known
+
+	OS         string            `json:"os,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"` // of the roster
+	Compliance Compliance        `json:"compliance"`     // over all types; of a node that is not Online what it said last
+	Refused    string            `json:"refused,omitempty"`
+	Problem    string            `json:"problem,omitempty"` // why it starts nothing
+	Remote     string            `json:"remote,omitempty"`  // what is wrong with the remote there
+	Agent      string            `json:"agent,omitempty"`   // version of its program
 }
 
 // NodeCompliance is a node's compliance of one type as `dunlin compliance` lists it.
@@ -45,34 +53,50 @@ type NodeCompliance struct {
 	Type  string           `json:"type"`
 	State Compliance       `json:"state"`
 	Items []ComplianceItem `json:"items"`
+	More  int              `json:"more,omitempty"`  // how many items are left out
 	Stale bool             `json:"stale,omitempty"` // the node is not Online: this is what it said last
+
+	Status   NodeStatus `json:"status"`
+	LastSeen time.Time  `json:"lastSeen,omitzero"`
 }
 
 // FleetStatus is the fleet as one agent sees it.
 type FleetStatus struct {
-	Node     string          `json:"node"` // name of the node that answers
+	Node     string          `json:"node"` // name of the node that answers; empty where the roster has it not
 	ID       string          `json:"id"`
-	Commit   string          `json:"commit"` // in force on the node that answers
-	Refused  []RefusedCommit `json:"refused"`
+	Fleet    string          `json:"fleet,omitempty"`
+	At       time.Time       `json:"at,omitzero"`    // now, by that node's clock
+	Commit   string          `json:"commit"`         // in force on the node that answers
+	Since    time.Time       `json:"since,omitzero"` // when it came into force there
+	Holds    int             `json:"holds"`          // active nodes on which Commit is in force, as they said last
+	Refused  []RefusedCommit `json:"refused"`        // at most 8, those of most nodes
 	Remote   RemoteStatus    `json:"remote"`
 	Reporter ReporterStatus  `json:"reporter"`
 	Nodes    map[string]int  `json:"nodes"` // by NodeStatus
-	Problems []string        `json:"problems,omitempty"`
+	// Compliance counts active nodes by their verdict; Stale of them are not Online, and this is what they said last.
+	Compliance map[Compliance]int `json:"compliance"`
+	Stale      int                `json:"stale,omitempty"`
+	// Unwell are active nodes that are not Online or tell of a problem, at most 8; More were left out.
+	Unwell   []NodeView `json:"unwell,omitempty"`
+	More     int        `json:"more,omitempty"`
+	Problems []string   `json:"problems,omitempty"` // of the node that answers
 }
 
 // RemoteStatus is how an agent and its Git remote get on.
 type RemoteStatus struct {
 	URL      string    `json:"url"` // without credentials
 	Head     string    `json:"head,omitempty"`
-	LastRead time.Time `json:"lastRead,omitzero"`
+	LastRead time.Time `json:"lastRead,omitzero"` // by this node itself
 	Error    string    `json:"error,omitempty"`
 	Retry    time.Time `json:"retry,omitzero"`
+	// Readers are the names of the nodes whose turn it is to ask; the others are told by them.
+	Readers []string `json:"readers,omitempty"`
 }
 
 // ReporterStatus is who writes reports.
 type ReporterStatus struct {
-	Elected  []string  `json:"elected"` // names
-	LastPush time.Time `json:"lastPush,omitzero"`
-	Waiting  int       `json:"waiting"` // lines that are not on the branch yet
+	Elected  []string  `json:"elected"`           // names
+	LastPush time.Time `json:"lastPush,omitzero"` // by the node that answers
+	Waiting  *int      `json:"waiting,omitempty"` // lines that are not on the branch yet; nil: only the first elected knows
 	Error    string    `json:"error,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -30,6 +31,12 @@ var (
 	ErrNoNode = errors.New("no such node")
 	// ErrNodeUnreachable is wrapped where the node asked for did not answer this host's agent.
 	ErrNodeUnreachable = errors.New("the node does not answer")
+	// ErrNoMatch is wrapped where targets mean no node.
+	ErrNoMatch = errors.New("no node matches")
+	// ErrNoItem is wrapped where nothing of the name asked for is managed on a node.
+	ErrNoItem = errors.New("nothing manages it")
+	// ErrNoPolicy is wrapped where no commit is in force yet.
+	ErrNoPolicy = errors.New("no commit is in force on this host yet")
 	// ErrNoFacts is wrapped where an agent does not hold the facts asked for.
 	ErrNoFacts = errors.New("no such facts here")
 )
@@ -41,6 +48,28 @@ type Line struct {
 	Line   []byte            `json:"line"` // canonical JSON, signed by the node; base64 on the socket, so that no byte changes
 }
 
+// Explained is why a node is as it is, as one agent knows it.
+type Explained struct {
+	Node     string            `json:"node"` // name
+	Status   schema.NodeStatus `json:"status"`
+	LastSeen time.Time         `json:"lastSeen,omitzero"`
+	Problem  string            `json:"problem,omitempty"` // that the node tells of
+	Commit   string            `json:"commit"`            // in force on the node; empty: not known
+	Here     string            `json:"here"`              // in force on the node that answers: places are of it
+	// Own says that the host was looked at now; else all that is known is what the node told.
+	Own     bool                 `json:"own"`
+	Types   []Verdict            `json:"types"`
+	Managed int                  `json:"managed"` // resources that policies want on the node
+	Items   []schema.Explanation `json:"items"`
+	More    int                  `json:"more,omitempty"` // items left out
+}
+
+// Verdict is a node's compliance of one type.
+type Verdict struct {
+	Type  string            `json:"type"`
+	State schema.Compliance `json:"state"`
+}
+
 // Backend is what an agent answers with. Its methods may be called at the same
 // time, and give values that nobody changes afterwards.
 type Backend interface {
@@ -50,6 +79,14 @@ type Backend interface {
 	Nodes() []schema.NodeView
 	// Compliance has each node and type, by node and type. A node that said nothing yet is UNSPECIFIED_DATA.
 	Compliance() []schema.NodeCompliance
+	// Select gives the names of the nodes that targets mean, written as on the command line. Errors wrap ErrNoMatch or
+	// ErrNoPolicy where they are not about how targets are written.
+	Select(targets []string) (map[string]bool, error)
+	// Explain says why a node, by name or id, is as it is; "" is this host. Without an item it gives what counts against
+	// the node, with all also what is well. Errors wrap ErrNoNode, ErrNoItem or ErrNoPolicy.
+	Explain(ctx context.Context, node, item string, all bool) (Explained, error)
+	// Scan holds this host against its baseline under the commit in force. The error wraps ErrNoPolicy where there is none.
+	Scan(ctx context.Context) (schema.Patching, error)
 	// Inventory asks a node, by name or id, for SSM inventory types; none named means all. Errors wrap ErrNoNode
 	// or ErrNodeUnreachable.
 	Inventory(ctx context.Context, node string, types []string) (map[string]json.RawMessage, error)
@@ -71,6 +108,9 @@ var codes = []struct {
 }{
 	{"denied", 403, ErrDenied},
 	{"no-node", 404, ErrNoNode},
+	{"no-match", 404, ErrNoMatch},
+	{"no-item", 404, ErrNoItem},
+	{"no-policy", 409, ErrNoPolicy},
 	{"no-facts", 404, ErrNoFacts},
 	{"node-unreachable", 504, ErrNodeUnreachable},
 }

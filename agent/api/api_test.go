@@ -18,10 +18,28 @@ type known struct{}
 
 func (known) Status() schema.FleetStatus { return schema.FleetStatus{Node: "web-1", Commit: "c0ffee"} }
 func (known) Nodes() []schema.NodeView {
-	return []schema.NodeView{{Name: "web-1", Status: schema.Online}}
+	return []schema.NodeView{{Name: "db-1", Status: schema.Retired}, {Name: "web-1", Status: schema.Online}}
 }
 func (known) Compliance() []schema.NodeCompliance {
-	return []schema.NodeCompliance{{Node: "web-1", Type: "Patch", State: schema.Compliant}}
+	return []schema.NodeCompliance{{Node: "web-1", Type: "Patch", State: schema.Compliant}, {Node: "web-2", Type: "Patch", State: schema.Compliant}}
+}
+func (known) Select(targets []string) (map[string]bool, error) {
+	if targets[0] == "tag:role=web" {
+		return map[string]bool{"web-1": true}, nil
+	}
+	return nil, fmt.Errorf("%w %q", api.ErrNoMatch, targets)
+}
+func (known) Explain(_ context.Context, node, item string, all bool) (api.Explained, error) {
+	switch {
+	case node == "none":
+		return api.Explained{}, api.ErrNoPolicy
+	case item == "file:/none":
+		return api.Explained{}, fmt.Errorf("%w: %s", api.ErrNoItem, item)
+	}
+	return api.Explained{Node: node, Own: all}, nil
+}
+func (known) Scan(context.Context) (schema.Patching, error) {
+	return schema.Patching{Baseline: "b", Judgement: schema.Judgement{Compliance: schema.Compliant}}, nil
 }
 func (known) Inventory(_ context.Context, node string, types []string) (map[string]json.RawMessage, error) {
 	switch node {
@@ -70,11 +88,23 @@ func TestAnswersCrossTheSocketUnchanged(t *testing.T) {
 	if s, err := c.Status(ctx); err != nil || s.Node != "web-1" || s.Refused == nil || s.Nodes == nil || s.Reporter.Elected == nil {
 		t.Errorf("status %+v, %v", s, err)
 	}
-	if n, err := c.Nodes(ctx); err != nil || len(n) != 1 || n[0].Status != schema.Online {
+	if n, err := c.Nodes(ctx); err != nil || len(n) != 2 || n[1].Status != schema.Online {
 		t.Errorf("nodes %+v, %v", n, err)
 	}
-	if n, err := c.Compliance(ctx); err != nil || len(n) != 1 || n[0].Items == nil {
+	if n, err := c.Compliance(ctx); err != nil || len(n) != 2 || n[0].Items == nil {
 		t.Errorf("compliance %+v, %v", n, err)
+	}
+	if n, err := c.Nodes(ctx, "tag:role=web"); err != nil || len(n) != 1 || n[0].Name != "web-1" {
+		t.Errorf("nodes of a target %+v, %v", n, err)
+	}
+	if n, err := c.Compliance(ctx, "tag:role=web"); err != nil || len(n) != 1 || n[0].Node != "web-1" {
+		t.Errorf("compliance of a target %+v, %v", n, err)
+	}
+	if x, err := c.Explain(ctx, "web-1", "file:/a b&c", true); err != nil || x.Node != "web-1" || !x.Own || x.Items == nil || x.Types == nil {
+		t.Errorf("explained %+v, %v", x, err)
+	}
+	if p, err := c.Scan(ctx); err != nil || p.Baseline != "b" || p.Judgement.Patches == nil {
+		t.Errorf("scan %+v, %v", p, err)
 	}
 	if m, err := c.Inventory(ctx, "web-1", []string{"AWS:Application"}); err != nil || string(m["AWS:Application"]) != `[{"Name":"zsh"}]` {
 		t.Errorf("inventory %s, %v", m, err)
@@ -106,6 +136,18 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 	}
 	if _, err := c.Inventory(ctx, "web-1", make([]string, 65)); err == nil {
 		t.Error("65 types were taken")
+	}
+	if _, err := c.Nodes(ctx, make([]string, 101)...); err == nil || errors.Is(err, api.ErrNoMatch) {
+		t.Errorf("101 targets: %v", err)
+	}
+	if _, err := c.Compliance(ctx, "tag:role=none"); !errors.Is(err, api.ErrNoMatch) {
+		t.Error(err)
+	}
+	if _, err := c.Explain(ctx, "web-1", "file:/none", false); !errors.Is(err, api.ErrNoItem) {
+		t.Error(err)
+	}
+	if _, err := c.Explain(ctx, "none", "", false); !errors.Is(err, api.ErrNoPolicy) {
+		t.Error(err)
 	}
 	gone, stop := context.WithCancel(ctx)
 	stop()

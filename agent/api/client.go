@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -68,14 +69,25 @@ func (c *Client) Status(ctx context.Context) (schema.FleetStatus, error) {
 	return ask[schema.FleetStatus](ctx, c, "GET", "/v1/status", nil)
 }
 
-// Nodes is Backend's.
-func (c *Client) Nodes(ctx context.Context) ([]schema.NodeView, error) {
-	return ask[[]schema.NodeView](ctx, c, "GET", "/v1/nodes", nil)
+// Nodes is Backend's; with targets only the nodes that they mean, see Backend.Select.
+func (c *Client) Nodes(ctx context.Context, targets ...string) ([]schema.NodeView, error) {
+	return ask[[]schema.NodeView](ctx, c, "GET", "/v1/nodes", url.Values{"target": targets})
 }
 
-// Compliance is Backend's.
-func (c *Client) Compliance(ctx context.Context) ([]schema.NodeCompliance, error) {
-	return ask[[]schema.NodeCompliance](ctx, c, "GET", "/v1/compliance", nil)
+// Compliance is Backend's; with targets only of the nodes that they mean. Items are left out, and counted, where the
+// answer would be longer than MaxAnswer.
+func (c *Client) Compliance(ctx context.Context, targets ...string) ([]schema.NodeCompliance, error) {
+	return ask[[]schema.NodeCompliance](ctx, c, "GET", "/v1/compliance", url.Values{"target": targets})
+}
+
+// Explain is Backend's.
+func (c *Client) Explain(ctx context.Context, node, item string, all bool) (Explained, error) {
+	return ask[Explained](ctx, c, "GET", "/v1/explain", url.Values{"node": {node}, "item": {item}, "all": {strconv.FormatBool(all)}})
+}
+
+// Scan is Backend's; patches carry no Rule and no Package.
+func (c *Client) Scan(ctx context.Context) (schema.Patching, error) {
+	return ask[schema.Patching](ctx, c, "GET", "/v1/scan", nil)
 }
 
 // Inventory is Backend's.

@@ -16,8 +16,11 @@ import (
 // answerTime is how long a request may take: a fetch from a slow remote is the longest.
 const answerTime = 2 * time.Minute
 
-// maxTypes bounds how many inventory types one request names.
-const maxTypes = 64
+// Limits of one request.
+const (
+	maxTypes   = 64  // inventory types
+	maxTargets = 100 // targets
+)
 
 // callerKey is the request context's key of the caller's user.
 type callerKey struct{}
@@ -64,20 +67,53 @@ func handler(b Backend) http.Handler {
 	get := func(path string, f func(*http.Request) (any, error)) { mux.HandleFunc("GET "+path, answer(f)) }
 	get("/v1/status", func(*http.Request) (any, error) {
 		s := b.Status()
-		s.Refused = some(s.Refused)
+		s.Refused = append([]schema.RefusedCommit{}, s.Refused...)
+		for i := range s.Refused {
+			s.Refused[i].Faults = some(s.Refused[i].Faults)
+		}
 		s.Reporter.Elected = some(s.Reporter.Elected)
 		if s.Nodes == nil {
 			s.Nodes = map[string]int{}
 		}
 		return s, nil
 	})
-	get("/v1/nodes", func(*http.Request) (any, error) { return some(b.Nodes()), nil })
-	get("/v1/compliance", func(*http.Request) (any, error) {
-		all := append([]schema.NodeCompliance{}, b.Compliance()...)
-		for i := range all {
-			all[i].Items = some(all[i].Items)
+	get("/v1/nodes", func(r *http.Request) (any, error) {
+		meant, err := selected(b, r)
+		if err != nil {
+			return nil, err
+		}
+		all := []schema.NodeView{}
+		for _, n := range b.Nodes() {
+			if meant == nil || meant[n.Name] {
+				all = append(all, n)
+			}
 		}
 		return all, nil
+	})
+	get("/v1/compliance", func(r *http.Request) (any, error) {
+		meant, err := selected(b, r)
+		if err != nil {
+			return nil, err
+		}
+		all := []schema.NodeCompliance{}
+		for _, n := range b.Compliance() {
+			if meant == nil || meant[n.Node] {
+				n.Items = some(n.Items)
+				all = append(all, n)
+			}
+		}
+		return fitting(all, MaxAnswer), nil
+	})
+	get("/v1/explain", func(r *http.Request) (any, error) {
+		q := r.URL.Query()
+		x, err := b.Explain(r.Context(), q.Get("node"), q.Get("item"), q.Get("all") == "true")
+		x.Types, x.Items = some(x.Types), some(x.Items)
+		return x, err
+	})
+	get("/v1/scan", func(r *http.Request) (any, error) {
+		p, err := b.Scan(r.Context())
+		p.Judgement.Patches = some(p.Judgement.Patches)
+		return p, err
 	})
 	get("/v1/account", func(*http.Request) (any, error) {
 		a := b.Account()
@@ -95,6 +131,39 @@ func handler(b Backend) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/sync", answer(func(r *http.Request) (any, error) { return b.Sync(r.Context()) }))
 	return mux
+}
+
+// selected are the names that a request's targets mean; nil means all.
+func selected(b Backend, r *http.Request) (map[string]bool, error) {
+	targets := r.URL.Query()["target"]
+	if len(targets) > maxTargets {
+		return nil, fmt.Errorf("%d targets are more than %d", len(targets), maxTargets)
+	}
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	return b.Select(targets)
+}
+
+// fitting leaves out items, and counts them, until all nodes are within most bytes.
+func fitting(all []schema.NodeCompliance, most int) []schema.NodeCompliance {
+	const entry, item = 300, 60 // what JSON adds, at most
+	for limit := 64; ; limit /= 4 {
+		size := 0
+		for i := range all {
+			n := &all[i]
+			if over := len(n.Items) - limit; over > 0 {
+				n.Items, n.More = n.Items[:limit:limit], n.More+over
+			}
+			size += entry + len(n.Node)
+			for _, it := range n.Items {
+				size += item + 2*(len(it.ID)+len(it.State)+len(it.Reason)) // twice: some is escaped
+			}
+		}
+		if size <= most || limit == 0 {
+			return all
+		}
+	}
 }
 
 // answer looks at who calls, then writes what f gives, or its error.

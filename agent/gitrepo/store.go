@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
@@ -273,6 +274,18 @@ func (s *Store) Ref(name string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return readRef(s.st, n)
+}
+
+// RefTime is when SetRef last wrote a full reference name, by the clock of the file system.
+func (s *Store) RefTime(name string) (time.Time, error) {
+	if _, err := refName(name); err != nil {
+		return time.Time{}, err
+	}
+	info, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(name)))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read reference %q: %w", name, err)
+	}
+	return info.ModTime(), nil
 }
 
 func readRef(st *filesystem.Storage, n plumbing.ReferenceName) (string, error) {

@@ -57,7 +57,7 @@ Exit status: 0 explained; 9 nothing of that name is managed here.`,
 					return a.printJSON(found[0])
 				}
 				if found == nil {
-					found = []agent.Explanation{}
+					found = []schema.Explanation{}
 				}
 				return a.printJSON(found)
 			}
@@ -118,7 +118,7 @@ func stateMark(state string) mark {
 	return bad
 }
 
-func (a *app) printExplanation(e agent.Explanation) {
+func (a *app) printExplanation(e schema.Explanation) {
 	l := lookOf(a.out)
 	fmt.Fprintf(a.out, "%s %s  %s\n", l.symbol(stateMark(e.State)), l.bold(printable(e.Item)), e.State)
 	row := func(name, value string) {
@@ -168,7 +168,7 @@ func (a *app) printExplanation(e agent.Explanation) {
 	}
 }
 
-func (a *app) printOverview(es []agent.Explanation) {
+func (a *app) printOverview(es []schema.Explanation) {
 	l := lookOf(a.out)
 	if len(es) == 0 {
 		fmt.Fprintf(a.out, "%s no policy manages anything here, and every patch is well\n", l.symbol(good))
