@@ -8,7 +8,6 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
-	"cuelang.org/go/cue/cuecontext"
 	cueerrors "cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 	cuejson "cuelang.org/go/encoding/json"
@@ -47,7 +46,7 @@ func AgentConfig(name string, b []byte) (schema.AgentConfig, []schema.Fault) {
 			return fail(position(im.Pos()), "", "this file may not import anything")
 		}
 	}
-	v := cuecontext.New().BuildFile(file)
+	v := newContext().BuildFile(file)
 	if err := v.Validate(cue.Concrete(true)); err != nil {
 		for _, e := range cueerrors.Errors(err) {
 			format, args := e.Msg()

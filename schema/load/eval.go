@@ -11,7 +11,6 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
-	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
@@ -68,7 +67,7 @@ func (l *loading) evaluate(ctx context.Context) error {
 		go func() {
 			defer wg.Done()
 			for g := range next {
-				e := &evaluator{l: l, ctx: cuecontext.New(), libs: map[string]*build.Instance{}}
+				e := &evaluator{l: l, ctx: newContext(), libs: map[string]*build.Instance{}}
 				for _, j := range g {
 					if ctx.Err() == nil {
 						e.run(j)

@@ -12,7 +12,6 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/build"
-	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/parser"
 
 	"github.com/dunlin-dev/dunlin/policies"
@@ -62,7 +61,7 @@ func TestShippedConforms(t *testing.T) {
 	}
 	for _, folder := range slices.Sorted(maps.Keys(folders)) {
 		t.Run(folder, func(t *testing.T) {
-			ctx := cuecontext.New()
+			ctx := newContext()
 			v, err := shippedPackage(ctx, folder)
 			if err != nil {
 				t.Fatal(err)
@@ -73,7 +72,7 @@ func TestShippedConforms(t *testing.T) {
 		})
 	}
 	t.Run("the check refuses what is wrong", func(t *testing.T) {
-		ctx := cuecontext.New()
+		ctx := newContext()
 		for _, wrong := range []string{
 			`baseline: x: {operatingSystem: "DEBIAN", aproved: []}`,
 			`document: x: {schemaVersion: "2.2", mainSteps: [{action: "dunlin:patch", name: "p", inputs: Operation: "Instal"}]}`,
@@ -87,7 +86,7 @@ func TestShippedConforms(t *testing.T) {
 
 // The shipped baselines are read without the definitions, so no field of theirs may be left to a default.
 func TestShippedLeavesNothingToDefaults(t *testing.T) {
-	v, err := shippedPackage(cuecontext.New(), patchingFolder)
+	v, err := shippedPackage(newContext(), patchingFolder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +147,7 @@ func TestShipped(t *testing.T) {
 }
 
 func TestShippedDocuments(t *testing.T) {
-	v, err := shippedPackage(cuecontext.New(), patchingFolder)
+	v, err := shippedPackage(newContext(), patchingFolder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +159,7 @@ func TestShippedDocuments(t *testing.T) {
 
 func BenchmarkShipped(b *testing.B) {
 	for b.Loop() {
-		v, err := shippedPackage(cuecontext.New(), patchingFolder)
+		v, err := shippedPackage(newContext(), patchingFolder)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/build"
-	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/parser"
 
 	"github.com/dunlin-dev/dunlin/policies"
@@ -38,7 +37,7 @@ func Shipped() (map[string]schema.Baseline, error) {
 
 // shippedBaselines keeps the evaluated text, not the values, which callers may change.
 var shippedBaselines = sync.OnceValues(func() ([]byte, error) {
-	v, err := shippedPackage(cuecontext.New(), patchingFolder)
+	v, err := shippedPackage(newContext(), patchingFolder)
 	if err != nil {
 		return nil, err
 	}
