@@ -85,8 +85,8 @@ func (p Packages) Transact(ctx context.Context, tx schema.Transaction) (schema.T
 	return p.transact(ctx, tx)
 }
 
-// Settle waits for a transaction that an earlier caller began and closes the books of those that
-// ended without a word. It returns at once where there is none.
+// Settle waits for a transaction that an earlier caller began. Of those that ended without a word it
+// lets dpkg finish what they left, and closes the books. It returns at once where there is none.
 func (p Packages) Settle(ctx context.Context) error { return p.settle(ctx) }
 
 // Record keeps in the last installs why a package was not installed.

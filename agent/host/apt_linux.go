@@ -28,7 +28,8 @@ func (p Packages) packages(ctx context.Context) ([]schema.PackageStatus, error) 
 	return readPackages(ctx)
 }
 
-// readPackages reads dpkg's database and, over it, the journal that dpkg had not merged yet when it was interrupted.
+// readPackages reads dpkg's database. What dpkg did since it wrote that last is in its journal, which only dpkg reads:
+// while interrupted says so, the database is of a moment before.
 func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
 	f, err := os.Open(dpkgStatus)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -63,6 +63,10 @@ func (o order) run(ctx context.Context) answer {
 		}
 		return ""
 	}}
+	if err := h.Settle(ctx); err != nil {
+		a.Errors["settle"] = err.Error()
+		return a
+	}
 	pass := func(k interface {
 		Check(context.Context, []schema.Resource) []schema.Checked
 		Apply(context.Context, []schema.Resource) []error

@@ -254,6 +254,24 @@ func TestAnInterruptedDpkgIsMended(t *testing.T) {
 	h.sound()
 }
 
+// The power went between dpkg's last word and the end of its books: nothing differs, and apt refuses to work.
+func TestWhatOurTransactionLeftIsMendedAlsoWhenNothingDiffers(t *testing.T) {
+	h := aptHosts(t, agenttest.Options{})
+	o := order{Packages: map[string]schema.Package{"tb-tool": {State: schema.Present}}}
+	if got := h.do(o); len(got.Errors)+len(got.Drift) > 0 {
+		t.Fatalf("install: errors %v, drift %v", got.Errors, got.Drift)
+	}
+	h.MustExec("sh", "-c", `rm /var/lib/dunlin/tx/*.result.json && sed -n "/^Package: tb-tool$/,/^$/p" /var/lib/dpkg/status >/var/lib/dpkg/updates/0000`)
+	if _, errs, code := h.Exec("apt-get", "check", "-q"); code == 0 || !strings.Contains(errs, "dpkg was interrupted") {
+		t.Fatalf("apt-get check = %d, %q before, want that dpkg was interrupted", code, errs)
+	}
+	if got := h.do(o); len(got.Errors)+len(got.Drift) > 0 {
+		t.Errorf("errors %v, drift %v\n%s", got.Errors, got.Drift, h.logs())
+	}
+	h.want(map[string]string{"tb-tool": "ii 1.0-1"})
+	h.sound()
+}
+
 func TestWhatAPowerCutLeftInDoubtIsUnpackedAgain(t *testing.T) {
 	h := aptHosts(t, agenttest.Options{})
 	h.MustExec("apt-get", "-q", "-y", "install", "tb-lib")

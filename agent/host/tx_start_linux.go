@@ -153,7 +153,9 @@ func (p Packages) settle(ctx context.Context) error {
 		case err != nil:
 			return err
 		case free:
-			_, err = p.bury(ctx, dir, id)
+			if err = p.mend(ctx); err == nil {
+				_, err = p.bury(ctx, dir, id)
+			}
 		default:
 			_, err = p.wait(ctx, dir, id)
 		}
@@ -162,6 +164,21 @@ func (p Packages) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mend lets dpkg finish what a transaction of ours left that was cut off. Nothing may differ any more and dpkg still have
+// its journal to take in, so that apt refuses to work: nobody but us would come to put that right. The books of what was
+// cut off are closed only afterwards, so that this is done again if it is cut off itself.
+func (p Packages) mend(ctx context.Context) error {
+	trouble, err := interrupted(ctx)
+	if err != nil || !trouble {
+		return err
+	}
+	res, err := p.do(ctx, txIntent{Op: opPrepare})
+	if err == nil && res.Failure != "" {
+		p.say("dpkg is not mended yet: %s", res.Failure)
+	}
+	return err
 }
 
 // bury writes the result of a transaction whose process is gone: the packages tell what became of it.
