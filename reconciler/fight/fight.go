@@ -54,11 +54,10 @@ func (t *Tracker) Corrected(resource, who string, now time.Time) {
 	if t.of == nil {
 		t.of = map[string]*history{}
 	}
-	t.expire(now)
 	h := t.of[resource]
-	if h == nil {
+	if h == nil || h.over(now) {
 		if len(t.of) >= maxResources {
-			t.drop()
+			t.drop(now)
 		}
 		h = &history{since: now}
 		t.of[resource] = h
@@ -99,20 +98,27 @@ func (t *Tracker) Fights(now time.Time) []Fight {
 	return out
 }
 
-func (t *Tracker) expire(now time.Time) {
-	for name, h := range t.of {
-		if now.Sub(h.last) >= Forget && !now.Before(h.until) {
-			delete(t.of, name)
-		}
-	}
-}
+// over reports whether a fight is so long past that it is forgotten.
+func (h *history) over(now time.Time) bool { return now.Sub(h.last) >= Forget && !now.Before(h.until) }
 
-func (t *Tracker) drop() {
-	oldest := ""
+// drop forgets what is past, and of too many others the quarter that was quiet longest: with one at a time a flood of
+// resources would look through all of them each time.
+func (t *Tracker) drop(now time.Time) {
+	names := make([]string, 0, len(t.of))
 	for name, h := range t.of {
-		if oldest == "" || h.last.Before(t.of[oldest].last) {
-			oldest = name
+		if h.over(now) {
+			delete(t.of, name)
+			continue
 		}
+		names = append(names, name)
 	}
-	delete(t.of, oldest)
+	if len(names) < maxResources {
+		return
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(t.of[a].last.Compare(t.of[b].last), cmp.Compare(a, b))
+	})
+	for _, name := range names[:maxResources/4] {
+		delete(t.of, name)
+	}
 }
