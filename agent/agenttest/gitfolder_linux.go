@@ -117,7 +117,7 @@ AllowUsers git
 UsePAM no
 StrictModes yes
 PrintMotd no
-LogLevel INFO
+LogLevel ERROR
 `,
 	} {
 		if err := write(name, text, 0o644); err != nil {

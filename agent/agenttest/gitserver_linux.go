@@ -13,15 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // GitServer serves one bare repository as servers of the world do: over smart
@@ -100,7 +97,7 @@ func NewGitServer(t testing.TB, h *Host) *GitServer {
 		User: "dunlin:sesame", Reader: "reader:look"}
 	if h != nil {
 		g.addr, g.ports = "10.77.0.254", [2]string{"443", "22"}
-		g.netns = "/run/netns/" + strings.TrimSpace(h.bed.must(t, "netns", "sw"))
+		g.netns = h.bed.switchNet(t)
 	}
 	must := func(err error) {
 		t.Helper()
@@ -141,33 +138,6 @@ func at(name, port, usual string) string {
 		return name
 	}
 	return name + ":" + port
-}
-
-// listenIn listens in a network namespace, "" being this program's own.
-func listenIn(netns, addr string) (net.Listener, error) {
-	if netns == "" {
-		return net.Listen("tcp", addr)
-	}
-	type result struct {
-		l   net.Listener
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		// The thread ends with this goroutine, since it stays locked: no other gets the namespace.
-		runtime.LockOSThread()
-		var r result
-		var f *os.File
-		if f, r.err = os.Open(netns); r.err == nil {
-			if r.err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); r.err == nil {
-				r.l, r.err = net.Listen("tcp", addr)
-			}
-			_ = f.Close()
-		}
-		done <- r
-	}()
-	r := <-done
-	return r.l, r.err
 }
 
 // Up starts the server again after Down, on the same ports.

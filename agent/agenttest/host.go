@@ -223,6 +223,9 @@ func (h *Host) Partition(others ...*Host) {
 	h.bed.must(h.t, "partition", h.Name, strings.Join(names, ","))
 }
 
+// Isolate drops every frame between this host and everything else, the switch included.
+func (h *Host) Isolate() { h.t.Helper(); h.bed.must(h.t, "isolate", h.Name) }
+
 // Heal ends all faults of the network that this host is on.
 func (h *Host) Heal() { h.t.Helper(); h.bed.must(h.t, "heal") }
 
@@ -232,6 +235,12 @@ func (h *Host) Heal() { h.t.Helper(); h.bed.must(h.t, "heal") }
 func (h *Host) Publish(suite, name, version string) {
 	h.t.Helper()
 	h.bed.must(h.t, "publish", "--distro", h.Family, "--suite", suite, name, version)
+}
+
+// PublishFile is Publish for a package that was built elsewhere, a .deb file of this machine.
+func (h *Host) PublishFile(suite, file string) {
+	h.t.Helper()
+	h.bed.must(h.t, "publish", "--distro", h.Family, "--suite", suite, file)
 }
 
 // Reaches tells whether a TCP connection from this host to addr and port can be

@@ -168,17 +168,23 @@ repo_apt() {
 }
 
 # publish [--distro debian|ubuntu] [--suite main|updates|security|acme] NAME VERSION
-# adds one more version to the archive while hosts are up.
+# publish [...] FILE.deb
+# adds one more version to the archive while hosts are up: an empty package, or one that was built elsewhere.
 publish() {
   local distro=debian suite=security
   while [ $# -gt 0 ]; do case $1 in
     --distro) distro=$2; shift 2 ;; --suite) suite=$2; shift 2 ;; *) break ;; esac; done
-  [ $# -eq 2 ] || die "publish [--distro debian|ubuntu] [--suite main|updates|security|acme] NAME VERSION"
+  [ $# -eq 2 ] || { [ $# -eq 1 ] && [ -f "$1" ]; } ||
+    die "publish [--distro debian|ubuntu] [--suite main|updates|security|acme] NAME VERSION | FILE.deb"
   prepare_family "$distro"
   local REPO=$TB/repo
   touch "$REPO/apt/.published"
-  MK=$(mktemp -d "$TB/mk.XXXXXX")
-  mkdeb "$REPO/apt/$distro/pool/$suite" "$1" "$2"; rm -rf "$MK"
+  if [ $# -eq 1 ]; then
+    mkdir -p "$REPO/apt/$distro/pool/$suite"; cp -- "$1" "$REPO/apt/$distro/pool/$suite/"
+  else
+    MK=$(mktemp -d "$TB/mk.XXXXXX")
+    mkdeb "$REPO/apt/$distro/pool/$suite" "$1" "$2"; rm -rf "$MK"
+  fi
   apt_index "$distro"; chmod -R a+rX "$REPO/apt/$distro"
 }
 
