@@ -21,6 +21,8 @@ type System struct {
 	// Links in Root itself are followed, links below it never.
 	Root string
 
+	// own are the sockets from which the firewall is changed; nil remembers none.
+	own *ownSockets
 	// stepwise leaves openat2 alone, as a kernel without it would.
 	stepwise bool
 	// step, where set, is called with a word before every system call that changes

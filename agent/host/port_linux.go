@@ -67,7 +67,7 @@ func (s System) BlockedPorts(ctx context.Context) (map[schema.BlockedPort]time.D
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	conn, err := dialNFT()
+	conn, err := dialNFT(s.own)
 	if err != nil {
 		return nil, false, err
 	}
@@ -86,7 +86,7 @@ func (s System) BlockedPorts(ctx context.Context) (map[schema.BlockedPort]time.D
 // not ours, which blocked nothing as it should, is replaced whole. Of no blocks the table is removed.
 // Errors as BlockedPorts.
 func (s System) SetBlockedPorts(ctx context.Context, left map[schema.BlockedPort]time.Duration) error {
-	conn, err := dialNFT()
+	conn, err := dialNFT(s.own)
 	if err != nil {
 		return err
 	}
@@ -131,8 +131,11 @@ func (s System) SetBlockedPorts(ctx context.Context, left map[schema.BlockedPort
 }
 
 // dialNFT opens a netlink connection in the network namespace of the calling thread.
-func dialNFT() (*nftables.Conn, error) {
+func dialNFT(own *ownSockets) (*nftables.Conn, error) {
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		if err := own.note(c); err != nil {
+			return err
+		}
 		// Large batches need it; without the right to it the kernel's limit must do.
 		c.SetWriteBuffer(nftBuffer)
 		c.SetReadBuffer(nftBuffer)

@@ -56,16 +56,22 @@ func needSystemd() error {
 
 // dialSystemd opens a connection: as root to systemd's own socket, which needs no bus daemon, else to the system bus.
 func dialSystemd(ctx context.Context) (*godbus.Conn, error) {
+	conn, _, err := dialSystemdHow(ctx)
+	return conn, err
+}
+
+// dialSystemdHow is dialSystemd; bus is that the connection is one to the system bus.
+func dialSystemdHow(ctx context.Context) (conn *godbus.Conn, bus bool, err error) {
 	if os.Geteuid() == 0 {
 		if conn, err := dialPrivate(ctx); err == nil {
-			return conn, nil
+			return conn, false, nil
 		}
 	}
-	conn, err := godbus.ConnectSystemBus(godbus.WithContext(ctx))
+	conn, err = godbus.ConnectSystemBus(godbus.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("ask systemd: %w", err)
+		return nil, false, fmt.Errorf("ask systemd: %w", err)
 	}
-	return conn, nil
+	return conn, true, nil
 }
 
 // pingLimit is how long systemd's own socket may take to answer a first ping.
@@ -116,13 +122,28 @@ func units(ctx context.Context, names []string) ([]schema.Unit, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	var states []struct {
-		Name, Description, Load, Active, Sub, Followed string
-		Path                                           godbus.ObjectPath
-		JobID                                          uint32
-		JobType                                        string
-		JobPath                                        godbus.ObjectPath
+	states, err := listUnitsByNames(ctx, systemd, names)
+	if err != nil {
+		return nil, err
 	}
+	out := make([]schema.Unit, len(names))
+	for i, u := range states {
+		out[i] = schema.Unit{Name: names[i], Load: u.Load, Active: u.Active, Sub: u.Sub}
+	}
+	return out, nil
+}
+
+// systemdUnit is what systemd lists of a unit.
+type systemdUnit struct {
+	Name, Description, Load, Active, Sub, Followed string
+	Path                                           godbus.ObjectPath
+	JobID                                          uint32
+	JobType                                        string
+	JobPath                                        godbus.ObjectPath
+}
+
+func listUnitsByNames(ctx context.Context, systemd godbus.BusObject, names []string) ([]systemdUnit, error) {
+	var states []systemdUnit
 	if err := systemd.CallWithContext(ctx, manager+".ListUnitsByNames", 0, names).Store(&states); err != nil {
 		return nil, fmt.Errorf("ask systemd for %d units: %w", len(names), err)
 	}
@@ -130,11 +151,7 @@ func units(ctx context.Context, names []string) ([]schema.Unit, error) {
 	if len(states) != len(names) {
 		return nil, fmt.Errorf("ask systemd for %d units: it knows %d of the names", len(names), len(states))
 	}
-	out := make([]schema.Unit, len(names))
-	for i, u := range states {
-		out[i] = schema.Unit{Name: names[i], Load: u.Load, Active: u.Active, Sub: u.Sub}
-	}
-	return out, nil
+	return states, nil
 }
 
 // unitLinks is where systemctl enable makes links, and where a link to /dev/null masks.
