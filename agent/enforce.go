@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,20 +60,28 @@ type enforcer struct {
 	a       *Agent
 	journal sharedJournal
 	fights  fight.Tracker
-	commit  string // of the last pass that ended well
+	failed  failures
+	seen    map[string]sighting // by the resource of a hint
+	pace    pace
+	commit  string          // of the last pass that ended well
+	names   []string        // resources of the last pass
+	proven  map[string]bool // ports that were blocked for good under commit
 	watched host.Watched
-	drifts  <-chan host.Drift
+	drifts  <-chan []host.Drift
 	unwatch context.CancelFunc
 }
 
 // enforce looks at the host when a policy, an event or the clock calls for it, and puts right what differs.
 func (a *Agent) enforce(ctx context.Context) error {
-	e := &enforcer{a: a, journal: sharedJournal{dir: filepath.Join(a.o.Config.State, journalFolder), now: a.now}, unwatch: func() {}}
+	e := &enforcer{a: a, journal: sharedJournal{dir: filepath.Join(a.o.Config.State, journalFolder), now: a.now}, unwatch: func() {},
+		failed: failures{}, seen: map[string]sighting{}, proven: map[string]bool{}}
 	defer e.journal.close()
 	defer func() { e.unwatch() }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	who := map[string]string{}
+	// due is when a pass that an event calls for may be made.
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
 	for {
 		a.pulses.idle("enforce")
 		select {
@@ -79,25 +89,32 @@ func (a *Agent) enforce(ctx context.Context) error {
 			return nil
 		case <-a.passes:
 		case <-timer.C:
-		case d, open := <-e.drifts:
+		case <-due.C:
+		case lot, open := <-e.drifts:
 			if !open {
 				e.drifts, e.watched = nil, host.Watched{}
 				continue
 			}
-			if d.Who != "" {
-				who[d.Resource] = d.Who
+			if !e.hear(lot) {
+				continue
+			}
+			if wait := e.pace.wait(time.Now()); wait > 0 {
+				due.Reset(wait)
+				continue
 			}
 		}
 		a.pulses.busy("enforce")
+		due.Stop()
 		// Whole minutes, so that a window's first and last instant are met.
 		timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
-		e.pass(ctx, who)
-		clear(who)
+		start := time.Now()
+		e.pass(ctx)
+		e.pace.passed(start, time.Now())
 	}
 }
 
 // pass looks at everything but patches, mends it, and says how the host fares.
-func (e *enforcer) pass(ctx context.Context, who map[string]string) {
+func (e *enforcer) pass(ctx context.Context) {
 	a := e.a
 	policy, line, ok := a.inForce()
 	if !ok {
@@ -121,13 +138,20 @@ func (e *enforcer) pass(ctx context.Context, who map[string]string) {
 		a.log().Warn("the journal was damaged: restarts that an earlier pass owed are not known", "kept", j.SetAside)
 		j.SetAside = ""
 	}
+	if policy.Commit != e.commit {
+		clear(e.failed)
+		clear(e.proven)
+	}
+	start := time.Now()
 	quick := e.quick(plan)
 	pass := l.pass(policy, quick, j)
 	delete(pass.Kinds, schema.KindPatch)
 	if a.patches.isBusy() {
 		delete(pass.Kinds, schema.KindPackage)
 	}
-	pass.Reachable = a.reachable
+	if !e.allProven(quick) {
+		pass.Reachable = a.reachable
+	}
 	pass.Progress = a.tell
 	changes, err := pass.Converge(ctx, quick)
 	if err != nil {
@@ -138,7 +162,9 @@ func (e *enforcer) pass(ctx context.Context, who map[string]string) {
 		return
 	}
 	a.problem("pass", "")
-	e.settleFights(policy.Commit, changes, who)
+	changes = e.failed.settle(e.names, changes, a.now(), time.Since(start))
+	e.prove(quick, changes)
+	e.settleFights(policy.Commit, changes)
 	changes = append(changes, patchChanges(plan, changes)...)
 	a.mu.Lock()
 	a.plan, a.patching = plan, plan.Patching
@@ -165,19 +191,25 @@ func (a *Agent) tell(s reconciler.Step) {
 	a.log().Debug(s.Doing)
 }
 
-// quick is the plan without patches, and without what must wait: a resource that somebody keeps changing back, and
-// packages while patches are installed.
+// quick is the plan without patches, and without what must wait: a resource that somebody keeps changing back or that
+// just failed, and packages while patches are installed.
 func (e *enforcer) quick(plan schema.Plan) schema.Plan {
 	now := e.a.now()
 	busy := e.a.patches.isBusy()
 	out := plan
-	out.Resources = nil
+	out.Resources, e.names = nil, nil
 	for _, r := range plan.Resources {
 		if r.Kind == schema.KindPatch || busy && r.Kind == schema.KindPackage {
 			continue
 		}
-		if !e.fights.Allowed(r.Name(), now) && r.Wait == "" {
-			r.Wait = e.fightText(r.Name(), now)
+		name := r.Name()
+		e.names = append(e.names, name)
+		switch {
+		case r.Wait != "":
+		case e.failed.alone(name, now):
+			r.Wait = "it failed just now"
+		case !e.fights.Allowed(name, now):
+			r.Wait = e.fightText(name, now)
 		}
 		out.Resources = append(out.Resources, r)
 	}
@@ -187,32 +219,67 @@ func (e *enforcer) quick(plan schema.Plan) schema.Plan {
 func (e *enforcer) fightText(resource string, now time.Time) string {
 	for _, f := range e.fights.Fights(now) {
 		if f.Resource == resource {
-			by := f.Who
-			if by == "" {
-				by = "something else on this host"
-			}
-			return fmt.Sprintf("%s changes it back: corrected %d times since %s, tried again at %s",
-				by, f.Corrections, f.Since.UTC().Format(time.RFC3339), f.Until.UTC().Format(time.RFC3339))
+			return fightText(f)
 		}
 	}
 	return "something else on this host changes it back"
 }
 
+func fightText(f fight.Fight) string {
+	return fmt.Sprintf("%s changes it back: corrected %d times since %s, tried again at %s",
+		cmp.Or(f.Who, "something else on this host"), f.Corrections, f.Since.UTC().Format(time.RFC3339), f.Until.UTC().Format(time.RFC3339))
+}
+
+// allProven reports whether every port that the plan blocks was blocked for good under this very commit, and others
+// were reached with it: to put such a block back needs no proof that it cuts nobody off.
+func (e *enforcer) allProven(plan schema.Plan) bool {
+	for _, r := range plan.Resources {
+		if r.Kind == schema.KindPort && !e.proven[r.Name()] {
+			return false
+		}
+	}
+	return true
+}
+
+// prove notes the ports that are blocked for good.
+func (e *enforcer) prove(plan schema.Plan, changes []schema.Change) {
+	open := map[string]bool{}
+	for _, c := range changes {
+		open[c.Resource] = open[c.Resource] || c.Result != schema.Changed
+	}
+	for _, r := range plan.Resources {
+		if name := r.Name(); r.Kind == schema.KindPort && !open[name] {
+			e.proven[name] = true
+		}
+	}
+}
+
 // settleFights counts corrections: what was right under this commit and had to be made right again.
-func (e *enforcer) settleFights(commit string, changes []schema.Change, who map[string]string) {
+func (e *enforcer) settleFights(commit string, changes []schema.Change) {
 	now := e.a.now()
 	if commit == e.commit {
 		for _, c := range changes {
 			if c.Result == schema.Changed && c.Action != schema.Restart {
-				e.fights.Corrected(c.Resource, who[c.Resource], now)
+				e.fights.Corrected(c.Resource, e.who(c.Resource), now)
 			}
 		}
 	}
-	text := ""
-	for _, f := range e.fights.Fights(now) {
-		text = f.Resource + ": " + e.fightText(f.Resource, now)
+	e.a.problem("fight", fightsText(e.fights.Fights(now)))
+}
+
+// toldFights bounds the fights that are told of one by one.
+const toldFights = 3
+
+// fightsText is what is left alone, as one line.
+func fightsText(fs []fight.Fight) string {
+	var all []string
+	for _, f := range fs[:min(len(fs), toldFights)] {
+		all = append(all, f.Resource+": "+fightText(f))
 	}
-	e.a.problem("fight", text)
+	if more := len(fs) - toldFights; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more resources are changed back", more))
+	}
+	return strings.Join(all, "; ")
 }
 
 // patchChanges are the patches of a plan as changes that wait; those that the patch lane tells of come from there.
@@ -254,9 +321,10 @@ func (e *enforcer) watch(ctx context.Context, plan schema.Plan) {
 	if err != nil {
 		stop()
 		e.unwatch, e.drifts = func() {}, nil
-		e.a.log().Warn("drift is found by the periodic pass only", "error", one(err))
+		e.a.problem("watch", "what changes on this host is found by looking once a minute: "+one(err))
 		return
 	}
+	e.a.problem("watch", "")
 	e.watched, e.drifts, e.unwatch = w, drifts, stop
 	// What changed before the watch stood is found by looking once more.
 	e.a.passes.raise()

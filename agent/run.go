@@ -30,7 +30,7 @@ type Options struct {
 	// GossipKey is the key of Config.Gossip, 32 bytes.
 	GossipKey []byte
 	// Watch tells at once what somebody changed on the host; nil leaves drift to the periodic pass.
-	Watch func(context.Context, host.Watched) (<-chan host.Drift, error)
+	Watch func(context.Context, host.Watched) (<-chan []host.Drift, error)
 	// Inventory gives SSM inventory types of this host as JSON; none named means all.
 	Inventory func(ctx context.Context, types []string) (map[string][]byte, error)
 	// Network carries gossip and the streams between peers.
