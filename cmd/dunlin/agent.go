@@ -94,8 +94,10 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	if err != nil {
 		return err
 	}
+	system := host.NewSystem() // one for both: it knows what it changed itself
+	local.Host = system
 	agt, err := agent.New(agent.Options{
-		Config: config, Local: local, GossipKey: key, Network: gossip.System{},
+		Config: config, Local: local, Watch: system.Watch, GossipKey: key, Network: gossip.System{},
 		Inventory: agentInventory, Version: version, Log: log, Random: rand.Float64,
 		Notify: notify, Watchdog: watchdog,
 	})
