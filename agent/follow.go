@@ -115,22 +115,26 @@ func (a *Agent) follow(ctx context.Context) error {
 			timer.Reset(a.pause())
 		case <-a.heads:
 			a.pulses.busy("follow")
+			before := a.interval()
 			if wait, ok := a.witnessed(ctx); ok {
 				timer.Reset(max(wait, a.pause()))
+			} else if now := a.interval(); now != before && pacer.Failures() == 0 {
+				timer.Reset(a.untilMyTurn(now))
 			}
 		case got := <-answers:
 			a.pulses.busy("follow")
 			asking = false
-			if interval := a.interval(); got.err == nil {
-				pacer = gitrepo.NewPacer(interval, a.o.Random)
-				pacer.Next(got.at, nil)
-				timer.Reset(a.untilMyTurn(interval))
-			} else {
+			if got.err != nil {
 				wait := time.Until(pacer.Next(time.Now(), got.err))
 				got.retry = got.at.Add(wait)
 				timer.Reset(wait)
 			}
 			a.answered(ctx, got, pacer.Failures())
+			if got.err == nil {
+				// After it was answered: what it put into force may say how often to ask.
+				pacer = gitrepo.NewPacer(a.interval(), a.o.Random)
+				timer.Reset(a.untilMyTurn(a.interval()))
+			}
 			for _, r := range replies {
 				a.mu.Lock()
 				r <- a.remote
