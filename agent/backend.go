@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -325,8 +326,17 @@ func (a *Agent) Lines() []api.Line {
 		if !ok {
 			continue
 		}
+		line, ok := decode[schema.ReportLine](r)
+		if !ok {
+			continue
+		}
+		// As the branch has it: a record's body has the same fields in another order.
+		raw, err := report.Encode(line)
+		if err != nil {
+			continue
+		}
 		_, heard := states[r.Node]
-		out = append(out, api.Line{Name: l.Name, Status: a.statusOf(l, heard), Line: r.Body})
+		out = append(out, api.Line{Name: l.Name, Status: a.statusOf(l, heard), Line: raw})
 	}
 	slices.SortFunc(out, func(x, y api.Line) int { return cmp.Compare(x.Name, y.Name) })
 	return out
