@@ -48,6 +48,9 @@ type Pass struct {
 	// Journal is nil for a dry run, which changes nothing.
 	Journal Journal
 	Ceiling Ceiling
+	// LeaveOwed leaves restarts that an earlier pass could not make to a later one, unless what this pass changes asks
+	// for them: a pass over a few resources is no occasion to try them again.
+	LeaveOwed bool
 	// Reachable is asked before a block of ports is made permanent; nil asks nobody, reading back is enough.
 	Reachable func(ctx context.Context) error
 	// Progress is told what the pass does; nil tells nobody.

@@ -180,9 +180,26 @@ func TestARestartIsOwedAcrossACrashAndAFailure(t *testing.T) {
 		t.Errorf("pass after the crash = %q, %v; want a failed restart", results(got), err)
 	}
 	k.fails = nil
+	leaves := pass(k, j)
+	leaves.LeaveOwed = true
+	got, err = leaves.Converge(t.Context(), plan)
+	if err != nil || len(got) != 0 || len(j.owed) != 1 {
+		t.Errorf("a pass that leaves what is owed = %q, %v, owed %v; want nothing done and the restart still owed", results(got), err, j.owed)
+	}
 	got, err = pass(k, j).Converge(t.Context(), plan)
 	if err != nil || results(got) != "service:nginx restart Changed" || len(j.owed) != 0 {
 		t.Errorf("third pass = %q, %v, owed %v; want the restart made good", results(got), err, j.owed)
+	}
+}
+
+func TestAPassThatLeavesWhatIsOwedStillRestartsForItsOwnChanges(t *testing.T) {
+	k := &fakeKind{got: map[string]string{}}
+	j := &fakeJournal{owed: []schema.Intent{{Resource: "service:nginx", Action: schema.Restart, Policy: "p"}, {Resource: "service:other", Action: schema.Restart, Policy: "q"}}}
+	p := pass(k, j)
+	p.LeaveOwed = true
+	plan := schema.Plan{Resources: []schema.Resource{want("a", "1")}, Restart: map[string][]string{"p": {"nginx"}, "q": {"other"}}}
+	if _, err := p.Converge(t.Context(), plan); err != nil || !slices.Equal(k.restarts, []string{"nginx"}) || len(j.owed) != 1 || j.owed[0].Resource != "service:other" {
+		t.Errorf("restarts %v, owed %v, %v; want nginx restarted and other owed", k.restarts, j.owed, err)
 	}
 }
 

@@ -22,7 +22,7 @@ func (r *running) recall() error {
 	}
 	for _, in := range r.Journal.Owed() {
 		if in.Action == schema.Restart {
-			r.owed[serviceOf(in)] = true
+			r.owed[serviceOf(in)] = !r.LeaveOwed
 			continue
 		}
 		r.tell(Step{Doing: "an earlier pass was cut off at " + in.Resource + "; looking again"})
@@ -73,6 +73,9 @@ func (r *running) restarts(ctx context.Context) error {
 		owed[serviceOf(in)] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(owed)) {
+		if try, before := r.owed[name]; before && !try && !needed[name] {
+			continue
+		}
 		res := schema.Resource{Kind: schema.KindService, Key: name}
 		result := schema.Result{Outcome: schema.Waiting, Reason: "nothing changed"}
 		switch {
