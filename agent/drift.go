@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,11 +11,12 @@ import (
 )
 
 const (
-	// passGap is the least time between passes that events call for, after a few at once; a pass that takes long is
-	// given nine times as long a rest, up to longestGap.
-	passGap    = 500 * time.Millisecond
-	longestGap = 10 * time.Second
-	freePasses = 4
+	// passGap is the least time between passes that events call for, after freePasses at once; it doubles with each
+	// that finds nothing to do, up to fruitlessGap. A pass that takes long is given nine times as long a rest, up to longestGap.
+	passGap      = 50 * time.Millisecond
+	fruitlessGap = 500 * time.Millisecond
+	longestGap   = 10 * time.Second
+	freePasses   = 10
 	// sightingTime is how long who was seen changing something counts for what is found to differ.
 	sightingTime = 10 * time.Second
 	// retryFailed is how long what could not be put right is left alone; it doubles up to retryFailedMost, so that each
@@ -24,25 +27,35 @@ const (
 	retrySlowMost   = 15 * time.Minute
 )
 
-// pace spaces the passes that events call for: the first few are made at once, and none is made so often that the host
-// is kept busy by it.
+// pace spaces the passes that events call for: some are made at once, and none is made so often that the host is kept
+// busy by it.
 type pace struct {
-	next time.Time // when one would be due if they came evenly
-	gap  time.Duration
+	used      float64 // of freePasses, at since
+	since     time.Time
+	gap       time.Duration
+	fruitless int // passes in a row that found nothing to do
 }
 
 // wait is how long until a pass may be made.
 func (p *pace) wait(now time.Time) time.Duration {
-	return max(0, p.next.Sub(now)-(freePasses-1)*max(p.gap, passGap))
+	if p.gap > 0 {
+		p.used = max(0, p.used-float64(now.Sub(p.since))/float64(p.gap))
+	}
+	if p.since = now; p.used == 0 {
+		p.fruitless = 0
+	}
+	return time.Duration(max(0, p.used+1-freePasses) * float64(p.gap))
 }
 
-// passed notes a pass that began at start.
-func (p *pace) passed(start, end time.Time) {
-	p.gap = min(max(9*end.Sub(start), passGap), longestGap)
-	if p.next.Before(start) {
-		p.next = start
+// passed notes a pass; one that found nothing to do makes the next one wait longer.
+func (p *pace) passed(start, end time.Time, fruitful bool) {
+	_ = p.wait(end)
+	p.used = min(p.used+1, freePasses)
+	p.fruitless++
+	if fruitful {
+		p.fruitless = 0
 	}
-	p.next = p.next.Add(p.gap)
+	p.gap = max(min(passGap<<min(p.fruitless, 10), fruitlessGap), min(9*end.Sub(start), longestGap))
 }
 
 // sighting is somebody who was seen changing something.
@@ -66,7 +79,10 @@ func (e *enforcer) hear(lot []host.Drift) bool {
 		if d.Who != "" {
 			e.seen[d.Resource] = sighting{d.Who, now}
 		}
-		due = due || !e.leftAlone(d.Resource, now)
+		if !e.leftAlone(d.Resource, now) {
+			e.heard[d.Resource] = true
+			due = true
+		}
 	}
 	return due
 }
@@ -78,14 +94,60 @@ func (e *enforcer) leftAlone(resource string, now time.Time) bool {
 		return resource != "" && alone(resource)
 	}
 	any := false
-	for _, name := range e.names {
-		if strings.HasPrefix(name, resource) {
+	for _, r := range e.plan.Resources {
+		if name := r.Name(); strings.HasPrefix(name, resource) {
 			if any = true; !alone(name) {
 				return false
 			}
 		}
 	}
 	return any
+}
+
+// canPart reports whether what was heard can be answered by a look at a part of the last plan: under the same policy, and
+// where it is known what to look at. What may be done when, and what packages there are, only a whole pass finds out.
+func (e *enforcer) canPart() bool {
+	policy, _, ok := e.a.inForce()
+	return ok && e.commit != "" && policy.Commit == e.commit && !e.heard[""] && !e.heard["package:"]
+}
+
+// partPass looks at what was heard of and mends it. All else stays in the account as it is.
+func (e *enforcer) partPass(ctx context.Context) (fruitful bool) {
+	a := e.a
+	policy, _, ok := a.inForce()
+	if !ok {
+		return false
+	}
+	quick := e.quick(e.plan)
+	// Services are there to be restarted. A kind that undoes what no policy names must see all that one does.
+	kinds := map[schema.Kind]bool{schema.KindFile: true, schema.KindService: true, schema.KindPort: e.heard["port:"]}
+	quick.Resources = slices.DeleteFunc(quick.Resources, func(r schema.Resource) bool {
+		return !kinds[r.Kind] || !e.heard[r.Name()] && !e.heard[string(r.Kind)+":"]
+	})
+	looked := map[string]bool{}
+	for _, r := range quick.Resources {
+		looked[r.Name()] = true
+	}
+	changes, ok := e.converge(ctx, policy, quick, kinds)
+	if !ok {
+		return false
+	}
+	a.mu.Lock()
+	before := a.account.Changes
+	after := slices.DeleteFunc(slices.Clone(before), func(c schema.Change) bool { return looked[c.Resource] })
+	after = append(after, changes...)
+	same := slices.Equal(before, after)
+	a.account.Changes = after
+	a.mu.Unlock()
+	if !same {
+		a.publishState()
+	}
+	return anyChanged(changes)
+}
+
+// anyChanged reports whether a pass put something right.
+func anyChanged(changes []schema.Change) bool {
+	return slices.ContainsFunc(changes, func(c schema.Change) bool { return c.Result == schema.Changed })
 }
 
 // who was lately seen changing a resource, or others of its kind that cannot be told apart.
@@ -108,8 +170,9 @@ func (f failures) alone(resource string, now time.Time) bool {
 	return ok && (x.until.IsZero() || now.Before(x.until))
 }
 
-// settle takes the changes of a pass over the named resources, which took that long. What is left alone gets the words of its failure.
-func (f failures) settle(names []string, changes []schema.Change, now time.Time, took time.Duration) []schema.Change {
+// settle takes the changes of a pass over these resources, which took that long. What is left alone gets the words of
+// its failure.
+func (f failures) settle(rs []schema.Resource, changes []schema.Change, now time.Time, took time.Duration) []schema.Change {
 	bad := map[string]schema.Change{}
 	for i, c := range changes {
 		if x, ok := f[c.Resource]; ok && c.Result == schema.Waiting && f.alone(c.Resource, now) {
@@ -121,7 +184,8 @@ func (f failures) settle(names []string, changes []schema.Change, now time.Time,
 			bad[c.Resource] = c
 		}
 	}
-	for _, name := range names {
+	for _, r := range rs {
+		name := r.Name()
 		c, isBad := bad[name]
 		switch x := f[name]; {
 		case !isBad:

@@ -63,8 +63,9 @@ type enforcer struct {
 	failed  failures
 	seen    map[string]sighting // by the resource of a hint
 	pace    pace
-	commit  string          // of the last pass that ended well
-	names   []string        // resources of the last pass
+	heard   map[string]bool // hints that no pass has looked at yet
+	plan    schema.Plan     // of the last whole pass that ended well
+	commit  string          // and its commit
 	proven  map[string]bool // ports that were blocked for good under commit
 	watched host.Watched
 	drifts  <-chan []host.Drift
@@ -74,7 +75,7 @@ type enforcer struct {
 // enforce looks at the host when a policy, an event or the clock calls for it, and puts right what differs.
 func (a *Agent) enforce(ctx context.Context) error {
 	e := &enforcer{a: a, journal: sharedJournal{dir: filepath.Join(a.o.Config.State, journalFolder), now: a.now}, unwatch: func() {},
-		failed: failures{}, seen: map[string]sighting{}, proven: map[string]bool{}}
+		failed: failures{}, seen: map[string]sighting{}, heard: map[string]bool{}, proven: map[string]bool{}}
 	defer e.journal.close()
 	defer func() { e.unwatch() }()
 	timer := time.NewTimer(0)
@@ -84,12 +85,14 @@ func (a *Agent) enforce(ctx context.Context) error {
 	defer due.Stop()
 	for {
 		a.pulses.idle("enforce")
+		whole := true
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.passes:
 		case <-timer.C:
 		case <-due.C:
+			whole = false
 		case lot, open := <-e.drifts:
 			if !open {
 				e.drifts, e.watched = nil, host.Watched{}
@@ -102,24 +105,32 @@ func (a *Agent) enforce(ctx context.Context) error {
 				due.Reset(wait)
 				continue
 			}
+			whole = false
 		}
 		a.pulses.busy("enforce")
 		due.Stop()
-		// Whole minutes, so that a window's first and last instant are met.
-		timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
-		start := time.Now()
-		e.pass(ctx)
-		e.pace.passed(start, time.Now())
+		start, fruitful := time.Now(), false
+		if whole || !e.canPart() {
+			// Whole minutes, so that a window's first and last instant are met.
+			timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
+			fruitful = e.pass(ctx)
+		} else {
+			fruitful = e.partPass(ctx)
+		}
+		clear(e.heard)
+		if !whole {
+			e.pace.passed(start, time.Now(), fruitful)
+		}
 	}
 }
 
-// pass looks at everything but patches, mends it, and says how the host fares.
-func (e *enforcer) pass(ctx context.Context) {
+// pass looks at everything but patches, mends it, and says how the host fares. fruitful is that something was changed.
+func (e *enforcer) pass(ctx context.Context) (fruitful bool) {
 	a := e.a
 	policy, line, ok := a.inForce()
 	if !ok {
 		a.publishState()
-		return
+		return false
 	}
 	l := a.localFor("enforce")
 	plan, err := l.PlanAgain(ctx, policy, line.Node(), true)
@@ -127,53 +138,70 @@ func (e *enforcer) pass(ctx context.Context) {
 		if ctx.Err() == nil {
 			a.problem("pass", "the host cannot be judged: "+one(err))
 		}
-		return
-	}
-	j, err := e.journal.open()
-	if err != nil {
-		a.problem("pass", "nothing is changed on this host, since it cannot be written down: "+one(err))
-		return
-	}
-	if j.SetAside != "" {
-		a.log().Warn("the journal was damaged: restarts that an earlier pass owed are not known", "kept", j.SetAside)
-		j.SetAside = ""
+		return false
 	}
 	if policy.Commit != e.commit {
 		clear(e.failed)
 		clear(e.proven)
 	}
-	start := time.Now()
 	quick := e.quick(plan)
-	pass := l.pass(policy, quick, j)
-	delete(pass.Kinds, schema.KindPatch)
-	if a.patches.isBusy() {
-		delete(pass.Kinds, schema.KindPackage)
+	changes, ok := e.converge(ctx, policy, quick, nil)
+	if !ok {
+		return false
 	}
-	if !e.allProven(quick) {
-		pass.Reachable = a.reachable
-	}
-	pass.Progress = a.tell
-	changes, err := pass.Converge(ctx, quick)
-	if err != nil {
-		e.journal.close()
-		if ctx.Err() == nil {
-			a.problem("pass", "the pass ended early: "+one(err))
-		}
-		return
-	}
-	a.problem("pass", "")
-	changes = e.failed.settle(e.names, changes, a.now(), time.Since(start))
-	e.prove(quick, changes)
-	e.settleFights(policy.Commit, changes)
+	fruitful = anyChanged(changes)
 	changes = append(changes, patchChanges(plan, changes)...)
 	a.mu.Lock()
 	a.plan, a.patching = plan, plan.Patching
 	a.account = schema.Account{Commit: policy.Commit, Changes: changes}
 	a.mu.Unlock()
-	e.commit = policy.Commit
+	e.commit, e.plan = policy.Commit, plan
 	e.watch(ctx, quick)
 	a.patches.consider(plan, policy.Commit, a.now())
 	a.publishState()
+	return fruitful
+}
+
+// converge takes the host to a plan and keeps account of failures and fights; with kinds only those are looked at. ok
+// is false where the pass ended early, which has been told then.
+func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Plan, kinds map[schema.Kind]bool) (changes []schema.Change, ok bool) {
+	a := e.a
+	j, err := e.journal.open()
+	if err != nil {
+		a.problem("pass", "nothing is changed on this host, since it cannot be written down: "+one(err))
+		return nil, false
+	}
+	if j.SetAside != "" {
+		a.log().Warn("the journal was damaged: restarts that an earlier pass owed are not known", "kept", j.SetAside)
+		j.SetAside = ""
+	}
+	pass := a.localFor("enforce").pass(policy, quick, j)
+	delete(pass.Kinds, schema.KindPatch)
+	if a.patches.isBusy() {
+		delete(pass.Kinds, schema.KindPackage)
+	}
+	if kinds != nil {
+		pass.LeaveOwed = true
+		maps.DeleteFunc(pass.Kinds, func(k schema.Kind, _ reconciler.Kind) bool { return !kinds[k] })
+	}
+	if !e.allProven(quick) {
+		pass.Reachable = a.reachable
+	}
+	pass.Progress = a.tell
+	start := time.Now()
+	changes, err = pass.Converge(ctx, quick)
+	if err != nil {
+		e.journal.close()
+		if ctx.Err() == nil {
+			a.problem("pass", "the pass ended early: "+one(err))
+		}
+		return nil, false
+	}
+	a.problem("pass", "")
+	changes = e.failed.settle(quick.Resources, changes, a.now(), time.Since(start))
+	e.prove(quick, changes)
+	e.settleFights(policy.Commit, changes)
+	return changes, true
 }
 
 // tell logs what a pass does.
@@ -197,13 +225,12 @@ func (e *enforcer) quick(plan schema.Plan) schema.Plan {
 	now := e.a.now()
 	busy := e.a.patches.isBusy()
 	out := plan
-	out.Resources, e.names = nil, nil
+	out.Resources = nil
 	for _, r := range plan.Resources {
 		if r.Kind == schema.KindPatch || busy && r.Kind == schema.KindPackage {
 			continue
 		}
 		name := r.Name()
-		e.names = append(e.names, name)
 		switch {
 		case r.Wait != "":
 		case e.failed.alone(name, now):
