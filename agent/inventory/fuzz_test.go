@@ -101,7 +101,7 @@ func FuzzStatus(f *testing.F) {
 	f.Add([]byte(control("foo", "1.0", "amd64", "install ok installed", "Source: x (1)\nDepends: a,\n b\n")))
 	f.Add([]byte("Package: a\n\n\n\nPackage: b\nStatus: hold ok half-configured\nVersion: 1\nArchitecture: all"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		pkgs, err := parseStatus(context.Background(), bytes.NewReader(b), 4096, true)
+		pkgs, err := parseStatus(context.Background(), bytes.NewReader(b), 4096, true, nil)
 		if err != nil {
 			return
 		}

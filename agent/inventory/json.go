@@ -46,8 +46,8 @@ func AppendApplications(b []byte, apps []Application, prefix string) []byte {
 
 // appendString appends a JSON string; what needs more than quotes is left to encoding/json.
 func appendString(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&' || c == 0x7f {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			return appendOddString(b, s)
 		}
 	}

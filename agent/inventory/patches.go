@@ -56,7 +56,7 @@ func ReadPatches(ctx context.Context, o Options) (*Patches, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkgs, err := readStatus(ctx, t, true)
+	pkgs, err := readStatus(ctx, t, true, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -9,10 +9,12 @@ import (
 
 var stanzaEnd = []byte("\n\n")
 
-// stanzaReader cuts deb822 text into stanzas through a window of fixed size.
+// stanzaReader cuts deb822 text into stanzas through a window of fixed size, or
+// one that grows with the largest stanza.
 type stanzaReader struct {
 	r     io.Reader
 	buf   []byte // the window
+	max   int    // bytes that it may grow to
 	lo    int    // start of what is not yet given out
 	hi    int    // end of what was read
 	eof   bool
@@ -21,7 +23,7 @@ type stanzaReader struct {
 }
 
 func newStanzaReader(r io.Reader, window []byte) *stanzaReader {
-	return &stanzaReader{r: r, buf: window}
+	return &stanzaReader{r: r, buf: window, max: len(window)}
 }
 
 var errStanzaSize = errors.New("stanza too large")
@@ -57,10 +59,15 @@ func (s *stanzaReader) next(count bool) ([]byte, error) {
 			}
 			return st, nil
 		}
+		to := s.buf
 		if s.lo == 0 && s.hi == len(s.buf) {
-			return nil, fmt.Errorf("%w: more than %d bytes", errStanzaSize, len(s.buf))
+			if s.hi == s.max {
+				return nil, fmt.Errorf("%w: more than %d bytes", errStanzaSize, s.max)
+			}
+			to = make([]byte, min(2*s.hi, s.max))
 		}
-		s.hi = copy(s.buf, s.buf[s.lo:s.hi])
+		s.hi = copy(to, s.buf[s.lo:s.hi])
+		s.buf = to
 		s.lo = 0
 		n, err := io.ReadFull(s.r, s.buf[s.hi:])
 		s.hi += n

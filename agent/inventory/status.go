@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
 
 // Paths of dpkg's files, as on the host.
@@ -50,10 +49,9 @@ type Package struct {
 	Summary               string // first line of the description
 	Section, Priority     string
 	Held                  bool   // apt-mark hold
+	CoInstalled           bool   // Multi-Arch: same
 	State                 State  // what dpkg last achieved
 	ConfigVersion         string // version last configured, where it is not Version's own state
-
-	InstalledTime time.Time // when its files were unpacked; zero unless asked for
 
 	identity identity
 }
@@ -79,11 +77,13 @@ func (p *Package) Working() string {
 // installed are left out, those of which only configuration files remain too.
 // The order is the file's. Errors are *InputError; a missing file wraps fs.ErrNotExist.
 func ReadStatus(ctx context.Context, root string) ([]Package, error) {
-	return readStatus(ctx, newTree(root), false)
+	return readStatus(ctx, newTree(root), false, nil)
 }
 
 // readStatus takes note of the packages' identities only if they are wanted.
-func readStatus(ctx context.Context, t tree, identities bool) ([]Package, error) {
+// found, if not nil, is given the packages a few at a time, while the rest is
+// being read; it may keep but not change them.
+func readStatus(ctx context.Context, t tree, identities bool, found func([]Package)) ([]Package, error) {
 	f, size, err := t.open(StatusPath)
 	if err != nil {
 		return nil, err
@@ -92,17 +92,27 @@ func readStatus(ctx context.Context, t tree, identities bool) ([]Package, error)
 	if size > maxStatusSize {
 		return nil, &InputError{Path: StatusPath, Err: fmt.Errorf("%d bytes, more than the %d that are read", size, maxStatusSize)}
 	}
-	return parseStatus(ctx, io.LimitReader(f, maxStatusSize), int(min(size+1, windowSize)), identities)
+	return parseStatus(ctx, io.LimitReader(f, maxStatusSize), statusWindow, identities, found)
 }
 
-func parseStatus(ctx context.Context, r io.Reader, window int, identities bool) ([]Package, error) {
+// statusWindow is what is read of the status file at a time: most stanzas have a KiB, so memory for all of it
+// would take longer to come by than reading it does.
+const statusWindow = 64 << 10
+
+func parseStatus(ctx context.Context, r io.Reader, window int, identities bool, found func([]Package)) ([]Package, error) {
 	out := make([]Package, 0, 1024)
-	sr := newStanzaReader(r, make([]byte, max(window, 4096)))
+	sr := newStanzaReader(r, make([]byte, window))
+	sr.max = windowSize
 	p := statusParser{identities: identities}
 	var last []byte
+	told := 0
 	for {
 		if len(out)%512 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if found != nil && len(out)-told == 64 {
+			found(out[told:])
+			told = len(out)
 		}
 		st, err := sr.next(true)
 		if err == io.EOF {
@@ -131,6 +141,9 @@ func parseStatus(ctx context.Context, r io.Reader, window int, identities bool) 
 	case len(last) > 0 && last[len(last)-1] != '\n':
 		return nil, &InputError{Path: StatusPath, Line: sr.lines + 1, Hint: hintStatus, Err: errors.New("cut off in the middle of a line")}
 	}
+	if found != nil && told < len(out) {
+		found(out[told:])
+	}
 	return out, nil
 }
 
@@ -145,7 +158,7 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 	if bytes.IndexByte(st, 0) >= 0 {
 		return p, bytes.Count(st[:bytes.IndexByte(st, 0)], []byte{'\n'}), errors.New("a NUL byte")
 	}
-	var f struct{ name, version, arch, source, status, maint, home, desc, section, prio, config []byte }
+	var f struct{ name, version, arch, source, status, maint, home, desc, section, prio, config, multi []byte }
 	var id identityBuilder
 	it := fields{b: st}
 	for {
@@ -179,6 +192,11 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 			f.desc = firstLine(v)
 		case is(key, "Homepage"):
 			f.home = v
+		case is(key, "Multi-Arch"):
+			f.multi = v
+			if sp.identities {
+				id.add(key, v)
+			}
 		case sp.identities:
 			id.add(key, v)
 		}
@@ -215,6 +233,7 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 	if p.SourceVersion == "" {
 		p.SourceVersion = p.Version
 	}
+	p.CoInstalled = string(f.multi) == "same"
 	if sp.identities {
 		p.identity = id.done(p.Arch == "all")
 	}

@@ -5,9 +5,16 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
-// installedTimes is for dpkg on Linux only.
-func installedTimes(tree, []Package) error {
-	return fmt.Errorf("read times of packages: %w", errors.ErrUnsupported)
+// times is for dpkg on Linux only.
+type times struct{}
+
+func newTimes(tree) (*times, error) {
+	return nil, fmt.Errorf("read times of packages: %w", errors.ErrUnsupported)
 }
+
+func (*times) add([]Package) {}
+
+func (*times) all() []time.Time { return nil }

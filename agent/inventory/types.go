@@ -101,29 +101,31 @@ type Gather struct {
 // configured, by name and architecture.
 func (g Gather) Applications(ctx context.Context) ([]Application, error) {
 	t := newTree(g.Root)
-	pkgs, err := readStatus(ctx, t, false)
+	unpacked, err := newTimes(t)
 	if err != nil {
 		return nil, err
 	}
-	if err := installedTimes(t, pkgs); err != nil {
+	pkgs, err := readStatus(ctx, t, false, unpacked.add)
+	at := unpacked.all()
+	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(pkgs, func(a, b Package) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Arch, b.Arch)
-	})
 	out := make([]Application, len(pkgs))
-	stamps := make([]byte, 0, len(pkgs)*20)
+	var stamps []byte
 	for i := range pkgs {
 		p := &pkgs[i]
 		out[i] = Application{Name: p.Name, ApplicationType: p.Section, Publisher: p.Maintainer, Version: p.Version,
 			Architecture: p.Arch, URL: p.Homepage, Summary: p.Summary, PackageID: p.Source}
-		if !p.InstalledTime.IsZero() {
-			stamps = p.InstalledTime.UTC().AppendFormat(stamps[:0], time.RFC3339)
+		if !at[i].IsZero() {
+			stamps = at[i].UTC().AppendFormat(stamps[:0], time.RFC3339)
 			out[i].InstalledTime = string(stamps)
 		}
+	}
+	order := func(a, b Application) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Architecture, b.Architecture))
+	}
+	if !slices.IsSortedFunc(out, order) { // as dpkg writes them
+		slices.SortStableFunc(out, order)
 	}
 	return out, nil
 }
