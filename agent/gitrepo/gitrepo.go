@@ -14,8 +14,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Tree is the content of a repository at one moment.
@@ -49,26 +53,46 @@ func Open(dir string) (Tree, error) {
 	if err := plainFiles(dir); err != nil {
 		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, err)
 	}
-	repo, err := git.PlainOpen(dir)
-	if err != nil {
+	st := filesystem.NewStorage(osfs.New(dir), cache.NewObjectLRUDefault())
+	if err := understood(st); err != nil {
 		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, err)
 	}
-	head, err := repo.Head()
+	head, err := storer.ResolveReference(st, plumbing.HEAD)
 	if errors.Is(err, plumbing.ErrReferenceNotFound) {
 		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, ErrEmpty)
 	}
 	if err != nil {
 		return Tree{}, fmt.Errorf("read HEAD of %q: %w", dir, err)
 	}
-	commit, err := repo.CommitObject(head.Hash())
+	commit, err := object.GetCommit(st, head.Hash())
 	if err != nil {
 		return Tree{}, fmt.Errorf("read commit %s of %q: %w", head.Hash(), dir, err)
 	}
 	return Tree{
-		FS:     &treeFS{store: repo.Storer, root: commit.TreeHash},
+		FS:     &treeFS{store: st, root: commit.TreeHash},
 		Commit: commit.Hash.String(),
 		Digest: "git-" + commit.TreeHash.String(),
 	}, nil
+}
+
+// understood refuses a repository that is kept in a way which Git says one must know to read it (gitrepository-layout(5),
+// "extensions").
+func understood(st *filesystem.Storage) error {
+	c, err := st.Config()
+	if err != nil {
+		return err
+	}
+	if v := c.Raw.Section("core").Option("repositoryFormatVersion"); v != "" && v != "0" && v != "1" {
+		return fmt.Errorf("its format has version %q, which is not known here", v)
+	}
+	for _, o := range c.Raw.Section("extensions").Options {
+		switch strings.ToLower(o.Key) {
+		case "noop", "noop-v1", "preciousobjects", "worktreeconfig": // nothing to those who only read objects
+		default:
+			return fmt.Errorf("it needs Git's extension %q, which is not known here", o.Key)
+		}
+	}
+	return nil
 }
 
 // bare reports whether dir has the three things that every bare repository has and a policy folder has not.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -16,16 +15,13 @@ import (
 // A commit of ten objects that names a thousand million folders must end with an error.
 func TestATreeThatNamesItselfOverAndOverIsRefused(t *testing.T) {
 	_, bare := repository(t)
-	repo, err := git.PlainOpen(bare)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storage(bare)
 	write := func(tree *object.Tree) plumbing.Hash {
-		o := repo.Storer.NewEncodedObject()
+		o := st.NewEncodedObject()
 		if err := tree.Encode(o); err != nil {
 			t.Fatal(err)
 		}
-		h, err := repo.Storer.SetEncodedObject(o)
+		h, err := st.SetEncodedObject(o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +36,7 @@ func TestATreeThatNamesItselfOverAndOverIsRefused(t *testing.T) {
 		h = write(&tree)
 	}
 	seen := 0
-	err = fs.WalkDir(&treeFS{store: repo.Storer, root: h}, ".", func(_ string, _ fs.DirEntry, err error) error {
+	err := fs.WalkDir(&treeFS{store: st, root: h}, ".", func(_ string, _ fs.DirEntry, err error) error {
 		seen++
 		return err
 	})
@@ -60,5 +56,24 @@ func TestARepositoryWhoseOwnFilesAreNotFilesIsRefused(t *testing.T) {
 		if _, err := Open(bare); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestARepositoryThatIsKeptInAnUnknownWayIsRefused(t *testing.T) {
+	for _, tt := range []struct{ name, key, value, want string }{
+		{"another version", "core.repositoryFormatVersion", "2", "version \"2\""},
+		{"another hash", "extensions.objectFormat", "sha256", "objectFormat"},
+		{"references elsewhere", "extensions.refStorage", "reftable", "refStorage"},
+		{"objects that may not be pruned", "extensions.preciousObjects", "true", ""},
+		{"nothing special", "core.bare", "true", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, bare := repository(t)
+			runGit(t, bare, "config", "--file", filepath.Join(bare, "config"), tt.key, tt.value)
+			_, err := Open(bare)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(tt.want))) {
+				t.Errorf("Open = %v, want an error about %q", err, tt.want)
+			}
+		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
-	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -75,7 +74,7 @@ func OpenStore(dir string, r Remote) (*Store, error) {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	if _, err := git.Init(s.st, nil); err != nil && !errors.Is(err, git.ErrRepositoryAlreadyExists) {
+	if err := makeBare(s.st); err != nil {
 		return nil, fmt.Errorf("make store %q: %w", dir, err)
 	}
 	for _, sub := range []string{"objects/pack", "refs"} {
@@ -89,6 +88,26 @@ func OpenStore(dir string, r Remote) (*Store, error) {
 	}
 	s.reopen()
 	return s, nil
+}
+
+// makeBare writes what a bare repository has, where it is missing.
+func makeBare(st *filesystem.Storage) error {
+	if err := st.Init(); err != nil {
+		return err
+	}
+	_, err := st.Reference(plumbing.HEAD)
+	if !errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return err
+	}
+	if err := st.SetReference(plumbing.NewSymbolicReference(plumbing.HEAD, plumbing.Master)); err != nil {
+		return err
+	}
+	c, err := st.Config()
+	if err != nil {
+		return err
+	}
+	c.Core.IsBare = true
+	return st.SetConfig(c)
 }
 
 // storage opens a bare repository with small caches: the agent lives beside other people's programs.
