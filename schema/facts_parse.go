@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -71,10 +72,12 @@ var (
 	textList = &form{kind: 'a', what: "a list of texts", item: textForm}
 	timeForm = &form{kind: 's', what: `an instant such as "2026-12-31T22:00:00Z"`, check: func(_ []byte, text string) bool {
 		_, err := time.Parse(time.RFC3339Nano, text)
-		return err == nil && factsTime.MatchString(text)
+		return err == nil && factsTime().MatchString(text)
 	}}
 	// factsTime is #Time: time.Parse alone also takes a comma before the fraction.
-	factsTime = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$`)
+	factsTime = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$`)
+	})
 	phaseForm = &form{kind: 'i', what: "a whole number from 0 to 100", check: func(n []byte, _ string) bool {
 		v, err := strconv.Atoi(string(n))
 		return err == nil && v >= 0 && v <= 100
