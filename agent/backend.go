@@ -51,7 +51,7 @@ func (a *Agent) statusOf(l schema.RosterLine, heard bool) schema.NodeStatus {
 func (a *Agent) viewOf(l schema.RosterLine, s schema.StateRecord, heard bool) schema.NodeView {
 	v := schema.NodeView{
 		Name: l.Name, ID: l.ID, Status: a.statusOf(l, heard), LastSeen: a.lastSeen[l.ID], Commit: s.Commit,
-		OS: l.OS, Tags: l.Tags, Compliance: overall(s.Types), Problem: s.Problem, Remote: s.Remote, Agent: s.Agent,
+		State: l.State, OS: l.OS, Tags: l.Tags, Compliance: overall(s.Types), Problem: s.Problem, Remote: s.Remote, Agent: s.Agent,
 	}
 	if s.Refused != nil {
 		v.Refused = s.Refused.Commit
@@ -80,14 +80,14 @@ func (a *Agent) Nodes() []schema.NodeView {
 	return out
 }
 
-// Compliance has each node and type. A node that said nothing is UNSPECIFIED_DATA, never left out.
+// Compliance has each active node and type. A node that said nothing is UNSPECIFIED_DATA, never left out.
 func (a *Agent) Compliance() []schema.NodeCompliance {
 	states := a.states()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []schema.NodeCompliance
 	for id, l := range a.roster {
-		if l.State == schema.NodeRetired {
+		if l.State != schema.NodeActive {
 			continue
 		}
 		s, heard := states[id]

@@ -132,7 +132,7 @@ func explainPatches(policy Policy, plan schema.Plan, chosen func(schema.Patch) b
 		}
 		e := schema.Explanation{
 			Node: plan.Node.Name, Item: string(schema.KindPatch) + ":" + p.ID, State: string(p.State), Reason: p.Reason,
-			Baseline: pt.Baseline, Because: pt.Because, Severity: p.ComplianceLevel, Patch: &p,
+			Baseline: pt.Baseline, Because: pt.Because, Severity: p.ComplianceLevel, Patch: &p, Rule: p.Rule + 1,
 			Want: p.Package.Version, Got: p.Package.Version,
 		}
 		e.Position = ruleAt(policy, pt.Baseline, p.Rule)

@@ -242,7 +242,7 @@ func (o *other) explainPatch(e *schema.Explanation, id string) {
 		if p.ID != id {
 			continue
 		}
-		e.Baseline, e.Because, e.Severity, e.Patch = pt.Baseline, pt.Because, p.ComplianceLevel, &p
+		e.Baseline, e.Because, e.Severity, e.Patch, e.Rule = pt.Baseline, pt.Because, p.ComplianceLevel, &p, p.Rule+1
 		e.Want, e.Got = p.Package.Version, p.Package.Version
 		e.Position = ruleAt(o.policy, pt.Baseline, p.Rule)
 		return

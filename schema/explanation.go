@@ -13,6 +13,7 @@ type Explanation struct {
 	Policy   string    `json:"policy,omitempty"`
 	Baseline string    `json:"baseline,omitempty"`
 	Because  string    `json:"because,omitempty"` // why this baseline
+	Rule     int       `json:"rule,omitempty"`    // approval rule of the baseline that decided, from 1
 	Mode     Mode      `json:"mode,omitempty"`
 	Severity Level     `json:"severity,omitempty"`
 	Position *Position `json:"position,omitempty"` // nil for what is shipped

@@ -38,6 +38,7 @@ type NodeView struct {
 	LastSeen time.Time  `json:"lastSeen,omitzero"` // zero: never heard of since this agent started
 	Commit   string     `json:"commit"`            // in force there; empty: not known
 
+	State      NodeState         `json:"state"` // in the roster
 	OS         string            `json:"os,omitempty"`
 	Tags       map[string]string `json:"tags,omitempty"` // of the roster
 	Compliance Compliance        `json:"compliance"`     // over all types; of a node that is not Online what it said last

@@ -77,7 +77,7 @@ type Backend interface {
 	Status() schema.FleetStatus
 	// Nodes are all of the roster, and those that are known without it, by name.
 	Nodes() []schema.NodeView
-	// Compliance has each node and type, by node and type. A node that said nothing yet is UNSPECIFIED_DATA.
+	// Compliance has each active node and type, by node and type. A node that said nothing yet is UNSPECIFIED_DATA.
 	Compliance() []schema.NodeCompliance
 	// Select gives the names of the nodes that targets mean, written as on the command line. Errors wrap ErrNoMatch or
 	// ErrNoPolicy where they are not about how targets are written.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -33,7 +35,9 @@ type streams struct {
 // app is what all commands share.
 type app struct {
 	streams
-	output string // text or json
+	output  string // text or json
+	now     func() time.Time
+	columns int // of the terminal; 0 asks it
 }
 
 // json reports whether results are to be one JSON value on standard output.
@@ -48,10 +52,14 @@ func (a *app) checkOutput() error {
 
 // printJSON writes v, indented, with a newline; `<` and `&` stay as they are.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	if _, err := a.out.Write(harmlessJSON(b.Bytes())); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
@@ -120,13 +128,15 @@ func (a *app) exit(ctx context.Context, err error) int {
 		code = exitInterrupted
 	}
 	if a.json() {
-		enc := json.NewEncoder(a.err)
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
 		enc.SetEscapeHTML(false)
 		_ = enc.Encode(struct {
 			Error string `json:"error"`
 			Hint  string `json:"hint,omitempty"`
 			Exit  int    `json:"exit"`
-		}{err.Error(), hint, code})
+		}{err.Error(), hint, code}) // two strings and a number always encode
+		_, _ = a.err.Write(harmlessJSON(b.Bytes()))
 		return code
 	}
 	// An error may have several lines, and quote what came from outside.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -21,17 +22,24 @@ import (
 func (a *app) inventoryCommand() *cobra.Command {
 	var types []string
 	var facts bool
-	var root string
+	var root, node string
+	var at socketFlags
 	cmd := &cobra.Command{
 		Use:   "inventory",
-		Short: "What this host is and has, in SSM's inventory types",
+		Short: "What this host or another node is and has, in SSM's inventory types",
 		Long: `Print what this host is and has, in the inventory types of AWS Systems Manager:
 ` + "  " + strings.Join(typeNames(), "\n  ") + `
 
 It reads files only and changes nothing; nothing of it needs root. With --facts
 it prints what judging patches needs instead, as JSON: installed packages and
-every newer version that apt knows (give the file to dunlin baseline judge).`,
+every newer version that apt knows (give the file to dunlin baseline judge).
+
+With --node the agent of this host asks the agent of that node, which looks now.
+
+Exit status: 0; with --node 9 no such node; 5 no agent answers here, or the node does
+not answer; 4 not allowed.`,
 		Example: `  dunlin inventory
+  sudo dunlin inventory --node web-2 --type AWS:Application
   dunlin inventory --type AWS:Application -o json
   dunlin inventory --facts > web-1.facts.json`,
 		Args: noArgs,
@@ -39,6 +47,12 @@ every newer version that apt knows (give the file to dunlin baseline judge).`,
 			want, err := chosenTypes(types)
 			if err != nil {
 				return err
+			}
+			if node != "" {
+				if facts || root != "/" {
+					return usageError{errors.New("--node and --facts exclude each other: facts of other nodes are on the reports branch")}
+				}
+				return a.printInventoryOf(cmd.Context(), at, node, want)
 			}
 			if facts {
 				if len(types) > 0 {
@@ -53,6 +67,8 @@ every newer version that apt knows (give the file to dunlin baseline judge).`,
 	cmd.Flags().BoolVar(&facts, "facts", false, "print the facts file for judging patches, as JSON")
 	cmd.Flags().StringVar(&root, "root", "/", "read the host below this folder")
 	_ = cmd.Flags().MarkHidden("root")
+	cmd.Flags().StringVar(&node, "node", "", "ask this node, by name or id")
+	at.add(cmd)
 	return cmd
 }
 
@@ -138,6 +154,60 @@ func (a *app) printInventory(ctx context.Context, root string, types []inventory
 		}
 	}
 	return nil
+}
+
+// printInventoryOf prints what a node says of itself.
+func (a *app) printInventoryOf(ctx context.Context, at socketFlags, node string, types []inventory.Type) error {
+	var names []string
+	for _, t := range types {
+		names = append(names, string(t))
+	}
+	got, err := ask(ctx, a, at, slowAnswer, func(ctx context.Context, c *api.Client) (map[string]json.RawMessage, error) {
+		return c.Inventory(ctx, node, names)
+	})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(got)
+	}
+	for i, t := range types {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		items, err := readItems(t, got[string(t)])
+		if err != nil {
+			return fmt.Errorf("inventory of node %q: %s is not what this version reads: %w", node, t, err)
+		}
+		if err := a.printItems(t, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readItems reads the items of a type; what is missing is no item.
+func readItems(t inventory.Type, raw json.RawMessage) (any, error) {
+	if raw == nil {
+		raw = json.RawMessage("[]")
+	}
+	switch t {
+	case inventory.ApplicationType:
+		return readAs[inventory.Application](raw)
+	case inventory.InstanceInformationType:
+		return readAs[inventory.InstanceInformation](raw)
+	case inventory.NetworkType:
+		return readAs[inventory.Network](raw)
+	case inventory.InstanceDetailedInformationType:
+		return readAs[inventory.InstanceDetailedInformation](raw)
+	}
+	return readAs[inventory.Service](raw)
+}
+
+func readAs[T any](raw json.RawMessage) (any, error) {
+	var v []T
+	err := json.Unmarshal(raw, &v)
+	return v, err
 }
 
 // printInventoryJSON prints what printJSON would. Applications are written by

@@ -53,6 +53,9 @@ func (a *app) printItems(t inventory.Type, items any) error {
 
 // width is the terminal's, or 0 if the output is none: then nothing is cut.
 func (a *app) width() int {
+	if a.columns > 0 {
+		return a.columns
+	}
 	f, ok := a.out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0

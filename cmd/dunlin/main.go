@@ -7,10 +7,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +38,13 @@ func main() {
 
 // run is the whole program: it never calls os.Exit, so that tests can call it.
 func run(ctx context.Context, args []string, io streams) int {
-	a := &app{streams: io}
+	a := &app{streams: io, now: time.Now}
+	return a.execute(ctx, args)
+}
+
+// execute carries out one command line, and gives the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
+	io := a.streams
 	root := &cobra.Command{
 		Use:   "dunlin",
 		Short: "Hosts as Git says: patches, ports, files, services",
@@ -57,7 +65,25 @@ inside a maintenance window, and an account of it.`,
 	root.AddCommand(a.commands()...)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	err := root.ExecuteContext(ctx)
+	if _, usage := errors.AsType[usageError](err); usage && asksJSON(args) {
+		a.output = "json" // although a flag before it was wrong
+	}
 	return a.exit(ctx, err)
+}
+
+// asksJSON reports whether JSON is asked for anywhere on a command line that could not be read.
+func asksJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // commands is the list of all commands, in the order that the help shows.
@@ -65,6 +91,10 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
 		a.agentCommand(),
+		a.statusCommand(),
+		a.nodesCommand(),
+		a.complianceCommand(),
+		a.syncCommand(),
 		a.reconcileCommand(),
 		a.scanCommand(),
 		a.explainCommand(),
@@ -73,6 +103,7 @@ func (a *app) commands() []*cobra.Command {
 		a.scheduleCommand(),
 		a.baselineCommand(),
 		a.nodeCommand(),
+		a.keyCommand(),
 		a.reportCommand(),
 		a.txCommand(),
 	}

@@ -235,7 +235,7 @@ func nonEmpty(texts []string) []string {
 
 func (a *app) reportCommitCommand() *cobra.Command {
 	var f reportFlags
-	var config, socket string
+	var at socketFlags
 	cmd := &cobra.Command{
 		Use:   "commit --repo DIR",
 		Short: "Write what this host's agent knows to the branch of reports",
@@ -254,14 +254,9 @@ answers; 1 it could not be written; 3 the policy has faults.`,
   sudo dunlin report commit --repo . && git push origin reports`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if socket == "" {
-				_, c, err := readConfig(config)
-				if err != nil {
-					return err
-				}
-				if socket = c.Socket; socket == "" {
-					socket = reportSocket
-				}
+			socket, err := at.path()
+			if err != nil {
+				return err
 			}
 			r, err := a.openReports(cmd.Context(), f)
 			if err != nil {
@@ -269,19 +264,15 @@ answers; 1 it could not be written; 3 the policy has faults.`,
 			}
 			done, err := a.commitReports(cmd.Context(), f, r, api.Dial(socket))
 			if err != nil {
-				return reportCommitError(err, socket)
+				return socketError(err)
 			}
 			return a.printReportCommit(f, r, done)
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
-	cmd.Flags().StringVar(&socket, "socket", "", "the agent's socket (default that of the host's own file, else "+reportSocket+")")
+	at.add(cmd)
 	return cmd
 }
-
-// reportSocket is where an agent answers that is not told otherwise.
-const reportSocket = "/run/dunlin/dunlin.sock"
 
 // A leftOut is a line that the agent holds and that was not written.
 type leftOut struct {
@@ -393,18 +384,6 @@ func heads(store *gitrepo.Store, branch string) (at, head string, err error) {
 	}
 	return "", "", exitWith{code: exitError, err: fmt.Errorf("the branch %q and that of origin have parted", branch),
 		hint: fmt.Sprintf("drop the local one, what it says is with the agents still: git branch -f %[1]s origin/%[1]s", branch)}
-}
-
-func reportCommitError(err error, socket string) error {
-	switch {
-	case errors.Is(err, api.ErrUnreachable):
-		return exitWith{code: exitUnreachable, err: err, hint: "start the agent (systemctl start dunlin), or name its socket with --socket"}
-	case errors.Is(err, api.ErrDenied):
-		return exitWith{code: exitNotTrusted, err: err, hint: "run it as root or as the agent's own user"}
-	case errors.Is(err, errors.ErrUnsupported):
-		return exitWith{code: exitUnreachable, err: fmt.Errorf("no agent answers on %q: %w", socket, err)}
-	}
-	return err
 }
 
 func (a *app) printReportCommit(f reportFlags, r reports, done reportCommit) error {

@@ -25,6 +25,7 @@ import (
 //	fleetlab policy STATE N DIR        writes a policy whose roster has N nodes, with their keys below STATE
 //	fleetlab agent STATE N SOCKET WHAT answers as an agent that holds a line of each; WHAT is a commit of 40 digits,
 //	                                   or "forged", where the last node's line has another's signature
+//	fleetlab fleet N SOCKET            answers as an agent of a fleet of N nodes, see newFakeFleet
 func fleetlab() {
 	if err := lab(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fleetlab:", err)
@@ -33,6 +34,9 @@ func fleetlab() {
 }
 
 func lab(args []string) error {
+	if len(args) == 3 && args[0] == "fleet" {
+		return serveFake(args[1], args[2])
+	}
 	if len(args) < 4 {
 		return errors.New("policy STATE N DIR, or agent STATE N SOCKET WHAT")
 	}
@@ -62,13 +66,18 @@ func lab(args []string) error {
 	if err := b.say(args[1], args[4]); err != nil {
 		return err
 	}
-	l, err := api.Listen(args[3])
+	return answer(args[3], &b)
+}
+
+// answer serves a backend on a socket until it is interrupted.
+func answer(socket string, b api.Backend) error {
+	l, err := api.Listen(socket)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	return api.Serve(ctx, l, &b)
+	return api.Serve(ctx, l, b)
 }
 
 // labAgent answers what report commit asks.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -44,50 +46,80 @@ const (
 	waits
 	attention
 	busy
+	unknown
+	gone
 )
 
 // symbol is the mark in the terminal's own signs, coloured where it can be.
-func (l look) symbol(m mark) string {
-	plain := [...]string{"[ok]", "[x]", "[ ]", "[!]", "[*]"}[m]
+func (l look) symbol(m mark) string { return l.paint(m, l.bare(m)) }
+
+// bare is the symbol without colour.
+func (l look) bare(m mark) string {
 	if l.unicode {
-		plain = [...]string{"✓", "✗", "○", "!", "●"}[m]
+		return [...]string{"✓", "✗", "○", "!", "●", "?", "–"}[m]
 	}
-	return l.paint(m, plain)
+	return [...]string{"[ok]", "[x]", "[ ]", "[!]", "[*]", "[?]", "[-]"}[m]
 }
 
 // paint gives text the colour of a mark.
 func (l look) paint(m mark, text string) string {
-	if !l.colour {
+	return l.escape([...]string{"32", "31", "36", "33", "34", "33", "2"}[m], text)
+}
+
+func (l look) escape(code, text string) string {
+	if !l.colour || text == "" {
 		return text
 	}
-	code := [...]string{"32", "31", "36", "33", "34"}[m]
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
+// dim makes text stand back.
+func (l look) dim(text string) string { return l.escape("2", text) }
+
 // bold makes text stand out.
-func (l look) bold(text string) string {
-	if !l.colour {
-		return text
-	}
-	return "\x1b[1m" + text + "\x1b[0m"
+func (l look) bold(text string) string { return l.escape("1", text) }
+
+// speaks reports whether a terminal would not show r but do something: control characters, bidirectional overrides,
+// zero-width characters, and what is no character.
+func speaks(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfeff || r == 0xfffd ||
+		r == 0x61c || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
 }
 
-// printable shows what came from outside without letting it speak to the terminal: control characters, bidirectional
-// overrides and zero-width characters become visible escapes, line ends become blanks.
+// printable shows what came from outside without letting it speak to the terminal: what would becomes visible escapes,
+// line ends become blanks.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		switch {
 		case r == '\n' || r == '\t':
 			b.WriteByte(' ')
-		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfeff || r == 0xfffd ||
-			r == 0x61c || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f:
+		case speaks(r):
 			b.WriteString(`\u{` + strings.ToLower(hex(r)) + `}`)
 		default:
 			b.WriteRune(r)
 		}
 	}
 	return b.String()
+}
+
+// harmlessJSON writes characters that would speak to the terminal as JSON's own escapes: the value stays the same.
+func harmlessJSON(b []byte) []byte {
+	if !bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x7f && speaks(r) }) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+len(b)/8)
+	for _, r := range string(b) {
+		if r >= 0x7f && speaks(r) {
+			out = append(out, `\u`...)
+			h := strings.ToLower(hex(r))
+			out = append(out, "0000"[len(h):]...)
+			out = append(out, h...)
+			continue
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return out
 }
 
 func hex(r rune) string {

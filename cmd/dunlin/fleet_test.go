@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dunlin-dev/dunlin/agent/api"
+)
+
+// serveFleet answers on a socket until the test ends.
+func serveFleet(t *testing.T, b api.Backend) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "dunlin.sock")
+	l, err := api.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- api.Serve(ctx, l, b) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func noon() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
+
+// asked runs a command line on a terminal of a width, without colour, and gives what it prints.
+func asked(socket string, columns int, line string) (out, errs string, code int) {
+	var o, e bytes.Buffer
+	a := &app{streams: streams{in: strings.NewReader(""), out: &o, err: &e}, now: noon, columns: columns}
+	code = a.execute(context.Background(), append(strings.Fields(line), "--socket", socket))
+	return o.String(), e.String(), code
+}
+
+// TestFleetIsShown holds what people see to goldens; docs/fleet.md shows the same. DUNLIN_GOLDEN=1 writes them anew.
+func TestFleetIsShown(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8")
+	three := serveFleet(t, newFakeFleet(3, noon))
+	refusing := serveFleet(t, newFakeFleet(3, noon).refusing())
+	many := serveFleet(t, newFakeFleet(200, noon))
+	for _, tt := range []struct {
+		name, socket string
+		columns      int
+		line         string
+		code         int
+	}{
+		{"status-3", three, 80, "status", 0},
+		{"status-refused", refusing, 100, "status", 0},
+		{"status-200", many, 100, "status", 0},
+		{"status-narrow", many, 60, "status", 0},
+		{"nodes-3", three, 80, "nodes", 0},
+		{"nodes-target", many, 100, "nodes --target tag:role=edge", 0},
+		{"nodes-lost", many, 0, "nodes --status connectionlost", 0},
+		{"compliance-3", three, 80, "compliance", 0},
+		{"compliance-200", many, 100, "compliance --exit-status", 7},
+		{"compliance-all", three, 100, "compliance --all", 0},
+		{"explain-own", three, 80, "explain --all", 0},
+		{"explain-node", three, 80, "explain edge-001", 0},
+		{"explain-lost", three, 80, "explain db-001", 0},
+		{"explain-patch", three, 80, "explain edge-001 patch:openssl.amd64", 0},
+		{"explain-never", many, 80, "explain edge-002", 0},
+		{"scan", three, 100, "scan --exit-status", 7},
+		{"inventory", three, 80, "inventory --node web-001 --type AWS:Application", 0},
+		{"sync", three, 80, "sync", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, errs, code := asked(tt.socket, tt.columns, tt.line)
+			if code != tt.code || errs != "" {
+				t.Errorf("dunlin %s: exit %d, want %d; standard error %q", tt.line, code, tt.code, errs)
+			}
+			for line := range strings.Lines(got) {
+				if n := textWidth(strings.TrimSuffix(line, "\n")); tt.columns > 0 && n > tt.columns && tt.name != "inventory" {
+					t.Errorf("a line of %d columns on a terminal of %d: %s", n, tt.columns, line)
+				}
+			}
+			golden(t, tt.name, got)
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name+".txt")
+	if os.Getenv("DUNLIN_GOLDEN") != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// TestWhatNodesSayDoesNotSpeakToTheTerminal has every text of a fleet come from somebody who means ill.
+func TestWhatNodesSayDoesNotSpeakToTheTerminal(t *testing.T) {
+	socket := serveFleet(t, newFakeFleet(3, noon).badly())
+	for _, line := range []string{"status", "nodes", "compliance --all", "inventory --node x", "explain x"} {
+		for _, form := range []string{"text", "json"} {
+			out, errs, _ := asked(socket, 80, line+" -o "+form)
+			if strings.ContainsFunc(out+errs, func(r rune) bool { return r != '\n' && speaks(r) }) {
+				t.Errorf("dunlin %s -o %s prints %q", line, form, out+errs)
+			}
+			if form == "json" && out != "" && !json.Valid([]byte(out)) {
+				t.Errorf("dunlin %s: not JSON: %s", line, out)
+			}
+		}
+	}
+}
