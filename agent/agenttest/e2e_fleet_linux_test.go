@@ -1,0 +1,393 @@
+package agenttest
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+const fleetFile = `package fleet
+
+fleet: {
+	name: "e2e"
+	sync: interval:    "1s"
+	reports: interval: "1s"
+}
+`
+
+// wanted is what every host of the fleet is to be; motd is a file's content.
+func wanted(motd string) map[string]string {
+	return map[string]string{
+		"policies/base.cue": `package fleet
+
+policy: "base": {
+	targets: all: true
+	blockedPorts: [{port: 23}]
+	files: "/etc/motd": {content: "` + motd + `\n", mode: "0644", owner: "root", group: "root"}
+	services: "probe.service": {running: true, enabled: true}
+}
+`,
+	}
+}
+
+// patching is a window that is open now, and a baseline.
+func patching(window string, more bool) map[string]string {
+	return map[string]string{
+		"windows/now.cue": "package fleet\n\n" + strings.Replace(openWindow(), `"now"`, `"`+window+`"`, 1),
+		"baselines/debian.cue": fmt.Sprintf(`package fleet
+
+baseline: "debian": {
+	operatingSystem: "DEBIAN"
+	default: true
+	approvalRules: [{filters: PRODUCT: ["*"], approveAfterDays: 0, enableNonSecurity: %t}]
+}
+`, more),
+	}
+}
+
+// A push to a real Git server takes hold on real hosts, and what becomes of it is back in the repository, whatever fails
+// in between.
+func TestFleet(t *testing.T) {
+	f := newRealFleet(t)
+	h1, h2, h3 := f.hosts[0], f.hosts[1], f.hosts[2]
+	h1.Write("/etc/tb-broken.fixed", "", 0o644)
+	h2.Write("/etc/tb-broken.fixed", "", 0o644)
+
+	f.step("enrol", func(t *testing.T) {
+		f.git.Push(map[string]string{"fleet.cue": fleetFile})
+		for _, h := range f.hosts {
+			h.MustExec("systemctl", "enable", "--now", "dunlin")
+		}
+		// A host that the roster has not is told so, and nothing is done there.
+		f.until("all say that they are not in the roster", 30*time.Second, every(f.hosts, func(h *Host) bool {
+			return strings.Contains(strings.Join(status(h).Problems, "\n"), "dunlin node line")
+		}))
+		commit := f.git.Push(f.roster())
+		t.Logf("in force on all after %v", f.inForce(commit, 20*time.Second, f.hosts...))
+		t.Logf("all see all after %v more", f.whole(20*time.Second))
+		if f.proxy() == 0 {
+			t.Error("h2 does not go through the proxy that its environment names")
+		}
+	})
+
+	f.step("push", func(t *testing.T) {
+		for _, addr := range []string{h1.Addr4, h1.Addr6} {
+			if !reachesWhenUp(h2, addr, 23, true) {
+				t.Errorf("port 23 of %s is not open before any policy blocks it", addr)
+			}
+		}
+		commit := f.git.Push(wanted("one"))
+		t.Logf("in force on all %v after the push", f.inForce(commit, 20*time.Second, f.hosts...))
+		closed(t, f.hosts...)
+		if got := h3.Read("/etc/motd"); got != "one\n" {
+			t.Errorf("/etc/motd of h3 is %q", got)
+		}
+	})
+
+	f.step("window", func(t *testing.T) {
+		want := map[string]string{
+			"tb-lib": "1.0-1+deb12u1", "tb-web": "2.4-1+deb12u1", "tb-kernel": "6.1.0-1+deb12u1", "tb-multi": "1.1-1", "tb-kept": "2.0-1+deb12u2",
+			"tb-held": "3.0-1", "tb-feature": "5.0-1", "tb-slow": "1.0-1", "tb-conf": "1.2-1", "tb-third": "1.0-1",
+		}
+		commit := f.git.Push(patching("sunday", false))
+		t.Logf("installed everywhere %v after the push", f.until("updates installed", 60*time.Second, every(f.hosts, func(h *Host) bool {
+			got := versions(h)
+			for name, v := range want {
+				if got[name] != v {
+					return false
+				}
+			}
+			return true
+		})))
+		took := f.reported("the install", 30*time.Second, func(h *Host, l schema.ReportLine) bool {
+			failed := 0
+			if h == h3 {
+				failed = 1
+			}
+			return l.Commit == commit && l.Counts["FailedCount"] == failed && l.Counts["InstalledCount"] >= 4
+		})
+		t.Logf("reported %v later", took)
+		dir := f.verified(3)
+		readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"h1", "h2", "h3", commit[:12]} {
+			if !strings.Contains(string(readme), want) {
+				t.Errorf("README.md of the reports does not say %q:\n%s", want, readme)
+			}
+		}
+	})
+
+	f.step("drift", func(t *testing.T) {
+		for _, h := range f.hosts {
+			for what, drift := range map[string][2]string{
+				"file":     {"echo drift >/etc/motd", "grep -q one /etc/motd"},
+				"firewall": {"nft delete table inet dunlin", "nft list table inet dunlin 2>/dev/null | grep -q 23"},
+				"unit":     {"systemctl stop probe", "systemctl is-active -q probe"},
+			} {
+				took := mended(h, drift[0], drift[1])
+				t.Logf("%s: %s put right after %v", h.Name, what, took)
+				if took > 5*time.Second {
+					t.Errorf("%s: %s put right after %v", h.Name, what, took)
+				}
+			}
+		}
+	})
+
+	f.step("partition", func(t *testing.T) {
+		h3.Isolate()
+		others := []*Host{h1, h2}
+		t.Logf("noticed after %v", f.until("h3 is lost", 30*time.Second, func() bool {
+			return sees(f, h1, h3) == schema.ConnectionLost && sees(f, h2, h3) == schema.ConnectionLost &&
+				sees(f, h3, h1) == schema.ConnectionLost && sees(f, h3, h2) == schema.ConnectionLost
+		}))
+		took := mended(h3, "echo drift >/etc/motd", "grep -q one /etc/motd")
+		t.Logf("cut off, h3 put its file right after %v", took)
+		commit := f.git.Push(wanted("two"))
+		t.Logf("in force on the others %v after the push", f.inForce(commit, 20*time.Second, others...))
+		if holds(h3, commit) {
+			t.Error("h3 holds a commit that it cannot have seen")
+		}
+		// What it said last stays known, and is marked as old.
+		if all := ask1(t, h1, func(c *api.Client, ctx context.Context) ([]schema.NodeCompliance, error) { return c.Compliance(ctx) }); !slices.ContainsFunc(all, func(c schema.NodeCompliance) bool { return c.Node == "h3" && c.Stale }) {
+			t.Errorf("compliance on h1 does not mark h3 as stale: %+v", all)
+		}
+		h3.Heal()
+		took = f.inForce(commit, 30*time.Second, h3)
+		t.Logf("healed: in force on h3 after %v, all see all %v later", took, f.whole(30*time.Second-took))
+	})
+
+	f.step("mid-install", func(t *testing.T) {
+		commit := f.git.Push(patching("monday", true))
+		installing := func(h *Host) bool {
+			_, _, code := h.Exec("sh", "-c", "dpkg-query -W -f '${db:Status-Status}' tb-slow | grep -qx half-configured")
+			return code == 0
+		}
+		// The agent of h1 is killed and h2 loses its power while tb-slow is configured, for three seconds.
+		var killed, cut bool
+		f.until("both are in the middle of it", 60*time.Second, func() bool {
+			if !killed && installing(h1) {
+				h1.MustExec("systemctl", "kill", "-s", "KILL", "dunlin")
+				killed = true
+			}
+			if !cut && installing(h2) {
+				h2.Kill()
+				cut = true
+			}
+			return killed && cut
+		})
+		h2.Start()
+		t.Logf("installed on all %v later", f.until("all updates installed", 90*time.Second, every(f.hosts, func(h *Host) bool {
+			got := versions(h)
+			return got["tb-slow"] == "1.1-1" && got["tb-multi"] == "1.2-1" && got["tb-feature"] == "5.1-1"
+		})))
+		t.Logf("reported %v later", f.reported("what became of it", 60*time.Second, func(h *Host, l schema.ReportLine) bool {
+			return l.Commit == commit && l.Counts["MissingCount"] == 1 // held
+		}))
+		for _, h := range f.hosts[:2] {
+			if out := h.MustExec("dpkg", "--audit"); out != "" {
+				t.Errorf("%s: dpkg --audit: %s", h.Name, out)
+			}
+		}
+		f.verified(3)
+		f.whole(30 * time.Second)
+	})
+
+	f.step("server down", func(t *testing.T) {
+		f.git.Down()
+		start := time.Now()
+		f.until("all say that the server does not answer", 20*time.Second, every(f.hosts, func(h *Host) bool {
+			return strings.Contains(status(h).Remote.Error, "cannot be reached")
+		}))
+		for _, h := range f.hosts {
+			took := mended(h, "nft delete table inet dunlin", "nft list table inet dunlin 2>/dev/null | grep -q 23")
+			t.Logf("%s: firewall put right after %v", h.Name, took)
+		}
+		f.until("the server has been away long enough", long(5*time.Second, 2*time.Minute)+time.Second, func() bool {
+			if !every(f.hosts, func(h *Host) bool { return status(h).Nodes[string(schema.Online)] == 3 })() {
+				t.Fatal("nodes are lost because the server is")
+			}
+			return time.Since(start) > long(5*time.Second, 2*time.Minute)
+		})
+		f.git.Up()
+		commit := f.git.Push(wanted("three"))
+		t.Logf("down for %v; in force on all %v after it was up", time.Since(start).Round(time.Second), f.inForce(commit, long(30*time.Second, 15*time.Minute), f.hosts...))
+	})
+
+	f.step("power cut", func(t *testing.T) {
+		f.git.Down()
+		commit := status(h1).Commit
+		for _, h := range f.hosts {
+			h.Kill()
+		}
+		for _, h := range f.hosts {
+			// Somebody has had the disk meanwhile.
+			if err := os.WriteFile(filepath.Join(h.Root(), "etc", "motd"), []byte("drift\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start := time.Now()
+		for _, h := range f.hosts {
+			h.Start()
+		}
+		f.inForce(commit, 20*time.Second, f.hosts...)
+		for _, h := range f.hosts {
+			if got := h.Read("/etc/motd"); got != "three\n" {
+				t.Errorf("%s: /etc/motd is %q", h.Name, got)
+			}
+		}
+		closed(t, f.hosts...)
+		t.Logf("without the server the last good commit is in force on all %v after the first start", time.Since(start).Round(time.Millisecond))
+		t.Logf("all see all after %v", f.whole(30*time.Second))
+		f.git.Up()
+		f.inForce(f.git.Push(wanted("four")), 30*time.Second, f.hosts...)
+	})
+
+	f.step("head to force", func(t *testing.T) {
+		var worst time.Duration
+		for i := range 3 {
+			commit := f.git.Push(wanted(fmt.Sprintf("round %d", i)))
+			f.inForce(commit, 20*time.Second, f.hosts...)
+			// By the agents' own logs, which have one clock here.
+			var first, last time.Time
+			for _, h := range f.hosts {
+				for _, at := range logged(h, "fetching", commit) {
+					if first.IsZero() || at.Before(first) {
+						first = at
+					}
+				}
+				for _, at := range logged(h, "change", "file:/etc/motd", "Changed") {
+					if at.After(last) {
+						last = at
+					}
+				}
+			}
+			took := last.Sub(first)
+			t.Logf("from the first that holds the head until in force on all three: %v", took)
+			worst = max(worst, took)
+		}
+		if worst > 10*time.Second {
+			t.Errorf("%v are more than 10 s", worst)
+		}
+	})
+
+	f.step("bad input", func(t *testing.T) {
+		// h3 does not know the server's key any more: it says which, and takes commits from the others.
+		h3.Write("/etc/dunlin/known_hosts", "", 0o644)
+		f.until("h3 names the key that it does not know", 20*time.Second, func() bool { return strings.Contains(status(h3).Remote.Error, f.git.Fingerprint) })
+		last := f.git.Push(wanted("past ssh"))
+		t.Logf("with an unknown host key: in force on all after %v", f.inForce(last, 30*time.Second, f.hosts...))
+		f.credentials(h3)
+
+		// The wrong authority on h1, the wrong password on h2.
+		stranger := &GitServer{dir: t.TempDir()}
+		if err := stranger.makeCertificate(); err != nil {
+			t.Fatal(err)
+		}
+		h1.Write("/etc/dunlin/ca.pem", stranger.CA, 0o644)
+		h2.Write("/etc/dunlin/git.credential", "dunlin:wrong\n", 0o600)
+		f.until("h1 and h2 say what is wrong", 30*time.Second, func() bool {
+			e1, e2 := status(h1).Remote.Error, status(h2).Remote.Error
+			return strings.Contains(e1, "not known") && strings.Contains(e1, "CA file") && strings.Contains(e2, "401") && !strings.Contains(e2, "wrong")
+		})
+		f.credentials(h1)
+		f.credentials(h2)
+		for _, h := range f.hosts {
+			ask1(t, h, (*api.Client).Sync)
+		}
+		f.until("all read the remote again", 30*time.Second, every(f.hosts, func(h *Host) bool { return status(h).Remote.Error == "" }))
+
+		// A commit with a fault is refused, and all name it.
+		bad := f.git.Push(map[string]string{"windows/now.cue": "package fleet\n\nwindow: \"now\": {schedule: \"cron(0 2 ? * SUN *)\", duration: \"3 hours\", targets: all: true, tasks: {}}\n"})
+		f.until("all name the fault", 20*time.Second, every(f.hosts, func(h *Host) bool {
+			s := status(h)
+			return s.Commit == last && slices.ContainsFunc(s.Refused, func(r schema.RefusedCommit) bool {
+				return r.Commit == bad && len(r.Faults) > 0 && r.Faults[0].File == "windows/now.cue" && strings.Contains(r.Faults[0].Message, "3 hours")
+			})
+		}))
+		last = f.git.Push(patching("tuesday", true))
+		f.inForce(last, 30*time.Second, f.hosts...)
+
+		// A rewritten branch is refused, and mended by a commit upon what is in force.
+		f.git.Git("reset", "-q", "--hard", "HEAD~2")
+		rewritten := f.git.Commit(wanted("rewritten"))
+		f.git.Git("push", "-q", "-f", "origin", "main")
+		f.until("all refuse the rewritten branch", 20*time.Second, every(f.hosts, func(h *Host) bool {
+			s := status(h)
+			return s.Commit == last && slices.ContainsFunc(s.Refused, func(r schema.RefusedCommit) bool {
+				return r.Commit == rewritten && strings.Contains(r.Reason, "does not follow")
+			})
+		}))
+		f.git.Git("reset", "-q", "--hard", last)
+		last = f.git.Commit(wanted("mended"))
+		f.git.Git("push", "-q", "-f", "origin", "main")
+		f.inForce(last, 20*time.Second, f.hosts...)
+		f.until("nothing is refused any more", 20*time.Second, every(f.hosts, func(h *Host) bool { return len(status(h).Refused) == 0 }))
+
+		// Another gossip key: h2 is alone and says so; the others go on.
+		key := h2.Read("/etc/dunlin/gossip.key")
+		h2.Write("/etc/dunlin/gossip.key", base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n", 0o600)
+		h2.MustExec("systemctl", "restart", "dunlin")
+		f.until("h2 is alone, and the others say so", 30*time.Second, func() bool {
+			return sees(f, h1, h2) == schema.ConnectionLost && sees(f, h3, h2) == schema.ConnectionLost &&
+				status(h2).Nodes[string(schema.Online)] == 1 && status(h1).Nodes[string(schema.Online)] == 2
+		})
+		if len(logged(h2, "another gossip key")) == 0 || len(logged(h1, "another gossip key")) == 0 {
+			t.Error("the log does not say that there is another gossip key")
+		}
+		last = f.git.Push(wanted("two keys"))
+		t.Logf("with a gossip key of its own on h2: in force on all after %v", f.inForce(last, 30*time.Second, f.hosts...))
+		h2.Write("/etc/dunlin/gossip.key", key, 0o600)
+		h2.MustExec("systemctl", "restart", "dunlin")
+		t.Logf("all see all %v after it has the right key again", f.whole(30*time.Second))
+	})
+}
+
+// long is the second where everything is tested at full length.
+func long(short, full time.Duration) time.Duration {
+	if os.Getenv("DUNLIN_LONG") != "" {
+		return full
+	}
+	return short
+}
+
+// versions are the versions of all packages that are installed in order.
+func versions(h *Host) map[string]string {
+	h.t.Helper()
+	out := map[string]string{}
+	text, _, _ := h.Exec("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n")
+	for line := range strings.Lines(text) {
+		if w := strings.Fields(line); len(w) == 3 && w[0] == "installed" {
+			out[w[1]] = w[2]
+		}
+	}
+	return out
+}
+
+// closed fails the test where one host reaches port 23 of another, over IPv4 or IPv6.
+func closed(t *testing.T, hosts ...*Host) {
+	t.Helper()
+	for _, from := range hosts {
+		probe := ""
+		for _, to := range hosts {
+			if from != to {
+				for _, addr := range []string{to.Addr4, to.Addr6} {
+					probe += fmt.Sprintf("(nc -z -w 1 %s 23 && echo %s) & ", addr, addr)
+				}
+			}
+		}
+		if open := from.MustExec("sh", "-c", probe+"wait"); open != "" {
+			t.Errorf("%s reaches port 23 of %s", from.Name, strings.Fields(open))
+		}
+	}
+}
