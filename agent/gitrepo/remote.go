@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -24,6 +25,9 @@ type Remote struct {
 	KnownHosts string
 	// CAFile is a PEM file of the only authorities that the https server's certificate may come from; "" is the system's.
 	CAFile string
+	// Tip says that only the newest commit's files matter: history is taken where the store has what comes before it, and
+	// left out else, so that a branch may be far larger than MaxPack.
+	Tip bool
 }
 
 // longest bounds one conversation with a remote.
@@ -174,11 +178,18 @@ func (t target) secret() ([]byte, error) {
 type conn interface {
 	// refs are the remote's branches and other references; capabilities are those of the protocol.
 	refs(ctx context.Context) (refs map[string]plumbing.Hash, capabilities string, err error)
-	// fetch takes want, and what comes before it, into the store.
-	fetch(ctx context.Context, s *Store, want plumbing.Hash, haves []plumbing.Hash) error
+	// fetch takes a commit, and what comes before it, into the store.
+	fetch(ctx context.Context, s *Store, q query) error
 	// push sends what lies between old and commit, then moves ref if it is still at old.
 	push(ctx context.Context, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error
 	close()
+}
+
+// query is what a fetch asks for.
+type query struct {
+	want  plumbing.Hash
+	haves []plumbing.Hash
+	tip   bool // the commit and its files alone, without what comes before it; a remote that cannot gives all
 }
 
 func (s *Store) dial(ctx context.Context, service string) (conn, error) {
@@ -284,13 +295,15 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, 
 		if err != nil {
 			return "", s.to.fail("fetch", err)
 		}
-		if err = c.fetch(ctx, s, want, haves); err != nil && len(haves) > 0 && ctx.Err() == nil && isMissing(err) {
-			// The remote left out files that this store gave up in a repack: ask for all of them.
+		err = c.fetch(ctx, s, query{want, haves, s.to.Tip && len(haves) == 0})
+		// The remote left out files that this store gave up in a repack, or gave a history that is too long: ask for all
+		// files, and for no more than is needed.
+		if err != nil && len(haves) > 0 && ctx.Err() == nil && (isMissing(err) || s.to.Tip && errors.Is(err, ErrTooLarge)) {
 			c.close()
 			if c, err = s.dial(ctx, "git-upload-pack"); err == nil {
 				defer c.close()
 				if _, _, err = c.refs(ctx); err == nil {
-					err = c.fetch(ctx, s, want, nil)
+					err = c.fetch(ctx, s, query{want, nil, s.to.Tip})
 				}
 			}
 		}

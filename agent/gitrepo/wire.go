@@ -116,8 +116,12 @@ func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, 
 }
 
 // wantRequest asks for one commit. Without multi_ack the answer has one line before the pack.
-func wantRequest(w io.Writer, capabilities string, want plumbing.Hash, haves []plumbing.Hash) error {
+func wantRequest(w io.Writer, capabilities string, q query) error {
 	var use []string
+	tip := q.tip && offers(capabilities, "shallow")
+	if tip {
+		use = append(use, "shallow")
+	}
 	for _, c := range []string{"side-band-64k", "ofs-delta", "no-progress"} {
 		if offers(capabilities, c) {
 			use = append(use, c)
@@ -125,13 +129,18 @@ func wantRequest(w io.Writer, capabilities string, want plumbing.Hash, haves []p
 	}
 	use = append(use, agentName)
 	e := pktline.NewEncoder(w)
-	if err := e.Encodef("want %s %s\n", want, strings.Join(use, " ")); err != nil {
+	if err := e.Encodef("want %s %s\n", q.want, strings.Join(use, " ")); err != nil {
 		return err
+	}
+	if tip {
+		if err := e.Encodef("deepen 1\n"); err != nil {
+			return err
+		}
 	}
 	if err := e.Flush(); err != nil {
 		return err
 	}
-	for _, h := range haves {
+	for _, h := range q.haves {
 		if err := e.Encodef("have %s\n", h); err != nil {
 			return err
 		}
@@ -149,9 +158,25 @@ func offers(capabilities, one string) bool {
 }
 
 // readPack takes the answer to wantRequest into the store.
-func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, want plumbing.Hash) error {
-	// One line says what is common, but servers repeat it for each commit that they know.
+func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q query) error {
 	in := bufio.NewReader(r)
+	if q.tip && offers(capabilities, "shallow") {
+		// Where history ends, as was asked for; a flush ends the list.
+		for lines := 0; ; lines++ {
+			scan := pktline.NewScanner(in)
+			if !scan.Scan() {
+				return notGit(errors.Join(scan.Err(), io.ErrUnexpectedEOF))
+			}
+			line := string(scan.Bytes())
+			if line == "" {
+				break
+			}
+			if !strings.HasPrefix(line, "shallow ") || lines > maxHaves {
+				return fmt.Errorf("the server says %q: %w", clip(strings.TrimSpace(line)), ErrUnreachable)
+			}
+		}
+	}
+	// One line says what is common, but servers repeat it for each commit that they know.
 	for lines := 0; ; lines++ {
 		head, err := in.Peek(7)
 		if err != nil {
@@ -174,7 +199,7 @@ func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, w
 	if offers(capabilities, "side-band-64k") {
 		r = sideband.NewDemuxer(sideband.Sideband64k, r)
 	}
-	return s.add(ctx, r, want)
+	return s.add(ctx, r, q.want)
 }
 
 // pushRequest asks for one reference to be moved, and gives the pack.

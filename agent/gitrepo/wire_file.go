@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
@@ -57,20 +58,37 @@ func (f *fileRemote) refs(ctx context.Context) (map[string]plumbing.Hash, string
 	return out, "", nil
 }
 
-func (f *fileRemote) fetch(ctx context.Context, s *Store, want plumbing.Hash, haves []plumbing.Hash) error {
+func (f *fileRemote) fetch(ctx context.Context, s *Store, q query) error {
 	var have plumbing.Hash
-	for _, h := range haves {
+	for _, h := range q.haves {
 		if _, err := object.GetCommit(f.st, h); err == nil && whole(ctx, s.objects(), h) == nil {
 			have = h
 			break
 		}
 	}
-	list, err := between(ctx, f.st, want, have, false)
+	st := storer.EncodedObjectStorer(f.st)
+	if q.tip {
+		st = onlyTip{st, q.want}
+	}
+	list, err := between(ctx, st, q.want, have, false)
 	if err != nil {
 		return err
 	}
 	return pipe(func(w io.Writer) error { return writePack(ctx, w, f.st, list) },
-		func(r io.Reader) error { return s.add(ctx, r, want) })
+		func(r io.Reader) error { return s.add(ctx, r, q.want) })
+}
+
+// onlyTip has of all commits one: its history ends there.
+type onlyTip struct {
+	storer.EncodedObjectStorer
+	tip plumbing.Hash
+}
+
+func (o onlyTip) EncodedObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
+	if t == plumbing.CommitObject && h != o.tip {
+		return nil, plumbing.ErrObjectNotFound
+	}
+	return o.EncodedObjectStorer.EncodedObject(t, h)
 }
 
 // pipe runs write beside read. Both end when one does.

@@ -170,9 +170,9 @@ func (h *httpsRemote) post(ctx context.Context, body io.Reader, size int64) (io.
 	return res.Body, nil
 }
 
-func (h *httpsRemote) fetch(ctx context.Context, s *Store, want plumbing.Hash, haves []plumbing.Hash) error {
+func (h *httpsRemote) fetch(ctx context.Context, s *Store, q query) error {
 	var b bytes.Buffer
-	if err := wantRequest(&b, h.caps, want, haves); err != nil {
+	if err := wantRequest(&b, h.caps, q); err != nil {
 		return err
 	}
 	body, err := h.post(ctx, &b, int64(b.Len()))
@@ -180,7 +180,7 @@ func (h *httpsRemote) fetch(ctx context.Context, s *Store, want plumbing.Hash, h
 		return err
 	}
 	defer func() { _ = body.Close() }()
-	return readPack(ctx, s, body, h.caps, want)
+	return readPack(ctx, s, body, h.caps, q)
 }
 
 // push spools the request in the store's folder: many servers and proxies take no body of unknown length.

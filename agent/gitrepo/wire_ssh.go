@@ -180,12 +180,12 @@ func (r *sshRemote) refs(context.Context) (map[string]plumbing.Hash, string, err
 	return refs, caps, r.explain(err)
 }
 
-func (r *sshRemote) fetch(ctx context.Context, s *Store, want plumbing.Hash, haves []plumbing.Hash) error {
-	if err := wantRequest(r.in, r.caps, want, haves); err != nil {
+func (r *sshRemote) fetch(ctx context.Context, s *Store, q query) error {
+	if err := wantRequest(r.in, r.caps, q); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	_ = r.in.Close()
-	return r.explain(readPack(ctx, s, r.out, r.caps, want))
+	return r.explain(readPack(ctx, s, r.out, r.caps, q))
 }
 
 func (r *sshRemote) push(ctx context.Context, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -112,7 +113,8 @@ func TestOversizePackOverHTTPS(t *testing.T) {
 	}
 	_ = big.Close()
 	push(t, bare, work, nil)
-	r, _ := smart(t, bare)
+	good, _ := smart(t, bare)
+	r := good
 	s := open(t, r)
 	if _, err := s.Fetch(context.Background(), "main"); !errors.Is(err, ErrTooLarge) {
 		t.Error(err)
@@ -123,6 +125,67 @@ func TestOversizePackOverHTTPS(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(s.packFolder()); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+	// Of a branch that had it once the newest commit can be taken still.
+	if err := os.Remove(big.Name()); err != nil {
+		t.Fatal(err)
+	}
+	push(t, bare, work, map[string]string{"a": "1"})
+	for _, r := range []Remote{good, r} {
+		r.Tip = true
+		must[string](t)(open(t, r).Fetch(context.Background(), "main"))
+	}
+}
+
+func TestTipLeavesHistoryOut(t *testing.T) {
+	for name, remote := range map[string]func(*testing.T, string) Remote{
+		"file":  func(_ *testing.T, bare string) Remote { return Remote{URL: bare, Branch: "main"} },
+		"https": func(t *testing.T, bare string) Remote { r, _ := smart(t, bare); return r },
+		"ssh":   func(t *testing.T, bare string) Remote { r, _ := overSSH(t, bare); return r },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare, work := origin(t)
+			ctx, str, yes := context.Background(), must[string](t), must[bool](t)
+			c1 := push(t, bare, work, map[string]string{"a": "once", "d/b": "2"})
+			push(t, bare, work, map[string]string{"a": "2"})
+			c3 := push(t, bare, work, map[string]string{"a": "3"})
+			r := remote(t, bare)
+			r.Tip = true
+			s := open(t, r)
+			if got := str(s.Fetch(ctx, "main")); got != c3 || !s.Has(c3) {
+				t.Fatalf("Fetch = %s, want %s", got, c3)
+			}
+			if _, err := s.commit(c1); !isMissing(err) {
+				t.Errorf("history is here too: %v", err)
+			}
+			c4 := push(t, bare, work, map[string]string{"e": "4"})
+			c5 := push(t, bare, work, map[string]string{"e": "5"})
+			if str(s.Fetch(ctx, "main")); !yes(s.Descends(c5, c4)) || !yes(s.Descends(c5, c3)) {
+				t.Error("what comes after it is not here")
+			}
+			// What it said once it says again: the remote believes that it is here, with the history.
+			c6 := push(t, bare, work, map[string]string{"a": "once"})
+			if got := str(s.Fetch(ctx, "main")); got != c6 || string(must[[]byte](t)(s.Read(c6, "a"))) != "once" {
+				t.Errorf("Fetch = %s, want %s", got, c6)
+			}
+			if err := s.SetRef("refs/dunlin/reports", c6); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Repack(); err != nil {
+				t.Fatal(err)
+			}
+			mine := str(s.Commit(Change{Parent: c6, Files: map[string][]byte{"n": []byte("n")}, When: time.Unix(1, 0)}))
+			if err := s.Push(ctx, "main", mine, c6); err != nil {
+				t.Fatal(err)
+			}
+			if got := run(t, bare, "rev-parse", "main"); got != mine {
+				t.Errorf("remote is at %s", got)
+			}
+			run(t, bare, "fsck", "--strict", "--full")
+			if n := run(t, bare, "rev-list", "--count", "main"); n != "7" {
+				t.Errorf("%s commits on the remote", n)
+			}
+		})
 	}
 }
 
