@@ -37,13 +37,20 @@ type Node struct {
 // ahead: what is written depends on lines, names and statuses, so building again says nothing new.
 //
 // A file that is not there must wrap fs.ErrNotExist; any other error of old ends the build. A line that is malformed, of
-// another fleet or badly signed is left out, and the page says so beside its node.
+// another fleet or badly signed is left out, and the page says so beside its node. What is on the branch and is not ours,
+// because it is malformed, forged or too large, gives way.
 func Build(old func(path string) ([]byte, error), fleet string, nodes []Node, now time.Time) (files map[string][]byte, message string, err error) {
+	return Restore(old, nil, fleet, nodes, now)
+}
+
+// Restore is Build upon a branch that somebody took away or rewrote: what before reads, an earlier state of it, is merged
+// in too, as far as it is of one of nodes and signed by it. before may be nil.
+func Restore(old, before func(path string) ([]byte, error), fleet string, nodes []Node, now time.Time) (files map[string][]byte, message string, err error) {
 	if !isName(fleet) {
 		return nil, "", fmt.Errorf("build reports: fleet %q is not a name", clip(fleet))
 	}
 	b := builder{
-		old: old, files: map[string][]byte{}, refused: map[string]string{},
+		old: old, before: before, files: map[string][]byte{}, refused: map[string]string{},
 		merger: merger{
 			fleet: fleet, keys: map[string]ed25519.PublicKey{}, lines: make(map[string]stored, len(nodes)),
 			own: make(map[string]stored, len(nodes)), found: make(map[string]bool, len(nodes)),
@@ -80,6 +87,7 @@ func Build(old func(path string) ([]byte, error), fleet string, nodes []Node, no
 type builder struct {
 	merger
 	old     func(string) ([]byte, error)
+	before  func(string) ([]byte, error) // nil: there is none
 	files   map[string][]byte
 	refused map[string]string // by node, why its own line was not taken
 }
@@ -112,16 +120,20 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 	old := make([][]byte, 256)
 	for i := range old {
 		shard := hex.EncodeToString([]byte{byte(i)})
-		if old[i], err = readFile(b.old, "nodes/"+shard+".jsonl", maxShard); err != nil {
+		if old[i], err = readOurs(b.old, "nodes/"+shard+".jsonl", maxShard); err != nil {
 			return 0, err
 		}
 		b.shard(shard, old[i])
 	}
-	conflicts, err := readFile(b.old, "conflicts.jsonl", maxShard)
+	conflicts, err := readOurs(b.old, "conflicts.jsonl", maxShard)
 	if err != nil {
 		return 0, err
 	}
 	b.readConflicts(conflicts)
+	if err := b.restore(nodes); err != nil {
+		return 0, err
+	}
+	maps.DeleteFunc(b.conflicts, func(_ conflictKey, lines [][]byte) bool { return len(lines) < 2 })
 	for raw, s := range b.own {
 		if b.found[raw] {
 			continue // on the branch: its signature was checked before it came there, and verify checks it again
@@ -134,7 +146,7 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 	}
 	var shards [256][]string
 	for node, s := range b.lines {
-		if _, ours := b.own[string(s.raw)]; ours && !b.found[string(s.raw)] {
+		if !s.old {
 			changed++
 		}
 		i, _ := hex.DecodeString(Shard(node))
@@ -145,6 +157,45 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 	}
 	b.put("conflicts.jsonl", conflicts, b.writeConflicts())
 	return changed, nil
+}
+
+// restore merges the lines and conflicts of what the branch was before.
+func (b *builder) restore(nodes []Node) error {
+	if b.before == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, n := range nodes {
+		known[n.Line.Node] = true
+	}
+	ours := func(l schema.ReportLine) bool { return known[l.Node] && l.Fleet == b.fleet && b.signed(l) }
+	for i := range 256 {
+		text, err := readOurs(b.before, "nodes/"+hex.EncodeToString([]byte{byte(i)})+".jsonl", maxShard)
+		if err != nil {
+			return err
+		}
+		for raw := range bytes.Lines(text) {
+			if s, err := read(bytes.TrimSuffix(raw, []byte("\n"))); err == nil && !s.newer && ours(s.line) {
+				b.merger.take(s)
+			}
+		}
+	}
+	text, err := readOurs(b.before, "conflicts.jsonl", maxShard)
+	if err != nil {
+		return err
+	}
+	for raw := range bytes.Lines(text) {
+		c, err := parseConflict(bytes.TrimSuffix(raw, []byte("\n")))
+		if err != nil {
+			continue
+		}
+		for _, one := range c.Lines {
+			if l, err := parseLine(one); err == nil && ours(l) {
+				b.conflict(c.Node, c.Rev, one)
+			}
+		}
+	}
+	return nil
 }
 
 // put notes a file where it differs; an empty one is no file.
@@ -160,7 +211,7 @@ func (b *builder) put(path string, old, now []byte) {
 
 // write puts a file that is read only now.
 func (b *builder) write(path string, now []byte, limit int) error {
-	old, err := readFile(b.old, path, limit)
+	old, err := readOurs(b.old, path, limit)
 	if err != nil {
 		return err
 	}
@@ -177,7 +228,7 @@ func (b *builder) facts(nodes []Node) error {
 		if len(n.Facts) == 0 || !ok || s.line.Facts != digest || done[digest] {
 			continue
 		}
-		if sum := sha256.Sum256(n.Facts); hex.EncodeToString(sum[:]) != digest || len(n.Facts) > maxFacts || !json.Valid(n.Facts) {
+		if !isFacts(n.Facts, digest) {
 			b.refused[n.Line.Node] = "its facts are not those that its line names"
 			continue
 		}
@@ -185,6 +236,9 @@ func (b *builder) facts(nodes []Node) error {
 		if err := b.write(factsFile(digest), n.Facts, maxFacts); err != nil {
 			return err
 		}
+	}
+	if err := b.restoreFacts(done); err != nil {
+		return err
 	}
 	delete(b.let, "")
 	if len(b.let) == 0 {
@@ -199,6 +253,40 @@ func (b *builder) facts(nodes []Node) error {
 		}
 	}
 	return nil
+}
+
+// restoreFacts adds the facts of lines that stood before, where the branch has them not.
+func (b *builder) restoreFacts(done map[string]bool) error {
+	if b.before == nil {
+		return nil
+	}
+	for _, node := range slices.Sorted(maps.Keys(b.lines)) {
+		s := b.lines[node]
+		if digest := s.line.Facts; !s.old && digest != "" && !done[digest] {
+			done[digest] = true
+			there, err := readOurs(b.old, factsFile(digest), maxFacts)
+			if err != nil {
+				return err
+			}
+			if isFacts(there, digest) {
+				continue
+			}
+			text, err := readOurs(b.before, factsFile(digest), maxFacts)
+			if err != nil {
+				return err
+			}
+			if isFacts(text, digest) {
+				b.put(factsFile(digest), there, text)
+			}
+		}
+	}
+	return nil
+}
+
+// isFacts reports whether a text is the facts file of that name.
+func isFacts(text []byte, digest string) bool {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]) == digest && len(text) <= maxFacts && json.Valid(text)
 }
 
 // message is the commit's: a headline, and trailers that make `git log` a time series.

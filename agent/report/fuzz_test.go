@@ -206,7 +206,7 @@ func TestVerifyNamesEachFault(t *testing.T) {
 
 func TestFactsAreAskedForOnceAndAgainWhenTheyAreGone(t *testing.T) {
 	b := branch{}
-	has := func(path string) bool { return b[path] != nil }
+	has := func(path, _ string) bool { return b[path] != nil }
 	asked := 0
 	get := func(report.Node) ([]byte, error) {
 		if asked++; asked == 1 {
@@ -223,7 +223,9 @@ func TestFactsAreAskedForOnceAndAgainWhenTheyAreGone(t *testing.T) {
 	}
 	for _, want := range []int{2, 2} {
 		nodes := bare()
-		report.AddFacts(nodes, has, get)
+		if left := report.AddFacts(nodes, 1<<20, has, get); left != 0 {
+			t.Errorf("%d digests left", left)
+		}
 		build(t, b, nodes)
 		if asked != want {
 			t.Errorf("asked %d times, want %d: one node did not answer, its neighbour did", asked, want)
@@ -234,7 +236,10 @@ func TestFactsAreAskedForOnceAndAgainWhenTheyAreGone(t *testing.T) {
 			delete(b, p)
 		}
 	}
-	if report.AddFacts(bare(), has, get); asked != 3 {
-		t.Errorf("facts that are gone from the branch are not asked for again (%d)", asked)
+	if left := report.AddFacts(bare(), 1, has, get); asked != 3 || left != 0 {
+		t.Errorf("facts that are gone from the branch are not asked for again (%d), %d left", asked, left)
+	}
+	if left := report.AddFacts(bare(), 0, has, get); asked != 3 || left != 1 {
+		t.Errorf("asked %d times without room, %d left", asked, left)
 	}
 }

@@ -27,23 +27,36 @@ func Known(roster []schema.RosterLine, lines map[string]schema.ReportLine, statu
 	return out
 }
 
-// AddFacts asks get for the facts that lines name and the branch has not, each digest until one node's are had. has says
-// whether the branch has a file. What get does not give is left for the next time.
-func AddFacts(nodes []Node, has func(path string) bool, get func(Node) ([]byte, error)) {
+// AddFacts asks get for the facts that lines name and the branch has not, each digest until one node's are had, and no
+// more once these have room bytes: they are all in memory at once. has says whether the branch has the file of a digest,
+// in these words. left counts the digests that are left for another time.
+func AddFacts(nodes []Node, room int, has func(path, digest string) bool, get func(Node) ([]byte, error)) (left int) {
+	missing := map[string]bool{}
 	done := map[string]bool{}
 	for i, n := range nodes {
 		digest := n.Line.Facts
 		if !isHex(digest, 64) || done[digest] {
 			continue
 		}
-		if has(factsFile(digest)) {
+		if !missing[digest] && has(factsFile(digest), digest) {
 			done[digest] = true
+			continue
+		}
+		missing[digest] = true
+		if room <= 0 {
 			continue
 		}
 		if b, err := get(n); err == nil {
 			nodes[i].Facts, done[digest] = b, true
+			room -= len(b)
 		}
 	}
+	for digest := range missing {
+		if !done[digest] {
+			left++
+		}
+	}
+	return left
 }
 
 // Standing is the line that the branch has of a node, with Rev 0 where it has none. Its signature is not checked.
@@ -51,7 +64,7 @@ func Standing(old func(path string) ([]byte, error), node string) (schema.Report
 	if !isID(node) {
 		return schema.ReportLine{}, nil
 	}
-	text, err := readFile(old, shardFile(node), maxShard)
+	text, err := readOurs(old, shardFile(node), maxShard)
 	if err != nil {
 		return schema.ReportLine{}, err
 	}

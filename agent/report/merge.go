@@ -27,6 +27,7 @@ const (
 type stored struct {
 	raw  []byte
 	line schema.ReportLine
+	old  bool // the branch has it so
 	// newer says that the line is of a later version of the form; only node, rev and facts are then known, and it is
 	// carried as it is.
 	newer bool
@@ -55,6 +56,7 @@ type merger struct {
 	own       map[string]stored // the reporter's lines, by their bytes
 	found     map[string]bool   // of own, those that the branch has
 	conflicts map[conflictKey][][]byte
+	kept      int             // lines of conflicts.jsonl
 	dropped   int             // lines of the branch that no node of this fleet has written
 	let       map[string]bool // digests of facts that a line named which does not stand
 }
@@ -105,10 +107,12 @@ func (m *merger) shard(shard string, text []byte) {
 		raw = bytes.TrimSuffix(raw, []byte("\n"))
 		if s, ok := m.own[string(raw)]; ok && Shard(s.line.Node) == shard {
 			m.found[string(raw)] = true
+			s.old = true
 			m.take(s) // the very line that the reporter holds; most are
 			continue
 		}
 		s, err := read(raw)
+		s.old = true
 		switch {
 		case err != nil, Shard(s.line.Node) != shard, !s.newer && s.line.Fleet != m.fleet, !s.newer && !m.signed(s.line):
 			m.dropped++
@@ -159,7 +163,6 @@ func (m *merger) readConflicts(text []byte) {
 			}
 		}
 	}
-	maps.DeleteFunc(m.conflicts, func(_ conflictKey, lines [][]byte) bool { return len(lines) < 2 })
 }
 
 // parseConflict reads one line of conflicts.jsonl.
@@ -202,14 +205,25 @@ func encodeConflict(c conflict) []byte {
 	return fmt.Appendf(b, `],"node":%q,"rev":%d,"v":1}`, c.Node, c.Rev)
 }
 
-// writeConflicts is conflicts.jsonl, sorted by node and revision; of a node with many the newest are kept.
+// writeConflicts is conflicts.jsonl, sorted by node and revision; of a node with many the newest are kept, and fewer of
+// each where all of them make too large a file.
 func (m *merger) writeConflicts() []byte {
 	keys := slices.SortedFunc(maps.Keys(m.conflicts), func(a, b conflictKey) int {
 		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.rev, b.rev))
 	})
+	for most := maxConflicts; ; most /= 2 {
+		if b := m.conflictsText(keys, most); len(b) <= maxShard || most == 0 {
+			m.kept = bytes.Count(b, []byte("\n"))
+			return b
+		}
+	}
+}
+
+// conflictsText has of each node the newest, at most so many.
+func (m *merger) conflictsText(keys []conflictKey, most int) []byte {
 	var b []byte
 	for i, k := range keys {
-		if i+maxConflicts < len(keys) && keys[i+maxConflicts].node == k.node {
+		if i+most < len(keys) && keys[i+most].node == k.node {
 			continue
 		}
 		c := conflict{Node: k.node, Rev: k.rev}
@@ -223,6 +237,18 @@ func (m *merger) writeConflicts() []byte {
 
 // errTooLarge says that a file of the branch passes its limit.
 var errTooLarge = errors.New("too large")
+
+// rubbish is what is read in place of a file that is not ours: it differs from all that is written.
+const rubbish = "\x00"
+
+// readOurs is a file of the branch to build upon: nil where there is none, rubbish where it is too large.
+func readOurs(old func(string) ([]byte, error), path string, limit int) ([]byte, error) {
+	b, err := readFile(old, path, limit)
+	if errors.Is(err, errTooLarge) {
+		return []byte(rubbish), nil
+	}
+	return b, err
+}
 
 // readFile is a file of the branch; nil where there is none. It wraps errTooLarge.
 func readFile(old func(string) ([]byte, error), path string, limit int) ([]byte, error) {

@@ -26,6 +26,7 @@ type Revisions struct {
 
 	mu    sync.Mutex
 	state kept
+	rose  bool // since the counter was opened, to a line that was above it
 }
 
 // kept is what the file holds: people may write {"rev":N}.
@@ -108,15 +109,16 @@ func (r *Revisions) Lost() bool {
 	return r.state.Anew
 }
 
-// AtLeast tells a counter that began anew which line of this node the branch has (Standing; Rev 0: none), and it goes on
-// from there: under a lower revision, what the node says would be taken for old. Only a line that key signed is believed.
-// It acts once after the file was missing and never else: of two hosts with one key neither chases the other's counter.
+// AtLeast tells which line of this node the branch has (Standing; Rev 0: none). A counter that is behind, because its file
+// was missing or is from a backup, goes on from there: under a lower revision, what the node says would be taken for old.
+// Only a line that key signed is believed. It acts once after the file was missing, and once after OpenRevisions where the
+// line is above it, and not again: two hosts with one key must not chase each other's counter.
 //
 // rose says that what Next gave so far does not count, so that it is to be asked again.
 func (r *Revisions) AtLeast(line schema.ReportLine, key ed25519.PublicKey) (rose bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.state.Anew {
+	if !r.state.Anew && (r.rose || line.Rev <= r.state.Rev) {
 		return false, nil
 	}
 	if line.Rev > 0 {
@@ -127,6 +129,7 @@ func (r *Revisions) AtLeast(line schema.ReportLine, key ed25519.PublicKey) (rose
 	k := kept{ReportLine: r.state.ReportLine}
 	if line.Rev > r.state.Rev || line.Rev > 0 && line.Rev == r.state.Rev && line.Sig != r.state.Sig {
 		k.ReportLine, rose = line, true
+		r.rose = true
 	}
 	if k.Rev == 0 {
 		r.state.Anew = false // the first line of a new node makes the file

@@ -228,8 +228,14 @@ func TestALostCounterGoesOnFromTheBranch(t *testing.T) {
 			if r, err = report.OpenRevisions(dir); err != nil || r.Lost() {
 				t.Fatalf("open again: lost %v, %v", err == nil && r.Lost(), err)
 			}
-			if rose, err := r.AtLeast(signed(key, "1", 99), pub); rose || err != nil {
-				t.Errorf("a counter that is not lost follows the branch: %v, %v", rose, err)
+			if rose, err := r.AtLeast(signed(key, "1", 99), pub); !rose || err != nil {
+				t.Errorf("a counter from a backup does not go on from the branch: %v, %v", rose, err)
+			}
+			if rev := next(r, "4"); rev != 100 {
+				t.Errorf("then the next line has revision %d, want 100", rev)
+			}
+			if rose, err := r.AtLeast(signed(key, "1", 200), pub); rose || err != nil {
+				t.Errorf("a second time it chases another host's counter: %v, %v", rose, err)
 			}
 		})
 	}

@@ -74,7 +74,7 @@ type commitCount struct {
 func (b *builder) view(nodes []Node, now time.Time) *view {
 	v := &view{
 		fleet: b.fleet, verdicts: map[schema.Compliance]int{}, statuses: map[schema.NodeStatus]int{}, counts: map[string]sum{},
-		conflicts: len(b.conflicts),
+		conflicts: b.kept,
 	}
 	twins := map[conflictKey]bool{}
 	for k := range b.conflicts {
