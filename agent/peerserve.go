@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 const (
@@ -19,6 +22,8 @@ const (
 	clockEvery = 10 * time.Minute
 	// clockOff is how far it may be off before nothing is started whose moment matters.
 	clockOff = 2 * time.Minute
+	// askStandingEvery is how often a reporter is asked for this node's line until one answers.
+	askStandingEvery = 20 * time.Second
 	// maxInventory bounds what another node says of itself, in bytes.
 	maxInventory = 16 << 20
 )
@@ -66,7 +71,56 @@ func (a *Agent) peerHandler() http.Handler {
 		}
 		_, _ = w.Write(b)
 	})
+	mux.HandleFunc("GET /v1/standing", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		standing := a.standing
+		a.mu.Unlock()
+		if standing == nil {
+			http.Error(w, "this node has not read the reports yet", http.StatusServiceUnavailable)
+			return
+		}
+		line, err := standing(r.URL.Query().Get("node"))
+		if err != nil {
+			http.Error(w, one(err), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(line)
+	})
 	return mux
+}
+
+// askStanding asks a reporter which line of this node the branch has, once after each start: a host that came back from a
+// backup would else say new things under old numbers, and nobody would take them.
+func (a *Agent) askStanding(ctx context.Context) {
+	for sleep(ctx, askStandingEvery/2+a.jitter(askStandingEvery)) {
+		states := a.states()
+		a.mu.Lock()
+		stood, elected := a.stood, a.reporters(states)
+		a.mu.Unlock()
+		if stood {
+			return
+		}
+		for _, id := range elected {
+			if id == a.keys.ID() {
+				continue // it reads the branch itself
+			}
+			line, err := a.standingAt(ctx, id)
+			if err == nil && (line.Rev == 0 || line.Node == a.keys.ID()) && a.goOn(line) == nil {
+				break
+			}
+		}
+	}
+}
+
+func (a *Agent) standingAt(ctx context.Context, id string) (line schema.ReportLine, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	b, err := a.fromNode(ctx, id, "/v1/standing?"+url.Values{"node": {a.keys.ID()}}.Encode(), 2*report.MaxLine)
+	if err != nil {
+		return line, err
+	}
+	return line, json.Unmarshal(b, &line)
 }
 
 // gives reports whether a commit is one that this node has read from the remote or holds in force.

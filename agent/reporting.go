@@ -4,65 +4,132 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"io/fs"
+	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
 const (
 	// electedReporters is how many nodes write reports; the second is for when the first does not.
 	electedReporters = 2
+	// standIns is how many are asked at most, in their order, to take the place of those that cannot write: where none of
+	// them can, all of the fleet would ask the remote in vain.
+	standIns = 6
 	// gather is how long a reporter waits for others' lines once one has changed, so that one push carries many.
 	gather = 2 * time.Second
+	// settle is how long after its start a node believes that others, which it has not heard yet, are there and may write:
+	// a fleet that starts together must not push together.
+	settle = 20 * time.Second
 	// pushTries is how often a rejected push is tried again at once, upon what the branch has become.
 	pushTries = 5
+	// checkReports is after how many intervals the branch is looked at though nothing has changed here.
+	checkReports = 10
+	// gatherFacts bounds how long others are asked for their facts before one push, factsRoom how many bytes of them it
+	// carries; where more wait, the next push follows after moreFacts.
+	gatherFacts = time.Minute
+	factsRoom   = 4 << 20
+	moreFacts   = 10 * time.Second
+	// reportsRef is the branch as this node has read or written it last.
+	reportsRef = "refs/dunlin/reports"
 )
+
+// ReportsRemote is how the branch of reports is read and pushed; *gitrepo.Store satisfies it.
+type ReportsRemote interface {
+	Fetch(ctx context.Context, branch string, refs ...string) (string, error)
+	Push(ctx context.Context, branch, commit, old string) error
+}
 
 // reporter writes the reports branch while this node is elected.
 type reporter struct {
-	a      *Agent
-	remote gitrepo.Remote
+	a       *Agent
+	started time.Time
+	own     gitrepo.Remote // of the policy, with the credential for reports
+
+	opened gitrepo.Remote // what the store is of
 	store  *gitrepo.Store
-	branch string
+	remote ReportsRemote
+	facts  map[string]string // objects of the branch that were seen to be the facts of a digest
+	seen   string            // the branch when it was last looked at in this run
+	told   string            // what a page said last that was written for its own sake by a node that sees few others
+	broken int               // failures in a row that are not the remote's
 }
 
 func newReporter(a *Agent, credential string) *reporter {
 	c := a.o.Config
-	r := gitrepo.Remote{URL: c.Repo.URL, CredentialFile: c.Repo.CredentialFile, KnownHosts: c.Repo.KnownHosts, CAFile: c.Repo.CAFile}
+	r := gitrepo.Remote{URL: c.Repo.URL, CredentialFile: c.Repo.CredentialFile, KnownHosts: c.Repo.KnownHosts, CAFile: c.Repo.CAFile, Tip: true}
 	if credential != "" {
 		r.CredentialFile = credential
 	}
-	return &reporter{a: a, remote: r}
+	return &reporter{a: a, own: r, facts: map[string]string{}}
 }
 
-// reporters are the elected nodes. Those that may report are known from their records. The caller holds mu.
-func (a *Agent) reporters(states map[string]schema.StateRecord) []string {
+// candidates are the nodes that may write reports, in the order in which they are asked to: those that are here, that
+// have the credential, as their records say, and that fleet.reports.reporters selects. While this node settles, those
+// that it has not heard of count too. The caller holds mu.
+func (a *Agent) candidates(states map[string]schema.StateRecord, settling bool) []string {
+	fleet, sets := schema.Fleet{}, target.Sets{}
+	if a.policy != nil {
+		fleet, sets = a.policy.Repo.Fleet, target.Sets{Groups: a.policy.Repo.Groups, ResourceGroups: a.policy.Repo.ResourceGroups}
+	}
 	var may []string
 	for id := range a.pins {
-		if id == a.keys.ID() && a.reporter != nil || id != a.keys.ID() && a.online[id] && states[id].Reporter {
+		s, heard := states[id]
+		switch {
+		case id == a.keys.ID() && a.reporter != nil, id != a.keys.ID() && a.online[id] && s.Reporter, settling && !heard && id != a.keys.ID():
+		default:
+			continue
+		}
+		if t := fleet.Reports.Reporters; t == nil || target.Match(*t, a.roster[id].Node(), sets) {
 			may = append(may, id)
 		}
 	}
-	name := ""
-	if a.policy != nil {
-		name = a.policy.Repo.Fleet.Name
-	}
-	may = ranked("report "+name, may)
-	return may[:min(len(may), electedReporters)]
+	may = ranked("report "+fleet.Name, may)
+	return may[:min(len(may), standIns)]
 }
 
-// rank is this node's place among the reporters, -1 where it is none.
+// reporters are the elected nodes: the first of the candidates that do not say that they fail. The caller holds mu.
+func (a *Agent) reporters(states map[string]schema.StateRecord) []string {
+	return a.elected(states, a.candidates(states, false))
+}
+
+func (a *Agent) elected(states map[string]schema.StateRecord, may []string) []string {
+	well := slices.DeleteFunc(slices.Clone(may), func(id string) bool {
+		if id == a.keys.ID() {
+			return a.report.Error != ""
+		}
+		return states[id].ReportFails
+	})
+	if len(well) == 0 {
+		well = may
+	}
+	return well[:min(len(well), electedReporters)]
+}
+
+// rank is this node's place among the reporters, -1 where it is none. One that fails goes on trying, behind all others:
+// it cannot know when it would not.
 func (r *reporter) rank() int {
-	states := r.a.states()
-	r.a.mu.Lock()
-	defer r.a.mu.Unlock()
-	return slices.Index(r.a.reporters(states), r.a.keys.ID())
+	a := r.a
+	settling := a.cluster != nil && time.Since(r.started) < settle
+	states := a.states()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	may := a.candidates(states, settling)
+	if i := slices.Index(a.elected(states, may), a.keys.ID()); i >= 0 {
+		return i
+	}
+	if a.report.Error != "" && slices.Contains(may, a.keys.ID()) {
+		return electedReporters
+	}
+	return -1
 }
 
 // interval is the least time between two pushes.
@@ -74,55 +141,92 @@ func (r *reporter) interval() time.Duration {
 	return d
 }
 
+// agenda is when a reporter does what.
+type agenda struct {
+	changed time.Time // when something changed that is not on the branch; zero: nothing has
+	looked  time.Time // when the branch was last looked at
+	after   time.Time // nothing is pushed before that
+}
+
+// next is when the node of that rank is to look at the branch. The first reporter is quick, the second gives it time.
+func (g agenda) next(now time.Time, rank int, interval time.Duration) time.Time {
+	if rank < 0 {
+		return now.Add(checkReports * interval)
+	}
+	at := g.looked.Add(checkReports * interval)
+	if !g.changed.IsZero() {
+		at = g.changed.Add(gather + time.Duration(rank)*(interval+10*gather))
+	}
+	if at.Before(g.after) {
+		at = g.after
+	}
+	return at
+}
+
 // run writes reports as they change, and looks now and then whether the branch still says what this node knows.
 func (r *reporter) run(ctx context.Context) error {
 	a := r.a
+	r.started = time.Now()
 	pacer := gitrepo.NewPacer(r.interval(), a.o.Random)
+	g := agenda{changed: r.started, looked: r.started}
+	due := r.started.Add(gather)
 	timer := time.NewTimer(gather)
 	defer timer.Stop()
-	due := time.Now().Add(gather)
-	var last time.Time
+	soon := gather
 	for {
 		a.pulses.idle("report")
+		timer.Reset(time.Until(due))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.reports:
-			// The first reporter is quick, the second gives it time.
-			next := time.Now().Add(gather)
-			if rank := r.rank(); rank > 0 {
-				next = next.Add(time.Duration(rank)*r.interval() + 10*gather)
+			now := time.Now()
+			if g.changed.IsZero() {
+				g.changed = now
 			}
-			if min := last.Add(r.interval()); next.Before(min) && !last.IsZero() {
-				next = min
-			}
-			if next.Before(due) && pacer.Failures() == 0 {
-				due = next
-				timer.Reset(time.Until(due))
+			if at := now.Add(soon); at.Before(due) {
+				due = at
 			}
 			continue
 		case <-timer.C:
 		}
 		a.pulses.busy("report")
-		var err error
-		pushed := false
-		if rank := r.rank(); rank >= 0 {
-			pushed, err = r.write(ctx)
+		now, rank, interval := time.Now(), r.rank(), r.interval()
+		if soon = gather; rank < 0 {
+			soon = 10 * gather // to be elected is all that it waits for
 		}
-		if pushed {
-			last = time.Now()
+		if due = g.next(now, rank, interval); due.After(now) {
+			if end := r.started.Add(settle); rank < 0 && now.Before(end) && end.Before(due) {
+				due = end
+			}
+			continue
 		}
+		did, err := r.write(ctx, rank)
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.tell(err, pushed)
-		if err != nil {
-			due = pacer.Next(time.Now(), err)
-		} else {
-			pacer = gitrepo.NewPacer(r.interval(), a.o.Random)
-			due = time.Now().Add(10*r.interval() + a.jitter(r.interval()))
+		r.tell(err, did.pushed)
+		now = time.Now()
+		switch {
+		case err != nil:
+			if g.changed.IsZero() {
+				g.changed = now
+			}
+			g.after = pacer.Next(now, err)
+		default:
+			pacer = gitrepo.NewPacer(interval, a.o.Random)
+			g = agenda{looked: now.Add(a.jitter(interval))}
+			if did.later || did.left > 0 {
+				g.changed = now
+			}
+			switch {
+			case did.pushed && did.left > 0:
+				g.after = now.Add(moreFacts)
+			case did.pushed || did.left > 0:
+				g.after = now.Add(interval)
+			}
 		}
-		timer.Reset(time.Until(due))
+		due = g.next(now, r.rank(), interval)
 	}
 }
 
@@ -148,112 +252,270 @@ func (r *reporter) tell(err error, pushed bool) {
 // open gives the store of the reports branch.
 func (r *reporter) open() error {
 	f := r.a.fleet().Reports
-	branch, remote := f.Branch, r.remote
-	if branch == "" {
-		branch = "reports"
+	remote := r.own
+	if remote.Branch = f.Branch; remote.Branch == "" {
+		remote.Branch = "reports"
 	}
 	if f.Remote != "" {
 		remote.URL = f.Remote
 	}
-	remote.Branch = branch
-	if r.store != nil && r.branch == branch && r.remote.URL == remote.URL {
+	if remote.URL == r.own.URL && remote.Branch == r.a.branch() {
+		return fmt.Errorf("reports would be written to %q, the branch of the policy: name another in fleet.reports.branch", remote.Branch)
+	}
+	if r.store != nil && r.opened == remote {
 		return nil
 	}
-	s, err := gitrepo.OpenStore(filepath.Join(r.a.o.Config.State, reportStore), remote)
+	s, err := gitrepo.OpenStore(r.folder(), remote)
 	if err != nil {
 		return err
 	}
-	r.store, r.branch, r.remote = s, branch, remote
+	r.store, r.opened, r.remote, r.seen = s, remote, s, ""
+	if r.a.o.Reports != nil {
+		r.remote = r.a.o.Reports(s)
+	}
 	return nil
 }
 
-// write brings the branch up to what this node knows. It reports whether something was pushed.
-func (r *reporter) write(ctx context.Context) (pushed bool, err error) {
+func (r *reporter) folder() string { return filepath.Join(r.a.o.Config.State, reportStore) }
+
+// mend begins the store anew where it fails twice in a row for what is no remote's fault: all that it holds is on the
+// branch, too.
+func (r *reporter) mend(ctx context.Context, err error) {
+	for _, theirs := range []error{gitrepo.ErrUnreachable, gitrepo.ErrUnknownHost, gitrepo.ErrAuth, gitrepo.ErrNoBranch, gitrepo.ErrTooLarge, gitrepo.ErrRejected} {
+		if errors.Is(err, theirs) {
+			r.broken = 0
+			return
+		}
+	}
+	if ctx.Err() != nil || err == nil || errors.Is(err, context.DeadlineExceeded) {
+		r.broken = 0
+		return
+	}
+	if r.broken++; r.broken < 2 {
+		return
+	}
+	r.broken, r.store = 0, nil
+	r.a.log().Warn("the store of reports is begun anew", "error", one(err))
+	if err := os.RemoveAll(r.folder()); err != nil {
+		r.a.log().Warn("the store of reports is not removed", "error", one(err))
+	}
+}
+
+// did is what came of a look at the branch.
+type did struct {
+	pushed bool
+	later  bool // there is something to write, and another reporter writes
+	left   int  // facts files that are still to be written
+}
+
+// write brings the branch up to what this node knows.
+func (r *reporter) write(ctx context.Context, rank int) (d did, err error) {
 	p, _, ok := r.a.inForce()
 	if !ok || p.Repo.Fleet.Name == "" {
-		return false, nil
+		return did{}, nil
 	}
+	defer func() { r.mend(ctx, err) }()
 	if err := r.open(); err != nil {
-		return false, err
+		return did{}, err
 	}
 	for try := 0; ; try++ {
 		r.a.pulses.busy("report")
-		pushed, err = r.once(ctx, p.Repo.Fleet.Name)
+		d, err = r.once(ctx, p.Repo.Fleet.Name, rank)
 		if !errors.Is(err, gitrepo.ErrRejected) || try == pushTries {
-			return pushed, err
+			return d, err
 		}
 		// Another reporter was quicker, or the remote will not: what it has now is read, and merged again.
 		if !sleep(ctx, r.a.jitter(time.Second<<try)) {
-			return false, ctx.Err()
+			return did{}, ctx.Err()
 		}
 	}
 }
 
-func (r *reporter) once(ctx context.Context, fleet string) (pushed bool, err error) {
+func (r *reporter) once(ctx context.Context, fleet string, rank int) (did, error) {
 	a := r.a
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	head, err := r.store.Fetch(ctx, r.branch)
+	head, err := r.remote.Fetch(ctx, r.opened.Branch)
 	switch {
 	case errors.Is(err, gitrepo.ErrNoBranch):
 		head = ""
 	case err != nil:
-		return false, err
+		return did{}, err
+	}
+	moved := head != r.seen
+	r.seen = head
+	before, err := r.lost(head)
+	if err != nil {
+		return did{}, err
 	}
 	if err := r.goOn(head); err != nil {
-		return false, err
+		return did{}, err
 	}
-	now := a.now()
 	nodes := r.nodes()
-	commit, changed, err := CommitReports(r.store, head, fleet, nodes, func(n report.Node) ([]byte, error) {
-		b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
-		if err != nil {
-			a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
-		}
-		return b, err
-	}, now)
+	c := ReportsCommit{Store: r.store, Head: head, Before: before, Fleet: fleet, Nodes: nodes, Room: factsRoom, Known: r.facts, Now: a.now()}
+	asking, stop := context.WithTimeout(ctx, gatherFacts)
+	c.Facts = func(n report.Node) ([]byte, error) { return r.factsFor(asking, n) }
+	files, message, left, err := c.build()
+	stop()
 	if err != nil {
-		return false, err
+		return did{}, err
+	}
+	maps.DeleteFunc(r.facts, func(digest, _ string) bool {
+		return !slices.ContainsFunc(nodes, func(n report.Node) bool { return n.Line.Facts == digest })
+	})
+	view := narrow(nodes)
+	if view == "" || !onlyPages(files) {
+		r.told = ""
+	}
+	// Two parts of a fleet that do not see each other would write the page in turn for as long as they are apart: the lesser
+	// one says once how it sees the fleet.
+	if len(files) == 0 || view != "" && view == r.told || head == "" && !hasLine(nodes) {
+		r.known(head)
+		r.written(nodes)
+		return did{left: left}, nil
+	}
+	if rank > 0 && moved {
+		// Who is first writes, as the branch shows. What it leaves out for a whole turn of its own is written here.
+		if before == "" {
+			r.known(head)
+		}
+		return did{later: true}, nil
+	}
+	commit, err := c.commit(files, message)
+	if err != nil {
+		return did{}, err
 	}
 	if commit == head {
+		r.known(head)
 		r.written(nodes)
-		return false, nil
+		return did{left: left}, nil
 	}
-	if err := r.store.Push(ctx, r.branch, commit, head); err != nil {
-		return false, err
+	if err := r.remote.Push(ctx, r.opened.Branch, commit, head); err != nil {
+		return did{}, err
 	}
+	r.seen, r.told = commit, view
+	r.known(commit)
 	r.written(nodes)
-	a.log().Info("reports written", "commit", commit, "files", changed)
-	if err := r.store.SetRef("refs/dunlin/reports", commit); err != nil {
-		a.log().Warn("reports' commit is not kept", "error", one(err))
-	} else if err := r.store.Repack(); err != nil {
+	a.log().Info("reports written", "commit", commit, "files", len(files))
+	if err := r.store.Repack(); err != nil {
 		a.log().Warn("report store is not repacked", "error", one(err))
 	}
-	return true, nil
+	return did{pushed: true, left: left}, nil
 }
 
-// goOn lets this node's counter, where its file was lost, go on from what the branch has.
-func (r *reporter) goOn(head string) error {
-	a := r.a
-	if !a.revs.Lost() {
-		return nil
+// lost gives the commit that the branch was at when this node last looked, if what it is now does not follow on that:
+// somebody removed the branch, or put it back.
+func (r *reporter) lost(head string) (before string, err error) {
+	before, err = r.store.Ref(reportsRef)
+	if err != nil || before == "" || before == head || !r.store.Has(before) {
+		return "", err
 	}
-	var line schema.ReportLine
 	if head != "" {
-		var err error
-		if line, err = report.Standing(func(path string) ([]byte, error) { return r.store.Read(head, path) }, a.keys.ID()); err != nil {
-			return err
+		follows, err := r.store.Descends(head, before)
+		if err != nil || follows {
+			return "", err
 		}
 	}
+	r.a.log().Warn("the reports branch does not follow on what it was; what it had of this fleet's nodes is written again", "was", before, "is", head)
+	return before, nil
+}
+
+// goOn lets this node's counter, where it was lost or is from a backup, go on from what the branch has.
+func (r *reporter) goOn(head string) error {
+	line, err := standing(r.store, head, r.a.keys.ID())
+	if err != nil {
+		return err
+	}
+	return r.a.goOn(line)
+}
+
+func standing(store *gitrepo.Store, head, node string) (schema.ReportLine, error) {
+	if head == "" {
+		return schema.ReportLine{}, nil
+	}
+	old, err := branchReader(store, head)
+	if err != nil {
+		return schema.ReportLine{}, err
+	}
+	return report.Standing(old.read, node)
+}
+
+// goOn tells this node's counter which line of it the branch has, and publishes anew where it was behind.
+func (a *Agent) goOn(line schema.ReportLine) error {
 	rose, err := a.revs.AtLeast(line, a.keys.Public())
 	if errors.Is(err, schema.ErrBadSignature) {
 		return nil // somebody forged it; it gives way to this node's own
 	}
+	a.mu.Lock()
+	a.stood = a.stood || err == nil
+	a.mu.Unlock()
 	if rose {
 		a.log().Info("report line goes on from the branch", "rev", line.Rev)
 		a.publishState()
 	}
 	return err
+}
+
+// factsFor takes a node's facts from where they are: here, or on the node if it can be asked.
+func (r *reporter) factsFor(ctx context.Context, n report.Node) ([]byte, error) {
+	a := r.a
+	if b, err := a.storedFacts(n.Line.Facts); err == nil {
+		return b, nil
+	}
+	if n.Status != schema.Online || n.Line.Node == a.keys.ID() {
+		return nil, os.ErrNotExist
+	}
+	b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+	if err != nil {
+		a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
+	}
+	return b, err
+}
+
+// narrow is how a node sees the fleet that has lost more of it than it sees; empty where it sees most.
+func narrow(nodes []report.Node) string {
+	seen, lost := 0, 0
+	var view strings.Builder
+	for _, n := range nodes {
+		switch n.Status {
+		case schema.Online:
+			seen++
+		case schema.ConnectionLost:
+			lost++
+		}
+		view.WriteString(n.Line.Node + " " + string(n.Status) + "\n")
+	}
+	if lost <= seen {
+		return ""
+	}
+	return view.String()
+}
+
+// onlyPages reports whether files has nothing that a node said.
+func onlyPages(files map[string][]byte) bool {
+	for path := range files {
+		if dir, _, _ := strings.Cut(path, "/"); dir == "nodes" || dir == "facts" || dir == "conflicts.jsonl" {
+			return false
+		}
+	}
+	return true
+}
+
+func hasLine(nodes []report.Node) bool {
+	return slices.ContainsFunc(nodes, func(n report.Node) bool { return n.Line.Rev > 0 })
+}
+
+// known takes note of where the branch is.
+func (r *reporter) known(commit string) {
+	if commit != "" {
+		if err := r.store.SetRef(reportsRef, commit); err != nil {
+			r.a.log().Warn("reports' commit is not kept", "error", one(err))
+		}
+	}
+	store := r.store
+	r.a.mu.Lock()
+	r.a.standing = func(node string) (schema.ReportLine, error) { return standing(store, commit, node) }
+	r.a.mu.Unlock()
 }
 
 // written takes note of which lines are on the branch.
@@ -267,10 +529,12 @@ func (r *reporter) written(nodes []report.Node) {
 	r.a.mu.Unlock()
 }
 
-// waiting counts the lines that this node holds and that the branch lacks; nil where it cannot know: another node writes,
-// or nothing was written yet. The caller holds mu.
+// waiting counts the lines that this node holds and that the branch lacks; nil where it cannot know, because others write.
+// The caller holds mu.
 func (a *Agent) waiting(elected []string, lines map[string]uint64) *int {
-	if len(elected) == 0 || elected[0] != a.keys.ID() || a.written == nil {
+	switch {
+	case a.report.Error != "":
+	case a.written == nil, len(elected) == 0, elected[0] != a.keys.ID():
 		return nil
 	}
 	n := 0
@@ -304,28 +568,4 @@ func (r *reporter) nodes() []report.Node {
 		}
 	}
 	return report.Known(slices.Collect(maps.Values(a.roster)), lines, status, keys)
-}
-
-// CommitReports makes the next commit of a reports branch upon head, "" for the first, with what nodes says merged in.
-// Where that says nothing new it gives head. changed counts the files that differ. facts gives those of a node that the
-// branch lacks. No reference is moved and nothing is pushed.
-func CommitReports(store *gitrepo.Store, head, fleet string, nodes []report.Node, facts func(report.Node) ([]byte, error), now time.Time) (commit string, changed int, err error) {
-	old := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
-	has := func(string) bool { return false }
-	if head != "" {
-		tree, err := store.Tree(head)
-		if err != nil {
-			return "", 0, err
-		}
-		old = func(path string) ([]byte, error) { return fs.ReadFile(tree, path) }
-		has = func(path string) bool { _, err := fs.Lstat(tree.FS, path); return err == nil }
-	}
-	report.AddFacts(nodes, has, facts)
-	files, message, err := report.Build(old, fleet, nodes, now)
-	if err != nil || len(files) == 0 {
-		return head, 0, err
-	}
-	commit, err = store.Commit(gitrepo.Change{Parent: head, Files: files, Message: message,
-		Author: "dunlin", Email: "dunlin@" + fleet + ".invalid", When: now})
-	return commit, len(files), err
 }

@@ -35,6 +35,8 @@ type Options struct {
 	Inventory func(ctx context.Context, types []string) (map[string][]byte, error)
 	// Network carries gossip and the streams between peers.
 	Network gossip.Network
+	// Reports wraps how the branch of reports is read and pushed, for tests in which that fails; nil leaves it as it is.
+	Reports func(ReportsRemote) ReportsRemote
 	// Socket is where the command line asks; nil answers nobody.
 	Socket  net.Listener
 	Version string
@@ -67,7 +69,8 @@ type Agent struct {
 	pulses  pulses
 	patches patchLane
 
-	looks sync.Mutex // one look at the host at a time that somebody asked for
+	telling sync.Mutex // one tells how this node fares at a time
+	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
 	mu sync.Mutex
 	world

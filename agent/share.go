@@ -130,6 +130,11 @@ func (a *Agent) share(ctx context.Context) error {
 	}
 	clock := time.NewTimer(5 * time.Second)
 	defer clock.Stop()
+	if a.peers != nil {
+		asked := make(chan struct{})
+		go func() { defer close(asked); a.askStanding(ctx) }()
+		defer func() { <-asked }()
+	}
 	for {
 		a.pulses.idle("share")
 		select {
@@ -211,9 +216,22 @@ func (a *Agent) publish(kind schema.RecordKind, key string, body any) {
 
 // publishState tells how this node fares, and its line of the reports branch.
 func (a *Agent) publishState() {
+	text := ""
+	if err := a.tellState(); err != nil {
+		text = "the report line cannot be kept, so none is written: " + one(err)
+	}
+	if a.note("report", text) {
+		_ = a.tellState() // the problem too, as far as it can be told
+	}
+}
+
+// tellState is publishState, one at a time: what was seen later must be told later.
+func (a *Agent) tellState() error {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	a.mu.Lock()
 	s := schema.StateRecord{
-		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil,
+		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil, ReportFails: a.report.Error != "",
 		Types: []schema.TypeCompliance{}, Agent: a.o.Version,
 	}
 	p := a.problemTexts()
@@ -242,16 +260,17 @@ func (a *Agent) publishState() {
 	a.account.Compliance = overall(s.Types)
 	a.mu.Unlock()
 	if !listed {
-		return
+		return nil
 	}
 	a.publish(schema.RecordState, "", s)
-	if judged && fleet != "" {
-		a.publishLine(fleet, s, patching, changes, facts)
+	if !judged || fleet == "" {
+		return nil
 	}
+	return a.publishLine(fleet, s, patching, changes, facts)
 }
 
 // publishLine signs this node's line of the reports branch, with a higher revision where something changed.
-func (a *Agent) publishLine(fleet string, s schema.StateRecord, patching schema.Patching, changes []schema.Change, facts string) {
+func (a *Agent) publishLine(fleet string, s schema.StateRecord, patching schema.Patching, changes []schema.Change, facts string) error {
 	facts, err := a.keepFacts(facts)
 	if err != nil {
 		a.log().Warn("facts are not reported", "error", one(err))
@@ -263,10 +282,10 @@ func (a *Agent) publishLine(fleet string, s schema.StateRecord, patching schema.
 	}
 	signed, err := a.revs.Next(line, a.keys.Sign, a.now())
 	if err != nil {
-		a.problem("report", "the report line cannot be kept, so none is written: "+one(err))
-		return
+		return err
 	}
 	a.publish(schema.RecordReport, "", signed)
+	return nil
 }
 
 // decode reads a record's body.

@@ -35,6 +35,9 @@ type world struct {
 	problems map[string]string // by what found it
 	report   schema.ReporterStatus
 	written  map[string]uint64 // revisions of the lines on the reports branch as this node wrote or found them, by id
+	// standing is the line that the reports branch has of a node; nil where this node has not read the branch.
+	standing func(node string) (schema.ReportLine, error)
+	stood    bool // this node's counter knows what the branch has of it
 
 	since time.Time // when the policy came into force
 
@@ -121,6 +124,13 @@ func (a *Agent) fleet() schema.Fleet {
 
 // problem says, or with no text takes back, what is wrong with this host's agent.
 func (a *Agent) problem(source, text string) {
+	if a.note(source, text) {
+		a.publishState()
+	}
+}
+
+// note is problem without telling others; it reports whether that is news.
+func (a *Agent) note(source, text string) bool {
 	a.mu.Lock()
 	was := a.problems[source]
 	if text == "" {
@@ -131,13 +141,13 @@ func (a *Agent) problem(source, text string) {
 	a.mu.Unlock()
 	switch {
 	case was == text:
-		return
+		return false
 	case text == "":
 		a.log().Info("well again", "what", source)
 	default:
 		a.log().Warn(text, "what", source)
 	}
-	a.publishState()
+	return true
 }
 
 // problemTexts are all problems, sorted.

@@ -93,14 +93,16 @@ type HeadRecord struct {
 
 // StateRecord is how a node fares.
 type StateRecord struct {
-	Name     string           `json:"name"`
-	Commit   string           `json:"commit"`            // in force
-	Refused  *RefusedCommit   `json:"refused,omitempty"` // newest that was refused; nil since a later one is in force
-	Remote   string           `json:"remote,omitempty"`  // what is wrong with the remote, empty where nothing is
-	Reporter bool             `json:"reporter,omitempty"`
-	Types    []TypeCompliance `json:"types"`
-	Agent    string           `json:"agent"`             // version of its program
-	Problem  string           `json:"problem,omitempty"` // why it starts nothing: clock, identity, disk
+	Name     string         `json:"name"`
+	Commit   string         `json:"commit"`            // in force
+	Refused  *RefusedCommit `json:"refused,omitempty"` // newest that was refused; nil since a later one is in force
+	Remote   string         `json:"remote,omitempty"`  // what is wrong with the remote, empty where nothing is
+	Reporter bool           `json:"reporter,omitempty"`
+	// ReportFails says that a reporter could not write when it last tried, so that the next takes its place.
+	ReportFails bool             `json:"reportFails,omitempty"`
+	Types       []TypeCompliance `json:"types"`
+	Agent       string           `json:"agent"`             // version of its program
+	Problem     string           `json:"problem,omitempty"` // why it starts nothing: clock, identity, disk
 }
 
 // TypeCompliance is a node's compliance of one type, with the items that are not compliant (at most 64).

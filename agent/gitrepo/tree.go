@@ -178,7 +178,9 @@ func (e entry) IsDir() bool                { return e.TreeEntry.Mode == filemode
 func (e entry) Type() fs.FileMode          { return e.Mode().Type() }
 func (e entry) Info() (fs.FileInfo, error) { return e, nil }
 func (e entry) ModTime() time.Time         { return time.Time{} }
-func (e entry) Sys() any                   { return nil }
+
+// Sys is the hash of the object, as text.
+func (e entry) Sys() any { return e.Hash.String() }
 
 // Size is the blob's size in bytes, without reading it; 0 where it is missing.
 func (e entry) Size() int64 {

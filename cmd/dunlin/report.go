@@ -24,6 +24,9 @@ import (
 // commitTries is how often a branch that others move meanwhile is built upon again.
 const commitTries = 5
 
+// factsRoom is about how many bytes of facts one commit carries.
+const factsRoom = 24 << 20
+
 func (a *app) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report",
@@ -282,10 +285,12 @@ type leftOut struct {
 
 // A reportCommit is what was done.
 type reportCommit struct {
-	Commit  string    `json:"commit"`  // the branch is there now
-	Nodes   int       `json:"nodes"`   // that the pages count
-	Changed int       `json:"changed"` // files; 0: there is no new commit
-	LeftOut []leftOut `json:"leftOut,omitempty"`
+	Commit  string `json:"commit"`  // the branch is there now
+	Nodes   int    `json:"nodes"`   // that the pages count
+	Changed int    `json:"changed"` // files; 0: there is no new commit
+	// FactsLeft is how many facts files are not on the branch, because no node that has them answers.
+	FactsLeft int       `json:"factsLeft,omitempty"`
+	LeftOut   []leftOut `json:"leftOut,omitempty"`
 }
 
 // commitReports asks the agent for all it knows and writes it to the branch.
@@ -339,6 +344,7 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 		return done, err
 	}
 	facts := func(n report.Node) ([]byte, error) { return c.Facts(ctx, n.Line.Facts) }
+	left := -1 // facts files, by the last commit
 	for try := 1; ; try++ {
 		nodes := report.Known(r.repo.Roster, signed, status, r.keys)
 		done.Nodes = 0
@@ -351,12 +357,21 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 		if err != nil {
 			return done, err
 		}
-		done.Commit, done.Changed, err = agent.CommitReports(store, head, r.repo.Fleet.Name, nodes, facts, time.Now())
+		var changed int
+		done.Commit, changed, done.FactsLeft, err = agent.ReportsCommit{Store: store, Head: head, Fleet: r.repo.Fleet.Name, Nodes: nodes,
+			Facts: facts, Room: factsRoom, Now: time.Now()}.Make()
 		if err != nil || done.Commit == at {
 			return done, err
 		}
 		err = store.MoveRef("refs/heads/"+r.branch, done.Commit, at)
-		if !errors.Is(err, gitrepo.ErrRejected) || try == commitTries {
+		switch {
+		case err == nil:
+			done.Changed += changed
+			if done.FactsLeft == 0 || done.FactsLeft == left {
+				return done, nil
+			}
+			left, try = done.FactsLeft, 0 // they had no room in one commit
+		case !errors.Is(err, gitrepo.ErrRejected) || try == commitTries:
 			return done, err
 		}
 	}
@@ -398,6 +413,9 @@ func (a *app) printReportCommit(f reportFlags, r reports, done reportCommit) err
 			fmt.Fprintf(a.out, "%s nothing new: %s already says all that the agent knows of %s\n", l.symbol(good), printable(r.branch), counted(done.Nodes, "node"))
 		default:
 			fmt.Fprintf(a.out, "%s committed: %s on %s, %s, %s changed\n", l.symbol(good), done.Commit[:12], printable(r.branch), counted(done.Nodes, "node"), counted(done.Changed, "file"))
+			if done.FactsLeft > 0 {
+				fmt.Fprintf(a.err, "%s %s left: no node that has them answers now\n", lookOf(a.err).symbol(bad), counted(done.FactsLeft, "facts file"))
+			}
 			fmt.Fprintf(a.out, "to publish it: git -C %s push origin %s\n", printable(f.repo), printable(r.branch))
 		}
 		for _, o := range done.LeftOut {
