@@ -2,17 +2,27 @@
 # lacks; all else needs Go alone.
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+BIN      ?= bin
 FUZZTIME ?= 30s
 BENCH    ?= .
 # Packages tested at a time. Real hosts and fuzz corpora share the machine, so
 # more than the cores only lengthens each.
 P        ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all build setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
+.PHONY: all build deb setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
 all: build
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dunlin ./cmd/dunlin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/dunlin ./cmd/dunlin
+
+# The Debian package, beside the program. Its tool has modules of its own
+# (.packaging/go.mod): what that is made of is none of the program's business.
+deb: export DEB_VERSION ?= $(shell .packaging/version '$(VERSION)' "$$(git rev-list --count HEAD 2>/dev/null)")
+deb: export DEB_ARCH ?= $(shell go env GOARCH)
+deb: export DEB_PROGRAM = $(abspath $(BIN))/dunlin
+deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+deb: build
+	GOOS= GOARCH= go -C .packaging tool nfpm package --config nfpm.yaml --packager deb --target $(abspath $(BIN))
 
 # Debian packages, listed in one place; as root.
 setup:

@@ -140,6 +140,9 @@ func (e *enforcer) pass(ctx context.Context) (fruitful bool) {
 		}
 		return false
 	}
+	for _, w := range plan.Warnings {
+		l.tell("warning: %s", w)
+	}
 	if policy.Commit != e.commit {
 		clear(e.failed)
 		clear(e.proven)
@@ -216,7 +219,9 @@ func (a *Agent) tell(s reconciler.Step) {
 		}
 		return
 	}
-	a.log().Debug(s.Doing)
+	if progress := a.o.Local.Progress; progress != nil {
+		progress(s)
+	}
 }
 
 // quick is the plan without patches, and without what must wait: a resource that somebody keeps changing back or that

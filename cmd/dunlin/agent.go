@@ -13,6 +13,8 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,11 +76,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
-	local, err := a.local(localFlags{config: path}, func(s reconciler.Step) {
-		if s.Doing != "" {
-			log.Debug(s.Doing)
-		}
-	})
+	local, err := a.local(localFlags{config: path}, stepLog(log))
 	if err != nil {
 		return err
 	}
@@ -112,6 +110,34 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	defer socket.Close()
 	agt.Listen(socket)
 	return agt.Run(ctx)
+}
+
+// stepLog logs what passes tell: warnings, each at most once an hour, since a pass comes every minute, and the rest only
+// where somebody wants to see each step. Lanes tell at the same time.
+func stepLog(log *slog.Logger) func(reconciler.Step) {
+	const again, most = time.Hour, 100
+	var mu sync.Mutex
+	said := map[string]time.Time{}
+	return func(s reconciler.Step) {
+		warning, is := strings.CutPrefix(s.Doing, "warning: ")
+		if !is {
+			if s.Doing != "" {
+				log.Debug(s.Doing)
+			}
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		if now.Sub(said[warning]) < again {
+			return
+		}
+		if len(said) >= most {
+			clear(said)
+		}
+		said[warning] = now
+		log.Warn(warning)
+	}
 }
 
 // collectGarbage takes back what main sets for commands that live for milliseconds: an agent lives for months beside
