@@ -147,7 +147,11 @@ func (a *app) printCompliance(list []schema.NodeCompliance, all bool) error {
 	if len(list) == 0 {
 		text, m = "no active node is in the roster", attention
 	}
-	p.fact(m, "nodes", append([]string{text}, nonEmpty([]string{oldVerdicts(stale)})...)...)
+	p.fact(m, "nodes", text)
+	p.bar(counts)
+	if old := oldVerdicts(stale); old != "" {
+		p.more(old)
+	}
 	return p.flush()
 }
 

@@ -353,9 +353,57 @@ func statusCompliance(p page, s schema.FleetStatus) {
 	if text == "" {
 		return
 	}
-	texts := append([]string{text}, nonEmpty([]string{oldVerdicts(s.Stale)})...)
-	if m != good {
-		texts = append(texts, "who, and in what: dunlin compliance")
+	p.fact(m, "compliance", text)
+	p.bar(s.Compliance)
+	if old := oldVerdicts(s.Stale); old != "" {
+		p.more(old)
 	}
-	p.fact(m, "compliance", texts...)
+	if m != good {
+		p.more("who, and in what: dunlin compliance")
+	}
+}
+
+// bar shows the parts that verdicts have of a fleet, told apart by shade as well as by colour. It is for terminals, and
+// adds nothing to the numbers.
+func (p page) bar(counts map[schema.Compliance]int) {
+	const cells = 40
+	all := 0
+	for _, n := range counts {
+		all += n
+	}
+	if p.width < p.column()+cells || !p.look.unicode || all < 2 {
+		return
+	}
+	parts := []schema.Compliance{schema.Compliant, schema.NonCompliant, schema.UnspecifiedData}
+	var numbers []int
+	for _, c := range parts {
+		numbers = append(numbers, counts[c])
+	}
+	p.w.WriteString(strings.Repeat(" ", p.column()))
+	for i, n := range shares(numbers, cells) {
+		p.w.WriteString(p.look.paint(complianceMark(parts[i], false), strings.Repeat([]string{"█", "▓", "░"}[i], n)))
+	}
+	p.w.WriteByte('\n')
+}
+
+// shares divides cells in proportion to counts; what there is of anything is seen, and the largest part gives or takes
+// what rounding leaves.
+func shares(counts []int, cells int) []int {
+	all, largest := 0, 0
+	for i, n := range counts {
+		all += n
+		if n > counts[largest] {
+			largest = i
+		}
+	}
+	out := make([]int, len(counts))
+	left := cells
+	for i, n := range counts {
+		if n > 0 {
+			out[i] = max(n*cells/all, 1)
+		}
+		left -= out[i]
+	}
+	out[largest] += left
+	return out
 }

@@ -1,6 +1,13 @@
 package main
 
-import "testing"
+import (
+	"bufio"
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestNothingFromOutsideSpeaksToTheTerminal(t *testing.T) {
 	for in, want := range map[string]string{
@@ -24,5 +31,71 @@ func TestADumbTerminalGetsWordsInASCII(t *testing.T) {
 	}
 	if got := (look{unicode: true}).symbol(good); got != "✓" {
 		t.Errorf("symbol without colour = %q, want ✓", got)
+	}
+}
+
+func TestJSONStaysTheSameValueAndSilent(t *testing.T) {
+	for in, want := range map[string]string{
+		`"plain ✓"`:                `"plain ✓"`,
+		"\"\u009b31m\u202eé\x7f\"": `"\u009b31m\u202eé\u007f"`,
+	} {
+		if got := string(harmlessJSON([]byte(in))); got != want {
+			t.Errorf("harmlessJSON(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestColumnsAreCountedAsTerminalsShowThem(t *testing.T) {
+	for text, want := range map[string]int{"web-1": 5, "naïve": 5, "nai\u0308ve": 5, "東京": 4, "": 0} {
+		if got := textWidth(text); got != want {
+			t.Errorf("textWidth(%q) = %d, want %d", text, got, want)
+		}
+	}
+	if got := cutTo("東京都庁", 5); got != "東京…" {
+		t.Errorf("cut to 5 columns: %q", got)
+	}
+}
+
+func TestTablesFitTheirTerminal(t *testing.T) {
+	for _, l := range []look{{}, {unicode: true}} {
+		for width := 30; width < 120; width += 7 {
+			g := grid{head: []string{"NAME", "STATUS", "WHY"}, indent: 2, wraps: true}
+			g.add(plain("a-node-with-a-long-name"), marked(attention, "ConnectionLost"), plain(strings.Repeat("words that wrap ", 9)))
+			g.add(plain("b"), marked(good, "Online"), plain(""))
+			var out bytes.Buffer
+			w := bufio.NewWriter(&out)
+			g.write(w, l, width)
+			w.Flush()
+			for line := range strings.Lines(out.String()) {
+				// Three columns of least characters and the words of the last are what there must be room for.
+				if n := textWidth(strings.TrimSuffix(line, "\n")); n > max(width, 46) {
+					t.Errorf("%d columns on a terminal of %d: %q", n, width, line)
+				}
+			}
+		}
+	}
+}
+
+func TestSpansHaveTheUnitsThatMatter(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 s", 59 * time.Second: "59 s", time.Minute: "1 min", time.Hour - time.Second: "59 min", time.Hour: "1 h",
+		25*time.Hour + time.Minute: "1 d 1 h", 14 * 24 * time.Hour: "14 d", 400 * 24 * time.Hour: "400 d",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestASmallShareIsSeen(t *testing.T) {
+	for _, tt := range []struct{ counts, want []int }{
+		{[]int{9999, 1, 0}, []int{39, 1, 0}},
+		{[]int{0, 3, 0}, []int{0, 40, 0}},
+		{[]int{1, 1, 1}, []int{14, 13, 13}},
+		{[]int{0, 1, 9999}, []int{0, 1, 39}},
+	} {
+		if got := shares(tt.counts, 40); !slices.Equal(got, tt.want) {
+			t.Errorf("shares(%v) = %v, want %v", tt.counts, got, tt.want)
+		}
 	}
 }
