@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
@@ -114,8 +115,21 @@ func (l Local) plan(p Policy, node schema.Node, f schema.Facts, problem string) 
 	})
 }
 
-// Node finds which node this host is: the roster's line of that name or id; with no name one that stands alone.
+// Node finds which node this host is: the roster's line of that name or id; with no name the line with this host's key,
+// and without one a node that stands alone.
 func (l Local) Node(p Policy, name string) (schema.Node, error) {
+	if name == "" && len(p.Repo.Roster) > 0 {
+		id, ok, err := l.hostID()
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			l.tell("warning: only root may read this host's key, so it is taken for a host that stands alone: run it as root, or say --node")
+		case err != nil:
+			// As another node it would open ports again that this one has blocked.
+			return schema.Node{}, err
+		case ok && slices.ContainsFunc(p.Repo.Roster, func(line schema.RosterLine) bool { return line.ID == id }):
+			name = id
+		}
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return schema.Node{}, fmt.Errorf("read host name: %w", err)
