@@ -21,6 +21,7 @@ type fakeFleet struct {
 	roster []schema.RosterLine
 	states map[string]fakeState // by name
 	status schema.FleetStatus   // what the nodes do not decide
+	says   string               // about a package
 }
 
 // fakeState is what is known of a node.
@@ -50,12 +51,12 @@ func types(patch, policy []schema.ComplianceItem) []schema.TypeCompliance {
 
 // newFakeFleet has n nodes: of each ten of the front six are web, three db, one edge.
 func newFakeFleet(n int, now func() time.Time) *fakeFleet {
-	f := &fakeFleet{now: now, states: map[string]fakeState{}}
+	f := &fakeFleet{now: now, states: map[string]fakeState{}, says: "shell with lots of features"}
 	roles := []string{"web", "db", "edge", "web", "web", "db", "web", "web", "db", "web"}
 	seen := map[string]int{}
 	missing := []schema.ComplianceItem{
-		{ID: "libssl3.amd64", State: "Missing", Reason: "approved by rule 1: priority important, security; window sun-0200 opens 2026-11-29T02:00:00Z"},
-		{ID: "openssl.amd64", State: "Missing", Reason: "approved by rule 1: priority optional, security; window sun-0200 opens 2026-11-29T02:00:00Z"},
+		{ID: "libssl3.amd64", State: "Missing", Reason: "approved by rule 1 (security only): security update from Debian-Security; installed is 3.0.16-1~deb12u1"},
+		{ID: "openssl.amd64", State: "Missing", Reason: "approved by rule 1 (security only): security update from Debian-Security; installed is 3.0.16-1~deb12u1"},
 	}
 	telnet := []schema.ComplianceItem{{ID: "port:in/tcp/23/any", State: "Failed", Reason: "add 1 element to set in of table inet dunlin: operation not permitted"}}
 	for i := range n {
@@ -112,7 +113,7 @@ func (f *fakeFleet) refusing() *fakeFleet {
 // badly has everything wrong that can be, in the words of somebody who wishes the reader ill.
 func (f *fakeFleet) badly() *fakeFleet {
 	const evil = "\x1b[2J\x1b]0;gone\x07\u202eeman\u009b31m"
-	f.status.Commit, f.status.Node = "", ""
+	f.status.Commit, f.status.Node, f.says = "", "", evil
 	f.status.Remote = schema.RemoteStatus{URL: "ssh://git@git.example.org/policy.git", Error: "the remote cannot be reached: dial tcp: " + evil}
 	f.status.Reporter = schema.ReporterStatus{}
 	f.status.Problems = []string{evil}
@@ -297,7 +298,7 @@ func (f *fakeFleet) Explain(_ context.Context, node, item string, all bool) (api
 func (f *fakeFleet) Scan(context.Context) (schema.Patching, error) {
 	return schema.Patching{Baseline: "debian-prod", Because: "group web", Judgement: schema.Judgement{
 		Patches: []schema.Patch{{ID: "openssl.amd64", Title: "openssl.amd64:3.0.17-1~deb12u3", State: schema.Missing, Deployment: schema.Approved,
-			Classification: "Security", Severity: "important", ComplianceLevel: schema.High, Reason: "approved by rule 1: priority important, security"}},
+			Classification: "Security", Severity: "important", ComplianceLevel: schema.High, Reason: "approved by rule 1 (security only): security update from Debian-Security; installed is 3.0.16-1~deb12u1"}},
 		Counts: schema.Counts{InstalledCount: 411, MissingCount: 1, SecurityNonCompliantCount: 1}, Compliance: schema.NonCompliant}}, nil
 }
 
@@ -313,7 +314,13 @@ func (f *fakeFleet) Inventory(_ context.Context, node string, wanted []string) (
 	for _, t := range wanted {
 		out[t] = json.RawMessage("[]")
 		if t == "AWS:Application" {
-			out[t] = json.RawMessage(`[{"Name":"zsh","Version":"5.9-4","Architecture":"amd64","Summary":"shell with\u001b[31m lots of \u009b features"}]`)
+			b, err := json.Marshal([]map[string]string{
+				{"Name": "openssl", "Version": "3.0.16-1~deb12u1", "Architecture": "amd64", "InstalledTime": "2026-10-04T03:12:00Z", "Summary": "Secure Sockets Layer toolkit"},
+				{"Name": "zsh", "Version": "5.9-4", "Architecture": "amd64", "InstalledTime": "2026-02-11T09:40:00Z", "Summary": f.says}})
+			if err != nil {
+				return nil, err
+			}
+			out[t] = b
 		}
 	}
 	return out, nil
