@@ -42,6 +42,7 @@ func (a *Agent) join(ctx context.Context) error {
 		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
 		Log:      func(text string) { a.log().Warn(text, "what", "gossip") },
 		Conflict: a.conflict, Random: a.o.Random,
+		Alone: func(text string) { a.problem("gossip", text) },
 	})
 	if err != nil {
 		_ = l.Close()
@@ -112,6 +113,9 @@ func (a *Agent) membership() {
 	a.online = online
 	pins := a.pins
 	a.mu.Unlock()
+	if len(online) > 0 {
+		a.problem("gossip", "")
+	}
 	active := members[:0]
 	for _, m := range members {
 		if _, ok := pins[m.ID]; ok {

@@ -49,6 +49,7 @@ type Config struct {
 	Network   Network
 	Log       func(text string)     // nil tells nobody
 	Conflict  func(id, addr string) // two addresses claim one name; nil tells nobody
+	Alone     func(text string)     // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
 	Random    func() float64        // in [0,1), for jitter; nil is none
 }
 
@@ -89,6 +90,9 @@ func Start(c Config) (*Cluster, error) {
 	}
 	if c.Log == nil {
 		c.Log = func(string) {}
+	}
+	if c.Alone == nil {
+		c.Alone = func(string) {}
 	}
 	if c.Random == nil {
 		c.Random = func() float64 { return 0 }
@@ -225,6 +229,7 @@ func (c *Cluster) close() {
 func (c *Cluster) seek(ctx context.Context) {
 	defer close(c.done)
 	wait := time.Duration(0)
+	otherKey := false
 	for turn := 0; ; turn++ {
 		t := time.NewTimer(wait)
 		select {
@@ -235,11 +240,23 @@ func (c *Cluster) seek(ctx context.Context) {
 		}
 		addr := c.missing(ctx, turn)
 		if addr == "" {
+			c.c.Alone("")
 			wait = jitter(c.c, 10*time.Second)
 			continue
 		}
 		if _, err := c.list.Load().Join([]string{addr}); err != nil {
 			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
+			otherKey = otherKey || strings.Contains(err.Error(), "decrypt")
+		}
+		switch {
+		case c.list.Load().NumMembers() > 1:
+			otherKey = false
+			c.c.Alone("")
+		case turn+1 < len(c.c.Join): // others are asked first
+		case otherKey:
+			c.c.Alone("no other node is reached: who answers has another gossip key (gossip.keyFile)")
+		default:
+			c.c.Alone("no other node is reached at the addresses of gossip.join")
 		}
 		wait = jitter(c.c, 5*time.Second)
 		if c.list.Load().NumMembers() <= 1 && turn < 2*len(c.c.Join) {
