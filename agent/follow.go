@@ -283,6 +283,9 @@ func (a *Agent) consider(ctx context.Context, commit string) {
 func (a *Agent) refuse(r *schema.RefusedCommit) {
 	a.mu.Lock()
 	had := a.refused != nil
+	if had && r == nil {
+		a.passedBy = a.refused.Commit
+	}
 	a.refused = r
 	a.mu.Unlock()
 	if r == nil {
@@ -321,7 +324,8 @@ func (a *Agent) witnesses() (all []witness, needed int) {
 func (a *Agent) witnessed(ctx context.Context) (wait time.Duration, ok bool) {
 	all, needed := a.witnesses()
 	a.mu.Lock()
-	known := map[string]bool{a.remote.Head: true}
+	// Somebody may not have seen yet that the branch has gone on from a commit that was refused.
+	known := map[string]bool{a.remote.Head: true, a.passedBy: true}
 	if a.policy != nil {
 		known[a.policy.Commit] = true
 	}

@@ -21,7 +21,9 @@ type world struct {
 	pins    map[string]string
 	keysOf  map[string]ed25519.PublicKey
 	refused *schema.RefusedCommit // the newest, nil once a later commit is in force
-	remote  schema.RemoteStatus
+	// passedBy is the commit that was refused last and that a later one took the place of.
+	passedBy string
+	remote   schema.RemoteStatus
 
 	account    schema.Account
 	plan       schema.Plan

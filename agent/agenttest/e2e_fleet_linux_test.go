@@ -250,7 +250,9 @@ func TestFleet(t *testing.T) {
 		t.Logf("without the server the last good commit is in force on all %v after the first start", time.Since(start).Round(time.Millisecond))
 		t.Logf("all see all after %v", f.whole(30*time.Second))
 		f.git.Up()
-		f.inForce(f.git.Push(wanted("four")), 30*time.Second, f.hosts...)
+		commit = f.git.Push(wanted("four"))
+		ask1(t, h1, (*api.Client).Sync) // somebody waits for it
+		f.inForce(commit, 30*time.Second, f.hosts...)
 	})
 
 	f.step("head to force", func(t *testing.T) {
@@ -312,7 +314,7 @@ func TestFleet(t *testing.T) {
 		f.until("all name the fault", 20*time.Second, every(f.hosts, func(h *Host) bool {
 			s := status(h)
 			return s.Commit == last && slices.ContainsFunc(s.Refused, func(r schema.RefusedCommit) bool {
-				return r.Commit == bad && len(r.Faults) > 0 && r.Faults[0].File == "windows/now.cue" && strings.Contains(r.Faults[0].Message, "3 hours")
+				return r.Commit == bad && r.Nodes == 3 && len(r.Faults) > 0 && r.Faults[0].File == "windows/now.cue" && strings.Contains(r.Faults[0].Message, "3 hours")
 			})
 		}))
 		last = f.git.Push(patching("tuesday", true))
@@ -325,7 +327,7 @@ func TestFleet(t *testing.T) {
 		f.until("all refuse the rewritten branch", 20*time.Second, every(f.hosts, func(h *Host) bool {
 			s := status(h)
 			return s.Commit == last && slices.ContainsFunc(s.Refused, func(r schema.RefusedCommit) bool {
-				return r.Commit == rewritten && strings.Contains(r.Reason, "does not follow")
+				return r.Commit == rewritten && r.Nodes == 3 && strings.Contains(r.Reason, "does not follow")
 			})
 		}))
 		f.git.Git("reset", "-q", "--hard", last)
@@ -333,6 +335,11 @@ func TestFleet(t *testing.T) {
 		f.git.Git("push", "-q", "-f", "origin", "main")
 		f.inForce(last, 20*time.Second, f.hosts...)
 		f.until("nothing is refused any more", 20*time.Second, every(f.hosts, func(h *Host) bool { return len(status(h).Refused) == 0 }))
+		for _, h := range f.hosts {
+			if n := len(logged(h, `"commit refused"`, rewritten)); n != 1 {
+				t.Errorf("%s: refuses the rewritten branch %d times, want once", h.Name, n)
+			}
+		}
 
 		// Another gossip key: h2 is alone and says so; the others go on.
 		key := h2.Read("/etc/dunlin/gossip.key")
@@ -340,7 +347,7 @@ func TestFleet(t *testing.T) {
 		h2.MustExec("systemctl", "restart", "dunlin")
 		f.until("h2 is alone, and the others say so", 30*time.Second, func() bool {
 			return sees(f, h1, h2) == schema.ConnectionLost && sees(f, h3, h2) == schema.ConnectionLost &&
-				status(h2).Nodes[string(schema.Online)] == 1 && status(h1).Nodes[string(schema.Online)] == 2
+				status(h1).Nodes[string(schema.Online)] == 2 && strings.Contains(strings.Join(status(h2).Problems, "\n"), "another gossip key")
 		})
 		if len(logged(h2, "another gossip key")) == 0 || len(logged(h1, "another gossip key")) == 0 {
 			t.Error("the log does not say that there is another gossip key")
