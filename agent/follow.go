@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
@@ -340,7 +341,11 @@ func (a *Agent) witnessed(ctx context.Context) (wait time.Duration, ok bool) {
 	say := map[string][]string{}
 	told := ""
 	for _, w := range all {
-		if known[w.head.Commit] || a.isOld(w.head.Commit) {
+		if known[w.head.Commit] {
+			continue
+		}
+		if a.isOld(w.head.Commit) {
+			known[w.head.Commit] = true
 			continue
 		}
 		told = w.head.Commit
@@ -371,14 +376,26 @@ func (a *Agent) witnessed(ctx context.Context) (wait time.Duration, ok bool) {
 	return unconfirmed + a.jitter(unconfirmed), true
 }
 
-// isOld reports whether a commit came before what is in force: somebody has not seen the newest yet.
+// maxOldHeads is how many commits are known to be old without looking.
+const maxOldHeads = 64
+
+// isOld reports whether a commit came before what is in force: somebody has not seen the newest yet. What is old once stays
+// so, and a fleet in which most have no turn tells of it for long, so it is remembered. Only the loop that follows asks.
 func (a *Agent) isOld(commit string) bool {
+	if slices.Contains(a.oldHeads, commit) {
+		return true
+	}
 	trusted, err := a.policies.Ref(trustedRef)
 	if err != nil || trusted == "" {
 		return false
 	}
 	old, err := a.policies.Descends(trusted, commit)
-	return err == nil && old
+	if err != nil || !old {
+		return false
+	}
+	a.oldHeads = append(a.oldHeads, commit)
+	a.oldHeads = a.oldHeads[max(0, len(a.oldHeads)-maxOldHeads):]
+	return true
 }
 
 // takeFromPeers makes the commit's objects be here, from those who say that they have it.

@@ -72,6 +72,8 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
+	oldHeads []string // commits that came before what is in force; the loop that follows has them
+
 	mu sync.Mutex
 	world
 }
