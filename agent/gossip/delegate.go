@@ -109,7 +109,7 @@ type translator struct {
 // lines are parts of memberlist's log lines in small letters, and what they mean.
 var lines = []struct{ part, text string }{
 	{"crypt", "a message cannot be decrypted: its sender has another gossip key, or none"},
-	{"label", "a message with another cluster's label was refused"},
+	{"unacceptable label", "a message with another cluster's label was refused"},
 	{"conflicting address", "two addresses claim one node"},
 }
 
