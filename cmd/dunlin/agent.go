@@ -96,7 +96,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	local.Host = system
 	agt, err := agent.New(agent.Options{
 		Config: config, Local: local, Watch: system.Watch, GossipKey: key, Network: gossip.System{},
-		Inventory: agentInventory, Version: version, Log: log, Random: rand.Float64,
+		Inventory: inventoryOf("/"), Version: version, Log: log, Random: rand.Float64,
 		Notify: notify, Watchdog: watchdog,
 	})
 	if err != nil {
@@ -196,21 +196,27 @@ func secretError(field, path string, err error) error {
 	return exitWith{code: exitError, err: fmt.Errorf("%s is not used: %w", field, err), hint: hint}
 }
 
-// agentInventory gives inventory types of this host as JSON; none named means all.
-func agentInventory(ctx context.Context, names []string) (map[string][]byte, error) {
-	types, err := chosenTypes(names)
-	if err != nil {
-		return nil, err
-	}
-	got, err := gather(ctx, inventory.Gather{Root: "/", AgentVersion: version, Units: loadedUnits}, types)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string][]byte, len(got))
-	for t, v := range got {
-		if out[string(t)], err = json.Marshal(v); err != nil {
-			return nil, fmt.Errorf("inventory %s: %w", t, err)
+// inventoryOf gives inventory types of the host below root as JSON; none named means all.
+func inventoryOf(root string) func(context.Context, []string) (map[string][]byte, error) {
+	return func(ctx context.Context, names []string) (map[string][]byte, error) {
+		types, err := chosenTypes(names)
+		if err != nil {
+			return nil, err
 		}
+		from := inventory.Gather{Root: root, AgentVersion: version}
+		if root == "/" {
+			from.Units = loadedUnits // systemd's are those of this machine
+		}
+		got, err := gather(ctx, from, types)
+		if err != nil {
+			return nil, err
+		}
+		out := make(map[string][]byte, len(got))
+		for t, v := range got {
+			if out[string(t)], err = json.Marshal(v); err != nil {
+				return nil, fmt.Errorf("inventory %s: %w", t, err)
+			}
+		}
+		return out, nil
 	}
-	return out, nil
 }

@@ -91,6 +91,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
 		a.agentCommand(),
+		a.demoCommand(),
 		a.statusCommand(),
 		a.nodesCommand(),
 		a.complianceCommand(),

@@ -212,14 +212,15 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// wrap breaks text between words into lines of a width, 0 for any. A word that is longer has a line of its own.
+// wrap breaks text at blanks into lines of a width, 0 for any. A word that is longer has a line of its own, and a no-break
+// space ends no word.
 func wrap(text string, width int) []string {
 	if width <= 0 || textWidth(text) <= width {
 		return []string{text}
 	}
 	var lines []string
 	line, n := "", 0
-	for word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ' ' }) {
 		wide := textWidth(word)
 		if n > 0 && n+1+wide > width {
 			lines = append(lines, line)

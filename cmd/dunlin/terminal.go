@@ -18,9 +18,11 @@ func lookOf(w io.Writer) look {
 	f, ok := w.(*os.File)
 	tty := ok && term.IsTerminal(int(f.Fd()))
 	dumb := os.Getenv("TERM") == "dumb"
+	force := os.Getenv("CLICOLOR_FORCE")
+	forced := force != "" && force != "0"
 	return look{
 		terminal: tty && !dumb,
-		colour:   tty && !dumb && os.Getenv("NO_COLOR") == "",
+		colour:   (tty && !dumb || forced) && os.Getenv("NO_COLOR") == "",
 		unicode:  !dumb && utf8Locale(),
 	}
 }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package demo
+
+func usage() Usage { return Usage{} }
