@@ -71,6 +71,15 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
+// isUsage reports whether the call was wrong; the command parser says some of it in words alone.
+func isUsage(err error) bool {
+	if err == nil {
+		return false
+	}
+	var u usageError
+	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag")
+}
+
 // exitWith ends the program with a code. A nil err says nothing more: the
 // result has been printed. hint is a remedy, or empty.
 type exitWith struct {
@@ -115,14 +124,13 @@ func (a *app) exit(ctx context.Context, err error) int {
 	}
 	code, hint := exitError, ""
 	var e exitWith
-	var u usageError
 	switch {
 	case errors.As(err, &e):
 		code, hint = e.code, e.hint
 		if e.err == nil {
 			return code
 		}
-	case errors.As(err, &u), strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "required flag"):
+	case isUsage(err):
 		code, hint = exitUsage, "run dunlin --help, or --help after the command"
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted

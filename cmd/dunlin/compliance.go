@@ -82,7 +82,7 @@ func groupAlike(list []schema.NodeCompliance) []alike {
 		types := list[i:end]
 		i = end
 		var key strings.Builder
-		g := alike{nodes: types[:1], types: types, state: schema.Compliant, stale: types[0].Stale}
+		g := alike{nodes: []schema.NodeCompliance{types[0]}, types: types, state: schema.Compliant, stale: types[0].Stale}
 		fmt.Fprintf(&key, "%t", types[0].Stale)
 		for _, t := range types {
 			fmt.Fprintf(&key, "\x00%s\x00%s\x00%d", t.Type, t.State, t.More)
@@ -97,7 +97,7 @@ func groupAlike(list []schema.NodeCompliance) []alike {
 			}
 		}
 		if at, known := seen[key.String()]; known {
-			out[at].nodes = append(out[at].nodes[:len(out[at].nodes):len(out[at].nodes)], types[0])
+			out[at].nodes = append(out[at].nodes, types[0])
 			continue
 		}
 		seen[key.String()] = len(out)

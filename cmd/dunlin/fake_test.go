@@ -110,6 +110,14 @@ func (f *fakeFleet) refusing() *fakeFleet {
 	return f
 }
 
+// starting is the agent of a host that the roster has not, before it could read the remote.
+func (f *fakeFleet) starting() *fakeFleet {
+	f.roster = nil
+	f.status = schema.FleetStatus{ID: strings.Repeat("a", 26), Remote: schema.RemoteStatus{URL: f.status.Remote.URL,
+		Error: `read the head of "https://git.example.org/ops/policy.git": access refused: give the agent a credential that may read`}}
+	return f
+}
+
 // badly has everything wrong that can be, in the words of somebody who wishes the reader ill.
 func (f *fakeFleet) badly() *fakeFleet {
 	const evil = "\x1b[2J\x1b]0;gone\x07\u202eeman\u009b31m"

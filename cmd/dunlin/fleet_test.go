@@ -59,6 +59,7 @@ func shown() []shownLine {
 		{"status-3", "three", 80, "status", 0},
 		{"status-refused", "refusing", 90, "status", 0},
 		{"status-200", "many", 90, "status", 0},
+		{"status-start", "starting", 80, "status", 0},
 		{"status-narrow", "many", 60, "status", 0},
 		{"nodes-3", "three", 80, "nodes", 0},
 		{"nodes-target", "many", 100, "nodes --target tag:role=edge", 0},
@@ -85,6 +86,7 @@ func TestFleetIsShown(t *testing.T) {
 	sockets := map[string]string{
 		"three":    serveFleet(t, newFakeFleet(3, noon)),
 		"refusing": serveFleet(t, newFakeFleet(3, noon).refusing()),
+		"starting": serveFleet(t, newFakeFleet(3, noon).starting()),
 		"many":     serveFleet(t, newFakeFleet(200, noon)),
 	}
 	for _, tt := range shown() {

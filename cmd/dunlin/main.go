@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -65,8 +64,8 @@ inside a maintenance window, and an account of it.`,
 	root.AddCommand(a.commands()...)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	err := root.ExecuteContext(ctx)
-	if _, usage := errors.AsType[usageError](err); usage && asksJSON(args) {
-		a.output = "json" // although a flag before it was wrong
+	if isUsage(err) && asksJSON(args) {
+		a.output = "json" // although something before it was wrong
 	}
 	return a.exit(ctx, err)
 }

@@ -160,7 +160,7 @@ func heardShort(now time.Time, n schema.NodeView) string {
 	case !n.LastSeen.IsZero():
 		return span(now.Sub(n.LastSeen)) + " ago"
 	case n.Status == schema.ConnectionLost || n.Status == schema.CloneConflict:
-		return "not lately"
+		return "not since start"
 	}
 	return "never"
 }
