@@ -43,7 +43,7 @@ same, in the file that gossip.keyFile of agent.cue names, owned by root with mod
 With --out the key goes into a new file of that mode and is not shown; a file that is
 there already is never replaced.`,
 		Example: `  sudo dunlin key gossip new --out /etc/dunlin/gossip.key
-  dunlin key gossip new | ssh root@web-2 'umask 077; cat > /etc/dunlin/gossip.key'`,
+  dunlin key gossip new --out gossip.key && scp gossip.key root@web-2:/etc/dunlin/`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			key := make([]byte, gossip.KeySize)
