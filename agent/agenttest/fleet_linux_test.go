@@ -24,33 +24,24 @@ type realFleet struct {
 	hosts []*Host
 	git   *GitServer
 	ids   map[string]string // by host name
+	debs  string            // folder of the program's packages, 0.1.0 and 0.2.0
 	bin   string            // the program on this machine
 	proxy func() int64      // how many connections went through it
 }
 
-const (
-	hostFile = "/etc/dunlin/agent.cue"
-	unitFile = `[Unit]
-Description=Dunlin agent
-[Service]
-ExecStart=/usr/local/bin/dunlin agent run
-Restart=always
-RestartSec=1
-[Install]
-WantedBy=multi-user.target
-`
-)
-
-// newRealFleet starts hosts and server, and gives each host its own files. No agent runs yet and nothing is pushed.
+// newRealFleet starts hosts and server, and gives each host the program's package and its own files. No agent runs yet and nothing is pushed.
 func newRealFleet(t *testing.T) *realFleet {
 	f := &realFleet{t: t, ids: map[string]string{}}
 	f.hosts = Hosts(t, 3, Options{Systemd: true})
 	f.git = NewGitServer(t, f.hosts[0])
 	f.proxy = proxy(t, f.git.netns, "10.77.0.254:3128")
-	f.bin = Dunlin(t, f.hosts...)
+	f.debs = Debs(t, "0.1.0", "0.2.0")
+	f.bin = filepath.Join(f.hosts[0].Root(), "usr", "bin", "dunlin") // it is static, so it runs here too
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	for i, h := range f.hosts {
+		h.Copy(filepath.Join(f.debs, "dunlin_0.1.0_amd64.deb"), "/root/dunlin.deb")
+		h.MustExec("apt-get", "install", "-y", "/root/dunlin.deb")
 		h.Write("/etc/dunlin/gossip.key", base64.StdEncoding.EncodeToString(key)+"\n", 0o600)
 		repo := `{url: "` + f.git.HTTPS + `", credentialFile: "/etc/dunlin/git.credential", caFile: "/etc/dunlin/ca.pem"}`
 		reports := "reports: {}\n"
@@ -58,12 +49,11 @@ func newRealFleet(t *testing.T) *realFleet {
 			repo = `{url: "` + f.git.SSH + `", credentialFile: "/etc/dunlin/id_ed25519", knownHosts: "/etc/dunlin/known_hosts"}`
 			reports = ""
 		}
-		h.Write(hostFile, `repo: `+repo+`
+		h.Write("/etc/dunlin/agent.cue", `repo: `+repo+`
 `+reports+`trust: "unsigned"
 gossip: {keyFile: "/etc/dunlin/gossip.key", join: ["10.77.0.1:7950", "10.77.0.2:7950", "10.77.0.3:7950"]}
 `, 0o644)
 		f.credentials(h)
-		h.Write("/etc/systemd/system/dunlin.service", unitFile, 0o644)
 		h.Write("/etc/systemd/system/probe.service", "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n", 0o644)
 		if i == 1 {
 			h.Write("/etc/systemd/system/dunlin.service.d/proxy.conf", "[Service]\nEnvironment=HTTPS_PROXY=http://10.77.0.254:3128\n", 0o644)
