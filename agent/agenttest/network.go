@@ -14,7 +14,8 @@ import (
 )
 
 // Network carries packets and streams between simulated hosts, with delay, loss and partitions. It uses no socket and
-// no real time, so that it works inside a synctest bubble.
+// no real time, so that it works inside a synctest bubble. What a stream loses is sent again, as TCP does it (RFC 6298,
+// with Linux's least timeout), and counted again.
 type Network struct {
 	mu      sync.Mutex
 	random  *rand.Rand
@@ -31,11 +32,36 @@ func NewNetwork(seed uint64) *Network {
 		changed: make(chan struct{}), hosts: map[netip.Addr]*HostNetwork{}}
 }
 
-// SetLatency sets the delay one way, and SetLoss which part of packets is lost; streams only wait.
+// SetLatency sets the delay one way.
 func (n *Network) SetLatency(d time.Duration) { n.mu.Lock(); n.latency = d; n.mu.Unlock() }
 
-// SetLoss sets which part of the packets is lost.
+// SetLoss sets which part of the packets is lost, those of streams included.
 func (n *Network) SetLoss(part float64) { n.mu.Lock(); n.loss = part; n.mu.Unlock() }
+
+const (
+	segmentTimeout = 200 * time.Millisecond // until a segment of a stream is sent again; doubles each time
+	synTimeout     = time.Second            // the same while a stream is opened
+)
+
+// lost is how often something is sent in vain before it arrives, where each try has so many packets that must arrive.
+func (n *Network) lost(packets int) (times int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for times < 10 {
+		ok := true
+		for range packets {
+			ok = ok && n.random.Float64() >= n.loss
+		}
+		if ok {
+			break
+		}
+		times++
+	}
+	return times
+}
+
+// backedOff is how long so many tries in vain take.
+func backedOff(first time.Duration, times int) time.Duration { return first<<times - first }
 
 // Partition cuts the named groups of addresses off from all others and from each other.
 func (n *Network) Partition(groups ...[]string) {
@@ -90,7 +116,7 @@ type HostNetwork struct {
 	next      uint16
 }
 
-// Sent is how many bytes the host has sent, headers of UDP, TCP and IP included.
+// Sent is how many bytes the host has sent, headers of UDP, TCP and IP and acknowledgements included.
 func (h *HostNetwork) Sent() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -172,11 +198,12 @@ func (h *HostNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.count(0, 60)
 	for {
 		delay, blocked := h.n.reach(h.ip, to.Addr())
 		if blocked == nil {
-			t := time.NewTimer(2 * delay)
+			times := h.n.lost(2)
+			h.count(0, 60*(1+times))
+			t := time.NewTimer(2*delay + backedOff(synTimeout, times))
 			select {
 			case <-t.C:
 			case <-ctx.Done():
@@ -344,13 +371,27 @@ type stream struct {
 	mu    sync.Mutex
 	queue []chunk
 	size  int
+	last  time.Time     // when the newest chunk arrives; none comes before an older one
 	err   error         // the writer has ended, or the connection is cut
 	wake  chan struct{} // closed and made anew at every change
 }
 
 type chunk struct {
-	at time.Time
-	b  []byte
+	sent, at time.Time
+	held     bool // a partition was in its way
+	b        []byte
+}
+
+// release is when a chunk that a partition held up arrives, now that there is none: when it is sent again next.
+func (c *chunk) release(now time.Time) {
+	c.held = false
+	for n := 1; n < 16; n++ {
+		if at := c.sent.Add(backedOff(segmentTimeout, n)); !at.Before(now) {
+			c.at = at
+			return
+		}
+	}
+	c.at = now
 }
 
 // window is how many bytes may be under way in one direction.
@@ -426,6 +467,12 @@ func (c *conn) Read(b []byte) (int, error) {
 			c.in.mu.Unlock()
 			return 0, os.ErrDeadlineExceeded
 		case blocked != nil:
+			if len(c.in.queue) > 0 {
+				c.in.queue[0].held = true
+			}
+		case len(c.in.queue) > 0 && c.in.queue[0].held:
+			c.in.queue[0].release(time.Now())
+			at = c.in.queue[0].at
 		case len(c.in.queue) > 0 && !time.Now().Before(c.in.queue[0].at):
 			first := &c.in.queue[0]
 			n := copy(b, first.b)
@@ -436,6 +483,9 @@ func (c *conn) Read(b []byte) (int, error) {
 			c.in.size -= n
 			c.in.touch()
 			c.in.mu.Unlock()
+			if len(first.b) == 0 {
+				c.h.count(0, 52) // the acknowledgement
+			}
 			return n, nil
 		case len(c.in.queue) > 0:
 			at = c.in.queue[0].at
@@ -453,14 +503,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	written := 0
 	for {
 		deadline, closed := c.deadline(true)
-		delay, _ := c.h.n.reach(c.local.Addr(), c.remote.Addr())
+		delay, blocked := c.h.n.reach(c.local.Addr(), c.remote.Addr())
+		times := c.h.n.lost(1)
 		c.out.mu.Lock()
 		wake := c.out.wake
 		switch {
 		case closed:
 			c.out.mu.Unlock()
 			return written, net.ErrClosed
-		case c.out.err != nil:
+		case c.out.err != nil && blocked == nil:
 			c.out.mu.Unlock()
 			return written, io.ErrClosedPipe
 		case !deadline.IsZero() && !time.Now().Before(deadline):
@@ -471,12 +522,18 @@ func (c *conn) Write(b []byte) (int, error) {
 			return written, nil
 		case c.out.size < window:
 			n := min(len(b), window-c.out.size, 16<<10)
-			c.out.queue = append(c.out.queue, chunk{time.Now().Add(delay), append([]byte(nil), b[:n]...)})
+			now := time.Now()
+			at := now.Add(delay + backedOff(segmentTimeout, times))
+			if at.Before(c.out.last) {
+				at = c.out.last
+			}
+			c.out.last = at
+			c.out.queue = append(c.out.queue, chunk{sent: now, at: at, b: append([]byte(nil), b[:n]...)})
 			c.out.size += n
 			c.out.touch()
 			c.out.mu.Unlock()
 			written, b = written+n, b[n:]
-			c.h.count(n, 52)
+			c.h.count((1+times)*n, (1+times)*52*((n+1447)/1448))
 			continue
 		}
 		c.out.mu.Unlock()
