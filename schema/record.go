@@ -79,6 +79,9 @@ func (r Record) Verify(key ed25519.PublicKey) error {
 // ErrBadSignature is wrapped where a signature does not belong to what it came with.
 var ErrBadSignature = errors.New("its signature is wrong")
 
+// ErrTooFast is wrapped where a node says more in a short time than the others take of one; they take it later.
+var ErrTooFast = errors.New("more in a short time than a node may say")
+
 // NodeID is a node's id: the first 26 characters of the lower-case base32 of SHA-256 of its signing key.
 func NodeID(key ed25519.PublicKey) string {
 	sum := sha256.Sum256(key)

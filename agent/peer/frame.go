@@ -22,6 +22,8 @@ const (
 	frameSame                    // the answer to a root that is the same here
 	frameBuckets                 // the answer to a root that differs: the hashes of all buckets
 	frameAsk                     // a bit for each bucket whose digests the receiver shall offer
+	frameUrgent                  // one small record that cannot wait until it was asked for, behind its digest
+	framePush                    // a topic of 20 bytes and what belongs to it, see Peers.Push
 )
 
 const (
@@ -32,6 +34,8 @@ const (
 	// packRecords is when a frame of records is sent; one more record fits into maxRecords always.
 	packRecords = 192 << 10
 	maxName     = 128 // bytes of a record's node, kind, key and signature each
+	maxUrgent   = 2 << 10
+	topicLen    = 20
 )
 
 // limit is the greatest length of a frame's payload in bytes; exact says that it is the only one.
@@ -47,6 +51,10 @@ func (k kind) limit() (n int, exact, ok bool) {
 		return 0, true, true
 	case frameBuckets:
 		return 256 * 32, true, true
+	case frameUrgent:
+		return recordHead + 4*maxName + maxUrgent, false, true
+	case framePush:
+		return topicLen + MaxPush, false, true
 	}
 	return 0, false, false
 }

@@ -6,7 +6,8 @@
 // further than the handshake. Over one long request to each of a few neighbours
 // the records go: new ones are offered by their digests as they come, each
 // record crosses a link when the other side has asked for it, and every half minute
-// both sides compare hashes, so that whatever was lost on the way is found.
+// both sides compare hashes, so that whatever was lost on the way is found. Small records that
+// cannot wait are sent unasked, and so is what Push is given.
 //
 // A peer is believed to be a node of the roster and nothing more: every length is
 // bounded, what was not asked for is not taken, and a peer that does not read
@@ -38,6 +39,8 @@ const (
 	maxLinks     = 8  // streams and attempts of them, while some neighbours do not answer
 	maxAccepted  = 16 // streams of others
 	maxConns     = 512
+	maxStrangers = 128 // connections that have not shown yet whose they are, and how many of one address
+	maxFromOne   = 16
 	batch        = 100 * time.Millisecond // between two offers
 	round        = 30 * time.Second       // between comparisons of a stream, and up to a third more
 	answerWithin = 20 * time.Second       // after which a neighbour that owes an answer is given up
@@ -49,7 +52,12 @@ const (
 	pinTicks     = 5 // ticks between two looks at the roster
 	leastPause   = time.Second
 	mostPause    = 15 * time.Second
+	pushFresh    = time.Minute     // how long after a push new streams are given it, too
+	leastCompare = 5 * time.Second // between two comparisons that Compare asks for
 )
+
+// MaxPush bounds what Push sends, in bytes.
+const MaxPush = 16 << 10
 
 // Store is what the streams need of the records. Digests are 32 hex characters; a bucket is the digests that begin with
 // one byte.
@@ -73,6 +81,10 @@ type Config struct {
 	// Dial reaches the address of a member. Nil: TCP.
 	Dial  func(ctx context.Context, addr string) (net.Conn, error)
 	Store Store
+	// Urgent says which new records are sent without waiting to be asked for; those longer than 2 KiB are not. Nil: none.
+	Urgent func(schema.Record) bool
+	// Pushed is given what a neighbour pushes. It must not block, and owns data. Nil: nobody wants it.
+	Pushed func(from string, topic [20]byte, data []byte)
 	// Handler answers what peers ask beside streams; nil: nothing is found. Caller tells who asks.
 	Handler http.Handler
 	// Rand gives numbers in [0,1) for jitter; nil: the system's.
@@ -105,8 +117,18 @@ type Peers struct {
 	links    map[string]*link  // what this node dials
 	accepted map[string]*stream
 	conns    map[*conn]struct{}
+	unknown  map[string]int // connections that have not shown whose they are, by host
 	wanted   map[string]*wish
-	last     []string // digests offered so far, sorted; of the offering goroutine alone
+	pushed   push      // the newest
+	compared time.Time // when Compare last did something
+	last     []string  // digests offered so far, sorted; of the offering goroutine alone
+}
+
+// push is what Push was given last.
+type push struct {
+	at    time.Time // zero: nothing yet
+	topic [topicLen]byte
+	frame []byte
 }
 
 // link is a neighbour that this node has chosen.
@@ -139,7 +161,7 @@ func New(c Config) (*Peers, error) {
 	p := &Peers{
 		config: c, log: &thinned{to: c.Log}, dirty: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{},
-		conns: map[*conn]struct{}{}, wanted: map[string]*wish{},
+		conns: map[*conn]struct{}{}, unknown: map[string]int{}, wanted: map[string]*wish{},
 	}
 	p.server = p.newServer()
 	p.transport = p.newTransport()
@@ -151,6 +173,42 @@ func (p *Peers) Bytes() (in, out uint64) { return p.in.Load(), p.out.Load() }
 
 // Offer tells the neighbours which records are new in the store: at once, or together with others after a tenth of a second.
 func (p *Peers) Offer() { wake(p.dirty) }
+
+// Push sends data, at most MaxPush bytes, to all neighbours that have not pushed the same topic themselves, and to those
+// that come within a minute. Only the newest push matters: one that was not sent yet gives way to the next.
+func (p *Peers) Push(topic [20]byte, data []byte) {
+	if len(data) > MaxPush {
+		return
+	}
+	f := frame(framePush, append(topic[:], data...))
+	p.mu.Lock()
+	p.pushed = push{time.Now(), topic, f}
+	p.mu.Unlock()
+	for _, s := range p.streams() {
+		s.push(topic, f)
+	}
+}
+
+// Compare asks the neighbours soon whether they hold what this node holds, rather than with the next round. It opens no
+// connection, and does nothing when it was called just before.
+func (p *Peers) Compare() {
+	now := time.Now()
+	p.mu.Lock()
+	early := now.Sub(p.compared) < leastCompare
+	if !early {
+		p.compared = now
+	}
+	p.mu.Unlock()
+	if early {
+		return
+	}
+	for _, s := range p.streams() {
+		if s.asks {
+			s.compare()
+			wake(s.wake)
+		}
+	}
+}
 
 func wake(c chan struct{}) {
 	select {
@@ -266,8 +324,10 @@ func (p *Peers) offering(ctx context.Context) {
 		fresh := added(p.last, now)
 		p.last = now
 		if len(fresh) > 0 {
+			urgent, rest := p.urgent(fresh)
 			for _, s := range p.streams() {
-				s.offer(fresh, len(now))
+				s.urge(urgent)
+				s.offer(rest, len(now))
 			}
 		}
 		select {
@@ -276,6 +336,22 @@ func (p *Peers) offering(ctx context.Context) {
 		case <-time.After(batch):
 		}
 	}
+}
+
+// urgent picks the records that are not only offered.
+func (p *Peers) urgent(ds []string) (urgent []named, rest []string) {
+	if p.config.Urgent == nil {
+		return nil, ds
+	}
+	for _, d := range ds {
+		rs := p.config.Store.Get([]string{d})
+		if len(rs) == 1 && len(rs[0].Body) <= maxUrgent && p.config.Urgent(rs[0]) {
+			urgent = append(urgent, named{d, rs[0]})
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return urgent, rest
 }
 
 // added gives what now has and old has not; both are sorted.

@@ -8,9 +8,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -205,6 +208,10 @@ func TestHostileFramesEndTheirStream(t *testing.T) {
 		{"a record that is cut off", frame(frameRecords, make([]byte, 20)), "cut off"},
 		{"a record longer than its frame", frame(frameRecords, append(make([]byte, 20), 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), "in a rest of"},
 		{"an answer that nobody asked for", frame(frameSame, nil), "nobody has asked"},
+		{"an urgent record that is not urgent", frame(frameUrgent, make([]byte, 4<<10)), "bytes of kind"},
+		{"no urgent record", frame(frameUrgent, nil), "0 records at once"},
+		{"a push without a topic", frame(framePush, make([]byte, 19)), "a push of 19 bytes"},
+		{"a push that is too long", frame(framePush, make([]byte, topicLen+MaxPush+1)), "bytes of kind"},
 		{"a flood", bytes.Repeat(frame(frameRoot, make([]byte, 32)), 3*framesBurst), "too many frames"},
 	}
 	for _, tt := range tests {
@@ -251,6 +258,7 @@ func TestAPeerThatDoesNotReadHoldsOnlyItsStream(t *testing.T) {
 		f.same(128)
 		w, _, cancel := opened(t, f.nodes[1], "n00")
 		defer cancel()
+		f.nodes[1].SetMembers(nil) // its own stream would take the place of this one
 		all := f.nodes[0].store.Digests()
 		for range maxSent {
 			_, _ = w.Write(frame(frameWant, packDigests(all)))
@@ -265,6 +273,7 @@ func TestAPeerThatDoesNotReadHoldsOnlyItsStream(t *testing.T) {
 		if !f.nodes[0].log.has(`"n01"`, errStuck.Error()) {
 			t.Errorf("n00 does not say that n01 is stuck:\n%s", f.nodes[0].log)
 		}
+		f.members()
 		pass(time.Minute)
 		f.same(129)
 	})
@@ -385,6 +394,173 @@ func TestNeighboursAreFew(t *testing.T) {
 			if dialled > neighbours || in > maxAccepted || dialled+in < neighbours {
 				t.Errorf("%s has dialled %d and accepted %d", d.id, dialled, in)
 			}
+		}
+	})
+}
+
+// heard is what a node was pushed.
+type heard struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (h *heard) take(from string, topic [20]byte, data []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, from+" "+string(topic[:1])+" "+string(data))
+}
+
+func (h *heard) count(part string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.all {
+		if strings.HasSuffix(line, part) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestUrgentRecordsAndPushesAreSentUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ears := make([]*heard, 4)
+		f := newFleet(t, 4, func(i int, c *Config) {
+			ears[i] = &heard{}
+			c.Pushed = ears[i].take
+			c.Urgent = func(r schema.Record) bool { return string(r.Body) == "now" || len(r.Body) > maxUrgent }
+		})
+		defer f.stop()
+		pass(5 * time.Second)
+		// No wish is kept for what nobody had to ask for.
+		f.nodes[0].publish(1, "now")
+		pass(10 * time.Millisecond)
+		f.same(1)
+		// One that is too large goes the ordinary way, and so does one with a wrong signature: nowhere.
+		f.nodes[1].publish(2, strings.Repeat("x", maxUrgent+1))
+		pass(time.Second)
+		f.same(2)
+		f.nodes[2].Push([20]byte{'t'}, []byte("data"))
+		f.nodes[2].Push([20]byte{'t'}, make([]byte, MaxPush+1))
+		pass(time.Second)
+		for i, e := range ears {
+			if got := e.count("n02 t data"); i != 2 && got != 1 {
+				t.Errorf("n%02d was pushed to %d times", i, got)
+			}
+		}
+		// Who has it is not told again; others are.
+		f.nodes[3].Push([20]byte{'t'}, []byte("data"))
+		pass(time.Second)
+		if got := ears[2].count("n03 t data"); got != 0 {
+			t.Errorf("who pushed it first was pushed to %d times", got)
+		}
+		if got := ears[0].count("n03 t data"); got != 1 {
+			t.Errorf("n00 was pushed to %d times by n03", got)
+		}
+	})
+}
+
+// What a peer offers and never gives must not keep others from giving.
+func TestOffersOfNothingTakeNoRoomOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		defer f.stop()
+		pass(2 * time.Second)
+		w, r, cancel := opened(t, f.nodes[1], "n00")
+		defer cancel()
+		go func() { _, _ = io.Copy(io.Discard, r) }()
+		f.nodes[1].SetMembers(nil)
+		for i := range 20 {
+			var junk []string
+			for j := range maxDigests {
+				junk = append(junk, fmt.Sprintf("%032x", 1<<40+i*maxDigests+j))
+			}
+			_, _ = w.Write(frame(frameOffer, packDigests(junk)))
+		}
+		pass(100 * time.Millisecond)
+		f.nodes[0].mu.Lock()
+		if got := len(f.nodes[0].wanted); got > f.nodes[0].most() {
+			t.Errorf("%d records are waited for, more than %d", got, f.nodes[0].most())
+		}
+		f.nodes[0].mu.Unlock()
+		f.nodes[2].publish(1, "{}")
+		pass(time.Second)
+		if got := len(f.nodes[0].store.Digests()); got != 1 {
+			t.Errorf("n00 holds %d records", got)
+		}
+	})
+}
+
+// Records that gave way to newer ones before they were sent never come. A stream that stands for long must not wait for
+// all of them.
+func TestRecordsThatNeverComeAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, nil)
+		defer f.stop()
+		pass(2 * time.Second)
+		s := f.nodes[0].streams()[0]
+		for i := range 3 * f.nodes[0].most() {
+			f.nodes[0].want(s, []string{fmt.Sprintf("%032x", i)}, time.Now())
+			if i%1000 == 0 {
+				pass(oweFor / 2)
+			}
+		}
+		pass(oweFor)
+		f.nodes[1].publish(1, "{}")
+		pass(time.Second)
+		f.same(1)
+	})
+}
+
+func TestAPeerThatSendsTooMuchIsReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, nil)
+		defer f.stop()
+		pass(2 * time.Second)
+		w, r, cancel := opened(t, f.nodes[1], "n00")
+		defer cancel()
+		go func() { _, _ = io.Copy(io.Discard, r) }()
+		f.nodes[1].SetMembers(nil)
+		before, _ := f.nodes[0].Bytes()
+		stop := time.AfterFunc(time.Minute, cancel)
+		defer stop.Stop()
+		big := frame(frameOffer, make([]byte, maxDigests*digestLen)) // the same digest over and over
+		for {
+			if _, err := w.Write(big); err != nil {
+				break
+			}
+		}
+		if in, _ := f.nodes[0].Bytes(); float64(in-before) > bytesBurst+70*bytesRate {
+			t.Errorf("%d MiB were read in a minute", (in-before)>>20)
+		}
+	})
+}
+
+func TestStrangersTakeNoRoomOfNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		defer f.stop()
+		dial := f.net.dialer("stranger")
+		for range maxConns {
+			c, err := dial(t.Context(), "n00")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+		}
+		f.nodes[0].mu.Lock()
+		if got := len(f.nodes[0].conns); got > maxFromOne+8 {
+			t.Errorf("%d connections are open", got)
+		}
+		f.nodes[0].mu.Unlock()
+		// A handshake that does not come is not waited for.
+		pass(dialWithin + time.Second)
+		f.nodes[1].publish(1, "{}")
+		pass(30 * time.Second)
+		f.same(1)
+		f.nodes[0].mu.Lock()
+		defer f.nodes[0].mu.Unlock()
+		if got := len(f.nodes[0].unknown); got != 0 {
+			t.Errorf("strangers that went are still counted: %v", f.nodes[0].unknown)
 		}
 	})
 }

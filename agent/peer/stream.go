@@ -22,8 +22,13 @@ const (
 	maxSent     = 3        // times that one record is sent
 	maxBad      = 8        // records with a wrong signature
 	maxRefused  = 1024     // records refused for other reasons: a roster that is not the same yet
-	framesRate  = 200.0    // frames a second that a peer may send for long
+	forgiven    = time.Hour
+	framesRate  = 200.0 // frames a second that a peer may send for long
 	framesBurst = 4000.0
+	bytesRate   = 512 << 10 // bytes a second that are read from a peer for long
+	bytesBurst  = 32 << 20
+	maxUrgents  = 256             // urgent records that wait to be sent
+	oweFor      = 2 * time.Minute // after which a record that was asked for and did not come is not waited for
 )
 
 var (
@@ -58,23 +63,33 @@ type stream struct {
 	offers  []string
 	wants   []string
 	sends   []string
-	asked   map[string]struct{} // records that may come
-	has     map[string]struct{} // records here that the peer is known to have or to have been offered
+	urgent  []named
+	topic   [topicLen]byte       // of the push that the peer has, or that is on its way to it
+	pushing []byte               // frame; nil where none waits
+	asked   map[string]time.Time // records that may come
+	has     map[string]struct{}  // records here that the peer is known to have or to have been offered
 	sent    map[string]uint8
 
 	// Of the reading goroutine alone.
-	bad, refused int
-	frames       float64
-	framesAt     time.Time
+	bad, refused  int
+	countedFrom   time.Time // bad and refused
+	frames, bytes float64   // that it may still send at once
+	framesAt      time.Time
 }
 
 func (p *Peers) newStream(id string, asks bool) *stream {
 	now := time.Now()
-	return &stream{
+	s := &stream{
 		p: p, id: id, asks: asks, since: now, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		asked: map[string]struct{}{}, has: map[string]struct{}{}, sent: map[string]uint8{},
-		frames: framesBurst, framesAt: now,
+		asked: map[string]time.Time{}, has: map[string]struct{}{}, sent: map[string]uint8{},
+		frames: framesBurst, bytes: bytesBurst, framesAt: now, countedFrom: now,
 	}
+	p.mu.Lock()
+	if last := p.pushed; !last.at.IsZero() && now.Sub(last.at) < pushFresh {
+		s.topic, s.pushing = last.topic, last.frame
+	}
+	p.mu.Unlock()
+	return s
 }
 
 // close ends a stream; the first reason is the one that is told.
@@ -275,6 +290,18 @@ func (s *stream) next() []byte {
 			return frame(k, nil)
 		}
 		return frame(k, flat(s.p.config.Store.Buckets()))
+	case len(s.urgent) > 0:
+		n := s.urgent[0]
+		if s.urgent = s.urgent[1:]; len(s.urgent) == 0 {
+			s.urgent = nil
+		}
+		s.mu.Unlock()
+		return frame(frameUrgent, packRecord(nil, n.digest, n.record))
+	case s.pushing != nil:
+		b := s.pushing
+		s.pushing = nil
+		s.mu.Unlock()
+		return b
 	case s.root:
 		s.root, s.owed = false, true
 		s.alive.Reset(answerWithin)
@@ -369,20 +396,62 @@ func (s *stream) offer(ds []string, held int) {
 	wake(s.wake)
 }
 
-// want notes records to ask for.
-func (s *stream) want(ds []string) {
-	if len(ds) == 0 {
+// urge notes new records that are sent unasked.
+func (s *stream) urge(rs []named) {
+	if len(rs) == 0 {
 		return
 	}
 	s.mu.Lock()
-	for _, d := range ds {
-		if _, already := s.asked[d]; !already && len(s.asked) < maxQueue {
-			s.asked[d] = struct{}{}
-			s.wants = append(s.wants, d)
+	for _, r := range rs {
+		if _, known := s.has[r.digest]; known {
+			continue
+		}
+		s.has[r.digest] = struct{}{}
+		if len(s.urgent) < maxUrgents {
+			s.urgent = append(s.urgent, r)
+		} else if len(s.offers) < maxQueue {
+			s.offers = append(s.offers, r.digest)
 		}
 	}
 	s.mu.Unlock()
 	wake(s.wake)
+}
+
+// push notes what is to be pushed, unless the peer has it.
+func (s *stream) push(topic [topicLen]byte, frame []byte) {
+	s.mu.Lock()
+	if s.topic != topic {
+		s.topic, s.pushing = topic, frame
+	}
+	s.mu.Unlock()
+	wake(s.wake)
+}
+
+// want notes records to ask for, as long as the peer owes less than most. It gives those that are now asked for.
+func (s *stream) want(ds []string, most int, now time.Time) (asked []string) {
+	if len(ds) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	if len(s.asked)+len(ds) > most {
+		// Records that gave way to newer ones on their way here never come.
+		for d, at := range s.asked {
+			if now.Sub(at) >= oweFor {
+				delete(s.asked, d)
+			}
+		}
+	}
+	for _, d := range ds {
+		if _, already := s.asked[d]; already || len(s.asked) >= most {
+			continue
+		}
+		s.asked[d] = now
+		s.wants = append(s.wants, d)
+		asked = append(asked, d)
+	}
+	s.mu.Unlock()
+	wake(s.wake)
+	return asked
 }
 
 // reading takes frames until the stream ends.
@@ -400,12 +469,33 @@ func (s *stream) reading(from io.Reader) {
 			s.close(err)
 			return
 		}
+		if !s.slow(len(payload)) {
+			return
+		}
+	}
+}
+
+// slow waits where a peer sends more bytes than a sound one has reason to; it reports whether the stream goes on.
+func (s *stream) slow(n int) bool {
+	s.bytes -= float64(n)
+	if s.bytes >= 0 {
+		return true
+	}
+	t := time.NewTimer(time.Duration(-s.bytes / bytesRate * float64(time.Second)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
 	}
 }
 
 // room fails where a peer sends more frames than a sound one has reason to.
 func (s *stream) room(now time.Time) error {
-	s.frames = min(framesBurst, s.frames+now.Sub(s.framesAt).Seconds()*framesRate) - 1
+	passed := now.Sub(s.framesAt).Seconds()
+	s.bytes = min(bytesBurst, s.bytes+passed*bytesRate)
+	s.frames = min(framesBurst, s.frames+passed*framesRate) - 1
 	s.framesAt = now
 	if s.frames < 0 {
 		return errFlood
@@ -424,6 +514,22 @@ func (s *stream) take(k kind, payload []byte) error {
 		return s.wanted(payload)
 	case frameRecords:
 		return s.received(payload)
+	case frameUrgent:
+		return s.unasked(payload)
+	case framePush:
+		if len(payload) < topicLen {
+			return fmt.Errorf("%w: a push of %d bytes", errFrame, len(payload))
+		}
+		topic := [topicLen]byte(payload)
+		s.mu.Lock()
+		if s.topic != topic {
+			s.topic, s.pushing = topic, nil // it has it
+		}
+		s.mu.Unlock()
+		if s.p.config.Pushed != nil {
+			s.p.config.Pushed(s.id, topic, payload[topicLen:])
+		}
+		return nil
 	case frameRoot:
 		if s.asks {
 			return errUnasked
@@ -554,8 +660,40 @@ func (s *stream) received(payload []byte) error {
 	return nil
 }
 
+// unasked takes an urgent record. It is passed on as one, so that it is everywhere at once.
+func (s *stream) unasked(payload []byte) error {
+	records, err := unpackRecords(payload)
+	if err != nil {
+		return err
+	}
+	if len(records) != 1 {
+		return fmt.Errorf("%w: %d records at once", errFrame, len(records))
+	}
+	n := records[0]
+	fresh := false
+	if len(s.p.config.Store.Missing([]string{n.digest})) > 0 {
+		if fresh, err = s.p.config.Store.Put(n.record); err != nil {
+			return s.refuse(err)
+		}
+	}
+	s.mu.Lock()
+	s.has[n.digest] = struct{}{}
+	s.mu.Unlock()
+	s.p.came(n.digest)
+	if fresh {
+		s.p.Offer()
+	}
+	return nil
+}
+
 // refuse accounts for a record that the store did not take, and fails where they are too many.
 func (s *stream) refuse(err error) error {
+	if errors.Is(err, schema.ErrTooFast) {
+		return nil // its owner's fault, and whoever passes it on cannot count as this node does
+	}
+	if now := time.Now(); now.Sub(s.countedFrom) > forgiven {
+		s.bad, s.refused, s.countedFrom = 0, 0, now
+	}
 	s.p.log.printf("record from %q refused: %v", clip(s.id), err)
 	if errors.Is(err, schema.ErrBadSignature) {
 		s.bad++

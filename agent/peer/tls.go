@@ -69,6 +69,7 @@ type conn struct {
 	net.Conn
 	p    *Peers
 	once sync.Once
+	host string // counted in Peers.unknown while it is not empty; guarded by Peers.mu
 
 	mu      sync.Mutex
 	id, pin string // after the handshake
@@ -90,15 +91,30 @@ func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.p.mu.Lock()
 		delete(c.p.conns, c)
+		c.known()
 		c.p.mu.Unlock()
 	})
 	return c.Conn.Close()
 }
 
 func (c *conn) is(id, pin string) {
+	c.p.mu.Lock()
+	c.known()
+	c.p.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.id, c.pin = id, pin
+}
+
+// known ends that the connection counts as a stranger's. The caller holds Peers.mu.
+func (c *conn) known() {
+	if c.host == "" {
+		return
+	}
+	if c.p.unknown[c.host]--; c.p.unknown[c.host] <= 0 {
+		delete(c.p.unknown, c.host)
+	}
+	c.host = ""
 }
 
 func (c *conn) who() (id, pin string) {
@@ -107,16 +123,38 @@ func (c *conn) who() (id, pin string) {
 	return c.id, c.pin
 }
 
-// track takes a connection into account; nil where there is no room for it, or nothing runs any more.
-func (p *Peers) track(raw net.Conn) *conn {
+// track takes a connection into account; nil where there is no room for it, or nothing runs any more. Of those that
+// somebody else has opened only so many may not have shown yet who they are, so that a stranger takes no room of nodes.
+func (p *Peers) track(raw net.Conn, opened bool) *conn {
 	c := &conn{Conn: raw, p: p}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.conns) >= maxConns {
 		return nil
 	}
+	if opened {
+		host := hostOf(raw.RemoteAddr())
+		all := 0
+		for _, n := range p.unknown {
+			all += n
+		}
+		if all >= maxStrangers || p.unknown[host] >= maxFromOne {
+			return nil
+		}
+		c.host = host
+		p.unknown[host]++
+	}
 	p.conns[c] = struct{}{}
 	return c
+}
+
+// hostOf is an address without its port.
+func hostOf(a net.Addr) string {
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil || host == "" {
+		return a.String()
+	}
+	return host
 }
 
 // expel closes the connections of nodes that have left the roster, or have another key by now.
@@ -149,10 +187,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := l.p.track(raw); c != nil {
+		if c := l.p.track(raw, true); c != nil {
 			return c, nil
 		}
-		l.p.log.printf("connection from %s closed: %d are open", raw.RemoteAddr(), maxConns)
+		l.p.log.printf("connection from %s closed: too many are open", hostOf(raw.RemoteAddr()))
 		_ = raw.Close()
 	}
 }
@@ -253,7 +291,7 @@ func (p *Peers) dial(ctx context.Context, id string) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %q: %w", clip(id), err)
 	}
-	c := p.track(raw)
+	c := p.track(raw, false)
 	if c == nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("dial %q: %d connections are open, or this node ends", clip(id), maxConns)

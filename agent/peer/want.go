@@ -2,9 +2,6 @@ package peer
 
 import "time"
 
-// maxWanted bounds the records that are asked for at one time.
-const maxWanted = 1 << 16
-
 // wish is a record that one neighbour was asked for. Others that have offered it wait in case that it does not come.
 type wish struct {
 	from  *stream
@@ -14,8 +11,13 @@ type wish struct {
 
 const maxRest = 4
 
+// most is how many records one neighbour may owe at a time: all that the nodes of the roster are likely to have, and
+// some. A neighbour that offers what it never gives so leaves room for what others offer.
+func (p *Peers) most() int { return 1024 + 4*len(p.config.Pins()) }
+
 // want asks s for those of ds that nobody else was asked for.
 func (p *Peers) want(s *stream, ds []string, now time.Time) {
+	most := p.most()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var ask []string
@@ -23,16 +25,15 @@ func (p *Peers) want(s *stream, ds []string, now time.Time) {
 		w := p.wanted[d]
 		switch {
 		case w == nil:
-			if len(p.wanted) < maxWanted {
-				p.wanted[d] = &wish{from: s, since: now}
-				ask = append(ask, d)
-			}
+			ask = append(ask, d)
 		case w.from == s:
 		case len(w.rest) < maxRest:
 			w.rest = append(w.rest, s)
 		}
 	}
-	s.want(ask)
+	for _, d := range s.want(ask, most, now) {
+		p.wanted[d] = &wish{from: s, since: now}
+	}
 }
 
 // came ends a wish; the record was taken, or need not be asked for again before it is offered anew.
@@ -44,6 +45,7 @@ func (p *Peers) came(digest string) {
 
 // askOthers asks the next neighbour for what has not come from the first.
 func (p *Peers) askOthers(now time.Time) {
+	most := p.most()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	again := map[*stream][]string{}
@@ -62,6 +64,6 @@ func (p *Peers) askOthers(now time.Time) {
 		again[w.from] = append(again[w.from], d)
 	}
 	for s, ds := range again {
-		s.want(ds)
+		s.want(ds, most, now)
 	}
 }
