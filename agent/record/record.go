@@ -5,6 +5,9 @@
 // records, in any order and any number of times, hold the same: there is
 // nothing to coordinate. What comes from a peer counts only when the key that
 // the roster names has signed it.
+//
+// A node that says too much, or too much at a time, is its own loss: what
+// others keep of it, and take in a while, is bounded.
 package record
 
 import (
@@ -17,6 +20,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -25,6 +29,14 @@ import (
 const (
 	MaxPlaces = 64        // records of different kind and key
 	MaxBytes  = 256 << 10 // of all their bodies
+	// What a node may say in a while: so many records of up to recordSize bytes at once, and so many a second for long.
+	// A longer record counts as several.
+	burst      = 128
+	rate       = 0.2
+	recordSize = 4 << 10
+	// refusedFor is how long a record that came too fast is not asked for again, and maxRefused how many are remembered.
+	refusedFor = time.Minute
+	maxRefused = 4096
 	// maxBoot keeps room above every boot that can be heard, so that a node can always rise above its own past.
 	maxBoot = 1 << 53
 )
@@ -35,16 +47,38 @@ var (
 	ErrUnknownNode = errors.New("not a node of the roster")
 	// ErrTooMany is wrapped where a node's records pass MaxPlaces or MaxBytes.
 	ErrTooMany = errors.New("more records than a node may have")
+	// ErrNotBegun is wrapped where the number of this start is not known yet.
+	ErrNotBegun = errors.New("this start is not counted yet")
+)
+
+// How two hosts with one key are told from one host that was restored.
+const (
+	// settle is how long after a node has first risen above its own past more of that past may come to light.
+	settle    = 10 * time.Second
+	maxSettle = 16 // rises meanwhile
+	// A node that was risen above again rises again only after a pause, which doubles: two hosts with one key would
+	// else chase each other as fast as the network allows.
+	leastPause = 10 * time.Second
+	mostPause  = 5 * time.Minute
+	// cloneFor is how long a sign of two hosts with one key counts; while both live there are new ones.
+	cloneFor = 10 * time.Minute
+	maxAhead = 64 // of such records that are remembered
 )
 
 // Config says whose store it is.
 type Config struct {
-	Key  ed25519.PrivateKey // signs what this node publishes
-	Boot uint64             // of this start, see NextBoot
+	Key ed25519.PrivateKey // signs what this node publishes
+	// Boot is of this start, see NextBoot. With 0 nothing is published before Begin.
+	Boot uint64
 	// Keys gives the signing key of a node of the roster.
 	Keys func(node string) (ed25519.PublicKey, bool)
 	// Jump makes a higher boot durable before the first record carries it.
 	Jump func(boot uint64) error
+	// Past is told of records under this node's own key that an earlier start, of a state folder that was lost, has
+	// published, or another host with the key. It must not call the store. Nil: nobody is told.
+	Past func(schema.Record)
+	// Now is the time since any instant; nil: the system's monotonic clock.
+	Now func() time.Time
 }
 
 // place is where of many records one stands.
@@ -63,11 +97,33 @@ type Store struct {
 	mu       sync.Mutex
 	boot     uint64
 	seq      uint64
-	jumps    int
 	standing map[place]held
 	places   map[string]place // by digest
-	clones   map[string]uint64
+	owners   map[string]*owner
+	refused  map[string]time.Time // digests of what came too fast
 	buckets  [256]bucket
+	version  uint64 // rises with every change
+	past     past
+}
+
+// owner is what is known of one node.
+type owner struct {
+	places, bytes int
+	room          float64 // records that are taken at once
+	at            time.Time
+	clone         time.Time // the last sign of two hosts with its key
+}
+
+// past is what this node has heard under its own key that it has not written since it started.
+type past struct {
+	rose  time.Time // first, in this start
+	rises int
+	next  time.Time // not before
+	pause time.Duration
+	ahead map[string]struct{} // digests of newer records than its own
+	boots int                 // of such records, after settle
+	boot  uint64              // the last of these
+	clone time.Time           // the last sign of another host with the key
 }
 
 type held struct {
@@ -84,10 +140,28 @@ type bucket struct {
 
 // New makes an empty store.
 func New(c Config) *Store {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	return &Store{
 		config: c, self: schema.NodeID(c.Key.Public().(ed25519.PublicKey)), boot: c.Boot,
-		changed: make(chan struct{}, 1), standing: map[place]held{}, places: map[string]place{}, clones: map[string]uint64{},
+		changed: make(chan struct{}, 1), standing: map[place]held{}, places: map[string]place{}, owners: map[string]*owner{},
+		refused: map[string]time.Time{}, past: past{ahead: map[string]struct{}{}},
 	}
+}
+
+// Begin lets a store that was made with boot 0 publish.
+func (s *Store) Begin(boot uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.boot = max(s.boot, boot)
+}
+
+// Version rises whenever a record comes or goes.
+func (s *Store) Version() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
 }
 
 // Digest names a record: 32 hex characters of SHA-256 over what its owner signed.
@@ -108,6 +182,9 @@ func (s *Store) Publish(kind schema.RecordKind, key string, body any) (fresh boo
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.boot == 0 {
+		return false, fmt.Errorf("publish %s: %w", kind, ErrNotBegun)
+	}
 	at := place{s.self, kind, key}
 	if old, ok := s.standing[at]; ok && string(old.record.Body) == string(raw) {
 		return false, nil
@@ -116,8 +193,8 @@ func (s *Store) Publish(kind schema.RecordKind, key string, body any) (fresh boo
 	if err := r.Verify(s.config.Key.Public().(ed25519.PublicKey)); err != nil {
 		return false, fmt.Errorf("publish: %w", err)
 	}
-	if err := s.room(at, len(raw)); err != nil {
-		return false, fmt.Errorf("publish: %w", err)
+	if o := s.owner(s.self); o.over(s.standing[at].record, len(raw)) {
+		return false, fmt.Errorf("publish: %w", tooMany(at))
 	}
 	s.set(at, r)
 	return true, nil
@@ -140,48 +217,181 @@ func (s *Store) Put(r schema.Record) (fresh bool, err error) {
 	if !ok {
 		return false, fmt.Errorf("record %q of %q: %w", r.Kind, r.Node, ErrUnknownNode)
 	}
+	digest, at := Digest(r), place{r.Node, r.Kind, r.Key}
+	if done, err := s.glance(at, r, digest); done {
+		return false, err
+	}
 	if err := r.Verify(key); err != nil {
 		return false, err
 	}
 	if r.Boot > maxBoot {
 		return false, fmt.Errorf("record %q of %q: boot %d is out of range", r.Kind, r.Node, r.Boot)
 	}
-	digest, at := Digest(r), place{r.Node, r.Kind, r.Key}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, have := s.places[digest]; have {
 		return false, nil
 	}
 	if r.Node == s.self {
-		return false, s.heardSelf(at, r)
+		return false, s.heardSelf(at, r, digest)
 	}
+	return s.put(at, r, digest)
+}
+
+// glance is what can be said of a record before its signature is checked, which is dear: done where it will not stand.
+func (s *Store) glance(at place, r schema.Record, digest string) (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, have := s.places[digest]; have {
+		return true, nil
+	}
+	if r.Node == s.self {
+		return false, nil
+	}
+	if old, have := s.standing[at]; have && old.record.Newer(r) {
+		return true, nil // whoever has signed it
+	}
+	if !s.owner(r.Node).may(len(r.Body), s.config.Now()) {
+		return true, s.tooFast(at, digest)
+	}
+	return false, nil
+}
+
+// put lets a record of another node stand, unless a newer one does. The caller holds mu.
+func (s *Store) put(at place, r schema.Record, digest string) (fresh bool, err error) {
+	now, o := s.config.Now(), s.owner(r.Node)
 	old, have := s.standing[at]
 	same := have && old.record.Boot == r.Boot && old.record.Seq == r.Seq
-	if same && s.clones[r.Node] < r.Boot+1 {
+	if same {
 		// Two hosts count alike under one key. Which of both records stands must not depend on the order they came in.
-		s.clones[r.Node] = r.Boot + 1
-		s.notify()
+		if now.Sub(o.clone) > cloneFor/2 {
+			s.notify()
+		}
+		o.clone = now
 	}
 	if have && !r.Newer(old.record) && (!same || digest < old.digest) {
 		return false, nil
 	}
-	if err := s.room(at, len(r.Body)); err != nil {
-		return false, err
+	if !o.may(len(r.Body), now) {
+		return false, s.tooFast(at, digest)
 	}
-	if s.clones[r.Node] <= r.Boot {
-		delete(s.clones, r.Node) // it has risen above what was counted twice
-	}
+	o.room -= cost(len(r.Body))
 	s.set(at, r)
+	s.trim(r.Node, o)
+	if _, stands := s.places[digest]; !stands {
+		return false, tooMany(at)
+	}
 	return true, nil
+}
+
+// tooFast remembers a record that came too fast, so that it is not asked for again at once. The caller holds mu.
+func (s *Store) tooFast(at place, digest string) error {
+	now := s.config.Now()
+	if len(s.refused) >= maxRefused {
+		for d, until := range s.refused {
+			if now.After(until) {
+				delete(s.refused, d)
+			}
+		}
+	}
+	if len(s.refused) < maxRefused {
+		s.refused[digest] = now.Add(refusedFor)
+	}
+	return fmt.Errorf("record %q of %q: %w", at.kind, at.node, schema.ErrTooFast)
+}
+
+// owner is the account of a node, made on first use. The caller holds mu.
+func (s *Store) owner(node string) *owner {
+	o := s.owners[node]
+	if o == nil {
+		o = &owner{room: burst, at: s.config.Now()}
+		s.owners[node] = o
+	}
+	return o
+}
+
+// cost is how many records one of so many bytes counts for.
+func cost(size int) float64 { return 1 + float64(size/recordSize) }
+
+// may reports whether the node may say so many bytes now.
+func (o *owner) may(size int, now time.Time) bool {
+	o.room = min(burst, o.room+now.Sub(o.at).Seconds()*rate)
+	o.at = now
+	return o.room >= cost(size)
+}
+
+// over reports whether the node has too much with a record of that size in old's place; old is zero where there is none.
+func (o *owner) over(old schema.Record, size int) bool {
+	places := o.places
+	if old.Node == "" {
+		places++
+	}
+	return places > MaxPlaces || o.bytes-len(old.Body)+size > MaxBytes
+}
+
+func tooMany(at place) error {
+	return fmt.Errorf("record %q of %q: %w (%d records, %d bytes)", at.kind, at.node, ErrTooMany, MaxPlaces, MaxBytes)
+}
+
+// trim drops what a node has too much: the last places in an order that all stores share, so that all keep the same.
+func (s *Store) trim(node string, o *owner) {
+	if o.places <= MaxPlaces && o.bytes <= MaxBytes {
+		return
+	}
+	all := s.of(node)
+	for o.places > MaxPlaces || o.bytes > MaxBytes {
+		s.remove(all[len(all)-1])
+		all = all[:len(all)-1]
+	}
+}
+
+// of are the places of a node in the order in which they are kept. The caller holds mu.
+func (s *Store) of(node string) []place {
+	var all []place
+	for p := range s.standing {
+		if p.node == node {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b place) int {
+		return cmp.Or(cmp.Compare(len(a.key), len(b.key)), cmp.Compare(a.kind, b.kind), cmp.Compare(a.key, b.key))
+	})
+	return all
 }
 
 // heardSelf deals with a record under this node's own key that this start has not written. An older one is the past.
 // A newer one, or another with the same number, is a past that the state folder has forgotten (a host restored from
-// a snapshot), or another host with the same key. The first time the node rises above it; when it happens again, another lives.
-func (s *Store) heardSelf(at place, r schema.Record) error {
+// a snapshot), or another host with the same key. The node rises above it. A past comes to light at once and is risen
+// above once; where newer ones follow later on, another host answers.
+func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
 	mine, have := s.standing[at]
 	ahead := r.Boot > s.boot || r.Boot == s.boot && (r.Seq > s.seq || have && mine.record.Seq == r.Seq)
-	if !ahead {
+	if !ahead || s.boot == 0 {
+		return nil
+	}
+	now, p := s.config.Now(), &s.past
+	if _, known := p.ahead[digest]; !known {
+		if len(p.ahead) >= maxAhead {
+			clear(p.ahead)
+		}
+		p.ahead[digest] = struct{}{}
+		if !p.rose.IsZero() && now.Sub(p.rose) > settle {
+			if r.Boot != p.boot {
+				p.boots, p.boot = p.boots+1, r.Boot
+			}
+			if p.boots > 1 {
+				if now.Sub(p.clone) > cloneFor/2 {
+					s.notify()
+				}
+				p.clone = now
+			}
+		}
+		if s.config.Past != nil {
+			s.config.Past(r)
+		}
+	}
+	settling := p.rose.IsZero() || now.Sub(p.rose) <= settle
+	if settling && p.rises >= maxSettle || !settling && now.Before(p.next) {
 		return nil
 	}
 	boot := max(s.boot, r.Boot) + 1
@@ -189,33 +399,21 @@ func (s *Store) heardSelf(at place, r schema.Record) error {
 		return fmt.Errorf("rise above boot %d: %w", r.Boot, err)
 	}
 	s.boot, s.seq = boot, 0
-	s.jumps++
-	var own []place
-	for p := range s.standing {
-		if p.node == s.self {
-			own = append(own, p)
-		}
+	p.rises++
+	if p.rose.IsZero() {
+		p.rose = now
 	}
-	slices.SortFunc(own, func(a, b place) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.key, b.key)) })
-	for _, p := range own {
-		s.set(p, s.sign(p, s.standing[p].record.Body))
+	if !settling {
+		if now.Sub(p.next) > 2*mostPause {
+			p.pause = 0
+		}
+		p.pause = min(max(2*p.pause, leastPause), mostPause)
+		p.next = now.Add(p.pause)
+	}
+	for _, own := range s.of(s.self) {
+		s.set(own, s.sign(own, s.standing[own].record.Body))
 	}
 	s.notify()
-	return nil
-}
-
-// room fails where the node of at may not have so many bytes more.
-func (s *Store) room(at place, size int) error {
-	places := 0
-	for p, h := range s.standing {
-		if p.node == at.node && p != at {
-			places++
-			size += len(h.record.Body)
-		}
-	}
-	if places >= MaxPlaces || size > MaxBytes {
-		return fmt.Errorf("record %q of %q: %w (%d records, %d bytes)", at.kind, at.node, ErrTooMany, MaxPlaces, MaxBytes)
-	}
 	return nil
 }
 
@@ -223,6 +421,11 @@ func (s *Store) set(at place, r schema.Record) {
 	s.remove(at)
 	digest := Digest(r)
 	s.standing[at], s.places[digest] = held{r, digest}, at
+	o := s.owner(at.node)
+	o.places++
+	o.bytes += len(r.Body)
+	delete(s.refused, digest)
+	s.version++
 	b := s.bucketOf(digest)
 	if b.digests == nil {
 		b.digests = map[string]struct{}{}
@@ -238,6 +441,10 @@ func (s *Store) remove(at place) {
 	}
 	delete(s.standing, at)
 	delete(s.places, old.digest)
+	o := s.owner(at.node)
+	o.places--
+	o.bytes -= len(old.record.Body)
+	s.version++
 	b := s.bucketOf(old.digest)
 	delete(b.digests, old.digest)
 	b.stale = true
@@ -250,21 +457,19 @@ func (s *Store) notify() {
 	}
 }
 
-// Forget drops the records of nodes that the roster names no longer.
+// Forget drops the records of nodes that the roster names no longer, and all that is known of them.
 func (s *Store) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	gone := map[string]bool{}
-	for at := range s.standing {
-		if _, seen := gone[at.node]; !seen {
-			_, ok := s.config.Keys(at.node)
-			gone[at.node] = !ok && at.node != s.self
+	for node := range s.owners {
+		if _, ok := s.config.Keys(node); ok || node == s.self {
+			continue
 		}
-		if gone[at.node] {
+		for _, at := range s.of(node) {
 			s.remove(at)
-			delete(s.clones, at.node)
 			s.notify()
 		}
+		delete(s.owners, node)
 	}
 }
 
@@ -272,10 +477,15 @@ func (s *Store) Forget() {
 func (s *Store) Cloned(node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if node == s.self {
-		return s.jumps > 1
+	last := s.past.clone
+	if node != s.self {
+		o := s.owners[node]
+		if o == nil {
+			return false
+		}
+		last = o.clone
 	}
-	return s.clones[node] > 0
+	return !last.IsZero() && s.config.Now().Sub(last) < cloneFor
 }
 
 // Of gives the records of one kind, by node and key.
@@ -312,13 +522,14 @@ func (s *Store) Digests() []string {
 	return out
 }
 
-// Missing gives those of ds that no record here has.
+// Missing gives those of ds that no record here has, and that did not come too fast just now.
 func (s *Store) Missing(ds []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.config.Now()
 	var out []string
 	for _, d := range ds {
-		if _, ok := s.places[d]; !ok {
+		if _, ok := s.places[d]; !ok && !now.Before(s.refused[d]) {
 			out = append(out, d)
 		}
 	}

@@ -12,19 +12,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/record"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// fleet is nodes with keys, all in the roster.
+// fleet is nodes with keys, all in the roster, and a clock.
 type fleet struct {
 	keys map[string]ed25519.PrivateKey
 	ids  []string
+	now  time.Time
 }
 
 func newFleet(n int) *fleet {
-	f := &fleet{keys: map[string]ed25519.PrivateKey{}}
+	f := &fleet{keys: map[string]ed25519.PrivateKey{}, now: time.Unix(1e9, 0)}
 	for i := range n {
 		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize))
 		id := schema.NodeID(key.Public().(ed25519.PublicKey))
@@ -42,7 +44,8 @@ func (f *fleet) public(id string) (ed25519.PublicKey, bool) {
 }
 
 func (f *fleet) store(i int, boot uint64) *record.Store {
-	return record.New(record.Config{Key: f.keys[f.ids[i]], Boot: boot, Keys: f.public, Jump: func(uint64) error { return nil }})
+	return record.New(record.Config{Key: f.keys[f.ids[i]], Boot: boot, Keys: f.public, Jump: func(uint64) error { return nil },
+		Now: func() time.Time { return f.now }})
 }
 
 func (f *fleet) record(i int, key string, boot, seq uint64, body string) schema.Record {
@@ -196,36 +199,190 @@ func TestRestoredHostRisesAboveItsPast(t *testing.T) {
 	}
 }
 
+// tell gives one store what another has.
+func tell(t *testing.T, from, to *record.Store) {
+	t.Helper()
+	for _, r := range from.Get(to.Missing(from.Digests())) {
+		if _, err := to.Put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSecondHostWithTheKeyIsAClone(t *testing.T) {
 	f := newFleet(2)
-	one, two, watcher := f.store(0, 4), f.store(0, 4), f.store(1, 1)
+	boots := 0
+	store := func() *record.Store {
+		return record.New(record.Config{Key: f.keys[f.ids[0]], Boot: 4, Keys: f.public, Jump: func(uint64) error { boots++; return nil },
+			Now: func() time.Time { return f.now }})
+	}
+	one, two, watcher := store(), store(), f.store(1, 1)
 	publish := func(s *record.Store, body string) {
 		t.Helper()
 		if _, err := s.Publish(schema.RecordState, "", body); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tell := func(from, to *record.Store) {
-		t.Helper()
-		for _, r := range from.Get(to.Missing(from.Digests())) {
-			if _, err := to.Put(r); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	publish(one, "one")
 	publish(two, "two")
-	tell(one, watcher)
-	tell(two, watcher)
+	tell(t, one, watcher)
+	tell(t, two, watcher)
 	if !watcher.Cloned(f.ids[0]) {
 		t.Fatal("nobody noticed two hosts under one key")
 	}
-	for range 3 {
-		tell(one, two)
-		tell(two, one)
+	// They hear each other every second, for an hour.
+	for i := range 3600 {
+		tell(t, one, two)
+		tell(t, two, one)
+		f.now = f.now.Add(time.Second)
+		if i > 200 && (!one.Cloned(f.ids[0]) || !two.Cloned(f.ids[0])) {
+			t.Fatalf("after %d looks one knows %v, two knows %v", i, one.Cloned(f.ids[0]), two.Cloned(f.ids[0]))
+		}
 	}
-	if !one.Cloned(f.ids[0]) && !two.Cloned(f.ids[0]) {
-		t.Fatal("neither noticed the other")
+	if boots > 80 {
+		t.Errorf("they have risen above each other %d times in an hour", boots)
+	}
+	// One is gone. The other rises above what is left of it, and is sound again.
+	for range 60 {
+		tell(t, one, watcher)
+		tell(t, watcher, one)
+		f.now = f.now.Add(30 * time.Second)
+	}
+	if one.Cloned(f.ids[0]) || watcher.Cloned(f.ids[0]) {
+		t.Error("who is alone is still called cloned")
+	}
+	publish(one, "alone")
+	tell(t, one, watcher)
+	if got := watcher.Of(schema.RecordState); len(got) != 1 || string(got[0].Body) != `"alone"` {
+		t.Errorf("the others hold %s", got[0].Body)
+	}
+}
+
+// A host that was restored has published under several starts of which it knows nothing, and they come to light one
+// after the other.
+func TestRestoredHostWithALongPastIsNoClone(t *testing.T) {
+	f := newFleet(1)
+	var told []schema.Record
+	s := record.New(record.Config{Key: f.keys[f.ids[0]], Boot: 2, Keys: f.public, Jump: func(uint64) error { return nil },
+		Past: func(r schema.Record) { told = append(told, r) }, Now: func() time.Time { return f.now }})
+	if _, err := s.Publish(schema.RecordState, "", "now"); err != nil {
+		t.Fatal(err)
+	}
+	for boot := range uint64(6) {
+		if _, err := s.Put(f.record(0, fmt.Sprint("k", boot), 5+7*boot, 3, `"past"`)); err != nil {
+			t.Fatal(err)
+		}
+		f.now = f.now.Add(time.Second)
+	}
+	f.now = f.now.Add(time.Hour)
+	late := f.record(0, "late", 100, 3, `"past"`)
+	for range 3 {
+		if _, err := s.Put(late); err != nil {
+			t.Fatal(err)
+		}
+		f.now = f.now.Add(time.Minute)
+	}
+	if s.Cloned(f.ids[0]) {
+		t.Error("a restored host is called cloned")
+	}
+	if got := s.Of(schema.RecordState); len(got) != 1 || !got[0].Newer(late) {
+		t.Errorf("it has not risen above its past: %+v", got)
+	}
+	if len(told) != 7 {
+		t.Errorf("told of %d records of the past, want 7", len(told))
+	}
+}
+
+func TestWhoSaysTooMuchAtATimeWaits(t *testing.T) {
+	f := newFleet(3)
+	s := f.store(0, 1)
+	taken, refused := 0, schema.Record{}
+	for i := range 2000 {
+		r := f.record(1, "", 1, uint64(i+1), fmt.Sprint(i))
+		fresh, err := s.Put(r)
+		if err != nil && !errors.Is(err, schema.ErrTooFast) {
+			t.Fatal(err)
+		}
+		if fresh {
+			taken++
+		} else {
+			refused = r
+		}
+		f.now = f.now.Add(50 * time.Millisecond)
+	}
+	if taken > 160 {
+		t.Errorf("%d records of one node were taken in 100 s", taken)
+	}
+	// It is not asked for at once, then asked for and taken; others are not held up.
+	if len(s.Missing([]string{record.Digest(refused)})) != 0 {
+		t.Error("what came too fast is asked for again at once")
+	}
+	if fresh, err := s.Put(f.record(2, "", 1, 1, "1")); err != nil || !fresh {
+		t.Error("another node's record is refused:", err)
+	}
+	f.now = f.now.Add(2 * time.Minute)
+	if len(s.Missing([]string{record.Digest(refused)})) != 1 {
+		t.Error("what came too fast is never asked for again")
+	}
+	if fresh, err := s.Put(refused); err != nil || !fresh {
+		t.Error(fresh, err)
+	}
+	// Long records count for several: a megabyte is not taken at once.
+	size := 0
+	for i := range 100 {
+		r := f.record(2, "", 1, uint64(i+2), `"`+strings.Repeat("x", 60<<10)+`"`)
+		if fresh, _ := s.Put(r); fresh {
+			size += len(r.Body)
+		}
+	}
+	if size > 1<<20 {
+		t.Errorf("%d bytes of one node were taken at once", size)
+	}
+}
+
+// What is kept of a node that has too much must not depend on the order in which it came: stores that differ would offer
+// it to each other for ever.
+func TestWhatIsKeptOfTooMuchIsTheSameEverywhere(t *testing.T) {
+	f := newFleet(2)
+	var all []schema.Record
+	for i := range record.MaxPlaces + 20 {
+		all = append(all, f.record(1, fmt.Sprintf("key%02d", i), 1, uint64(i+1), "1"))
+	}
+	all = append(all, f.record(1, "", 1, 999, "1"))
+	rnd := rand.New(rand.NewPCG(1, 7))
+	var want *record.Store
+	for range 20 {
+		s := f.store(0, 1)
+		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for _, r := range all {
+			if _, err := s.Put(r); err != nil && !errors.Is(err, record.ErrTooMany) {
+				t.Fatal(err)
+			}
+		}
+		if want == nil {
+			want = s
+		}
+		if !slices.Equal(s.Digests(), want.Digests()) {
+			t.Fatal("the order of arrival decides what is kept")
+		}
+	}
+	if got := want.Of(schema.RecordState); len(got) != record.MaxPlaces || got[0].Key != "" {
+		t.Errorf("%d records, the first with key %q", len(got), got[0].Key)
+	}
+}
+
+func TestAnUncountedStartPublishesNothing(t *testing.T) {
+	f := newFleet(1)
+	s := f.store(0, 0)
+	if _, err := s.Publish(schema.RecordState, "", 1); !errors.Is(err, record.ErrNotBegun) {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(f.record(0, "", 7, 3, `"past"`)); err != nil {
+		t.Fatal(err)
+	}
+	s.Begin(3)
+	if fresh, err := s.Publish(schema.RecordState, "", 1); err != nil || !fresh || s.Of(schema.RecordState)[0].Boot != 3 {
+		t.Fatal(fresh, err)
 	}
 }
 
