@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -30,14 +31,14 @@ func (a *Agent) states() map[string]schema.StateRecord {
 	return out
 }
 
-// statusOf is a node as this one sees it. The caller holds mu.
-func (a *Agent) statusOf(l schema.RosterLine, heard bool) schema.NodeStatus {
+// statusOf is a node as this one sees it; s is what it told last, if heard. The caller holds mu.
+func (a *Agent) statusOf(l schema.RosterLine, s schema.StateRecord, heard bool) schema.NodeStatus {
 	switch {
 	case l.State == schema.NodeRetired:
 		return schema.Retired
 	case l.State != schema.NodeActive:
 		return schema.Pending
-	case a.cloned[l.ID] || a.records.Cloned(l.ID):
+	case s.Clone, a.records.Cloned(l.ID):
 		return schema.CloneConflict
 	case l.ID == a.keys.ID(), a.online[l.ID] && heard:
 		return schema.Online
@@ -50,7 +51,7 @@ func (a *Agent) statusOf(l schema.RosterLine, heard bool) schema.NodeStatus {
 // viewOf is a node as this one sees it. The caller holds mu.
 func (a *Agent) viewOf(l schema.RosterLine, s schema.StateRecord, heard bool) schema.NodeView {
 	v := schema.NodeView{
-		Name: l.Name, ID: l.ID, Status: a.statusOf(l, heard), LastSeen: a.lastSeen[l.ID], Commit: s.Commit,
+		Name: l.Name, ID: l.ID, Status: a.statusOf(l, s, heard), LastSeen: a.lastSeen[l.ID], Commit: s.Commit,
 		State: l.State, OS: l.OS, Tags: l.Tags, Compliance: overall(s.Types), Problem: s.Problem, Remote: s.Remote, Agent: s.Agent,
 	}
 	if s.Refused != nil {
@@ -307,6 +308,16 @@ func (a *Agent) Inventory(ctx context.Context, node string, types []string) (map
 	return out, nil
 }
 
+// Traffic is how often this node asked its remotes: for the policy, and for the reports.
+func (a *Agent) Traffic() (policy, reports gitrepo.Traffic) {
+	if a.reporter != nil {
+		if s := a.reporter.shared.Load(); s != nil {
+			reports = s.Traffic()
+		}
+	}
+	return a.policies.Traffic(), reports
+}
+
 // Account is that of the last pass on this host.
 func (a *Agent) Account() schema.Account {
 	a.mu.Lock()
@@ -335,8 +346,8 @@ func (a *Agent) Lines() []api.Line {
 		if err != nil {
 			continue
 		}
-		_, heard := states[r.Node]
-		out = append(out, api.Line{Name: l.Name, Status: a.statusOf(l, heard), Line: raw})
+		st, heard := states[r.Node]
+		out = append(out, api.Line{Name: l.Name, Status: a.statusOf(l, st, heard), Line: raw})
 	}
 	slices.SortFunc(out, func(x, y api.Line) int { return cmp.Compare(x.Name, y.Name) })
 	return out

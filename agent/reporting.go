@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
@@ -57,10 +58,11 @@ type reporter struct {
 	opened gitrepo.Remote // what the store is of
 	store  *gitrepo.Store
 	remote ReportsRemote
-	facts  map[string]string // objects of the branch that were seen to be the facts of a digest
-	seen   string            // the branch when it was last looked at in this run
-	told   string            // what a page said last that was written for its own sake by a node that sees few others
-	broken int               // failures in a row that are not the remote's
+	shared atomic.Pointer[gitrepo.Store] // store, for other goroutines
+	facts  map[string]string             // objects of the branch that were seen to be the facts of a digest
+	seen   string                        // the branch when it was last looked at in this run
+	told   string                        // what a page said last that was written for its own sake by a node that sees few others
+	broken int                           // failures in a row that are not the remote's
 }
 
 func newReporter(a *Agent, credential string) *reporter {
@@ -270,6 +272,7 @@ func (r *reporter) open() error {
 		return err
 	}
 	r.store, r.opened, r.remote, r.seen = s, remote, s, ""
+	r.shared.Store(s)
 	if r.a.o.Reports != nil {
 		r.remote = r.a.o.Reports(s)
 	}
@@ -561,8 +564,8 @@ func (r *reporter) nodes() []report.Node {
 	status := make(map[string]schema.NodeStatus, len(a.roster))
 	keys := make(map[string]ed25519.PublicKey, len(a.roster)) // of retired nodes too: what they said stays checked
 	for id, l := range a.roster {
-		_, heard := states[id]
-		status[id] = a.statusOf(l, heard)
+		st, heard := states[id]
+		status[id] = a.statusOf(l, st, heard)
 		if key, ok := signingKey(l); ok {
 			keys[id] = key
 		}

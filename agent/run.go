@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,7 +73,9 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
-	oldHeads []string // commits that came before what is in force; the loop that follows has them
+	oldHeads []string   // commits that came before what is in force; the loop that follows has them
+	start    string     // a random name of this start
+	members  sync.Mutex // one look at who is here at a time
 
 	mu sync.Mutex
 	world
@@ -116,6 +119,7 @@ func New(o Options) (a *Agent, err error) {
 	}()
 	a = &Agent{o: o, passes: newSignal(), asks: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
 	a.unlock = unlock
+	a.start = rand.Text()[:12]
 	a.patches.wake = newSignal()
 	state := o.Config.State
 	if a.keys, err = identity.Open(state); err != nil {

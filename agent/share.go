@@ -14,6 +14,9 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
+// expectRecord is how long after a hint the record that it is of should have come.
+const expectRecord = 2 * time.Second
+
 // hintHead begins a hint that somebody saw a new head; the first bytes of the commit follow.
 const hintHead = 'h'
 
@@ -40,8 +43,8 @@ func (a *Agent) join(ctx context.Context) error {
 	a.cluster, err = gossip.Start(gossip.Config{
 		Name: a.keys.ID(), Key: a.o.GossipKey, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
 		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
-		Log:      func(text string) { a.log().Warn(text, "what", "gossip") },
-		Conflict: a.conflict, Random: a.o.Random,
+		Log:   func(text string) { a.log().Warn(text, "what", "gossip") },
+		Known: a.mayBeMember, Random: a.o.Random,
 		Alone: func(text string) { a.problem("gossip", text) },
 	})
 	if err != nil {
@@ -70,20 +73,18 @@ func advertised(bind, advertise string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// conflict notes that another address claims a node's identity.
-func (a *Agent) conflict(id, addr string) {
+// maxUnlisted is how many members are let in while there is no roster yet.
+const maxUnlisted = 256
+
+// mayBeMember reports whether a name may be a member: who has the gossip key could else invent as many as it likes.
+func (a *Agent) mayBeMember(id string) bool {
 	a.mu.Lock()
-	if a.cloned == nil {
-		a.cloned = map[string]bool{}
+	defer a.mu.Unlock()
+	if a.policy == nil {
+		return len(a.online) < maxUnlisted
 	}
 	_, listed := a.pins[id]
-	if listed {
-		a.cloned[id] = true
-	}
-	a.mu.Unlock()
-	if id == a.keys.ID() {
-		a.problem("clone", fmt.Sprintf("another host at %s uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)", addr))
-	}
+	return listed
 }
 
 // membership takes note of who is here, and lets the streams follow.
@@ -91,6 +92,8 @@ func (a *Agent) membership() {
 	if a.cluster == nil {
 		return
 	}
+	a.members.Lock()
+	defer a.members.Unlock()
 	online := map[string]bool{}
 	var members []peer.Member
 	now := a.now()
@@ -102,13 +105,12 @@ func (a *Agent) membership() {
 		members = append(members, peer.Member{ID: m.ID, Addr: m.Peer})
 	}
 	a.mu.Lock()
-	for id := range a.online {
-		if !online[id] {
-			a.lastSeen[id] = now
+	for _, ids := range []map[string]bool{a.online, online} {
+		for id := range ids {
+			if _, listed := a.roster[id]; listed {
+				a.lastSeen[id] = now
+			}
 		}
-	}
-	for id := range online {
-		a.lastSeen[id] = now
 	}
 	a.online = online
 	pins := a.pins
@@ -134,6 +136,10 @@ func (a *Agent) share(ctx context.Context) error {
 	}
 	clock := time.NewTimer(5 * time.Second)
 	defer clock.Stop()
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	expected, expecting := time.NewTimer(time.Hour), false // the record of a head that was hinted at
+	defer expected.Stop()
 	if a.peers != nil {
 		asked := make(chan struct{})
 		go func() { defer close(asked); a.askStanding(ctx) }()
@@ -159,7 +165,22 @@ func (a *Agent) share(ctx context.Context) error {
 			a.reports.raise()
 		case h := <-hints:
 			a.pulses.busy("share")
-			a.hinted(h)
+			if a.hinted(h) && !expecting {
+				expecting = true
+				expected.Reset(expectRecord)
+			}
+		case <-expected.C:
+			a.pulses.busy("share")
+			expecting = false
+			a.mu.Lock()
+			hinted := a.hintedHead
+			a.mu.Unlock()
+			if a.peers != nil && !a.headKnown(hinted) {
+				a.peers.Compare()
+			}
+		case <-tick.C:
+			a.pulses.busy("share")
+			a.clones() // it may be over
 		case <-clock.C:
 			clock.Reset(clockEvery + a.jitter(clockEvery/4))
 			if a.peers != nil {
@@ -169,11 +190,14 @@ func (a *Agent) share(ctx context.Context) error {
 	}
 }
 
-// clones looks whether records show two hosts with one key.
+// clones looks whether records show two hosts with this node's key. What gossip says of it proves nothing: who has the
+// gossip key can say it of any node.
 func (a *Agent) clones() {
+	text := ""
 	if a.records.Cloned(a.keys.ID()) {
-		a.problem("clone", "another host uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)")
+		text = "another host uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)"
 	}
+	a.problem("clone", text)
 }
 
 // hint tells all members at once that there is a new head; it is a wake-up call that nobody has to believe.
@@ -191,24 +215,34 @@ func (a *Agent) hint(commit string) {
 	}
 }
 
-// hinted hears a hint. Who asks the remote anyway does so now; others wait for the records.
-func (a *Agent) hinted(h []byte) {
+// hinted hears a hint, which is worth nothing: anyone with the gossip key can give it. A head that nobody has signed a
+// record of soon after makes this node compare with its neighbours; no connection is opened for it, to none of them
+// and not to the remote. It reports whether that is to be seen.
+func (a *Agent) hinted(h []byte) bool {
 	if len(h) != 21 || h[0] != hintHead {
-		return
+		return false
 	}
 	commit := hex.EncodeToString(h[1:])
 	a.mu.Lock()
-	known := a.remote.Head == commit || a.hintedHead == commit || a.policy != nil && a.policy.Commit == commit
 	a.hintedHead = commit
 	a.mu.Unlock()
+	return !a.headKnown(commit)
+}
+
+// headKnown reports whether this node, or one that has signed it, knows of a head.
+func (a *Agent) headKnown(commit string) bool {
+	a.mu.Lock()
+	known := a.remote.Head == commit || a.policy != nil && a.policy.Commit == commit || a.refused != nil && a.refused.Commit == commit
+	a.mu.Unlock()
 	if known {
-		return
+		return true
 	}
-	for _, id := range a.turns() {
-		if id == a.keys.ID() {
-			a.asks.raise()
+	for _, r := range a.records.Of(schema.RecordHead) {
+		if h, ok := decode[schema.HeadRecord](r); ok && h.Commit == commit {
+			return true
 		}
 	}
+	return false
 }
 
 // publish tells the others; what they know already is not told again.
@@ -236,7 +270,7 @@ func (a *Agent) tellState() error {
 	a.mu.Lock()
 	s := schema.StateRecord{
 		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil, ReportFails: a.report.Error != "",
-		Types: []schema.TypeCompliance{}, Agent: a.o.Version,
+		Types: []schema.TypeCompliance{}, Agent: a.o.Version, Clone: a.problems["clone"] != "", Start: a.start,
 	}
 	p := a.problemTexts()
 	if e := a.report.Error; e != "" {

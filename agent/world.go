@@ -33,7 +33,6 @@ type world struct {
 
 	online   map[string]bool // by id
 	lastSeen map[string]time.Time
-	cloned   map[string]bool
 	problems map[string]string // by what found it
 	report   schema.ReporterStatus
 	written  map[string]uint64 // revisions of the lines on the reports branch as this node wrote or found them, by id

@@ -106,6 +106,10 @@ type StateRecord struct {
 	Types       []TypeCompliance `json:"types"`
 	Agent       string           `json:"agent"`             // version of its program
 	Problem     string           `json:"problem,omitempty"` // why it starts nothing: clock, identity, disk
+	// Clone says that another host answers to its key.
+	Clone bool `json:"clone,omitempty"`
+	// Start is random, of each start: two hosts that are copies of each other say different things.
+	Start string `json:"start,omitempty"`
 }
 
 // TypeCompliance is a node's compliance of one type, with the items that are not compliant (at most 64).

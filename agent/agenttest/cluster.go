@@ -37,6 +37,7 @@ type Cluster struct {
 	Remote *gitrepo.Store // what the agents follow
 	reader *gitrepo.Store
 	Nodes  []*Node
+	others []*Node // not of the fleet
 	files  map[string][]byte
 	head   string
 
@@ -62,9 +63,10 @@ type Node struct {
 	// Change, where set, alters what the agent is made of, before it starts.
 	Change func(*agent.Options)
 
-	state string
-	stop  context.CancelFunc
-	done  chan error
+	state  string
+	copies int
+	stop   context.CancelFunc
+	done   chan error
 }
 
 // NewCluster makes n hosts and the repository with a first commit: the given files, fleet.cue's neighbours and a roster
@@ -78,23 +80,12 @@ func NewCluster(t *testing.T, seed uint64, n int, files map[string]string) *Clus
 	}
 	roster := map[string][]string{}
 	for i := range n {
-		node := &Node{c: c, Name: fmt.Sprintf("node-%02d", i), Addr: fmt.Sprintf("10.1.%d.%d", i/200, i%200+1)}
-		node.state = filepath.Join(c.dir, node.Name, "state")
-		node.Host = host.Simulated{Dir: filepath.Join(c.dir, node.Name, "host")}
-		for _, d := range []string{node.state, filepath.Join(node.Host.Dir, "files", "etc")} {
-			if err := os.MkdirAll(d, 0o700); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if node.Keys, err = identity.Open(node.state); err != nil {
-			t.Fatal(err)
-		}
-		line, err := canonicalJSON(node.Keys.Line(node.Name, "debian", map[string]string{"role": "web"}, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+		node, err := c.newNode(fmt.Sprintf("node-%02d", i), fmt.Sprintf("10.1.%d.%d", i/200, i%200+1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		shard := "nodes/" + node.Keys.ID()[:2] + ".jsonl"
-		roster[shard] = append(roster[shard], line)
+		roster[shard] = append(roster[shard], node.Line())
 		c.Nodes = append(c.Nodes, node)
 	}
 	for path, lines := range roster {
@@ -243,7 +234,7 @@ func (n *Node) Stop() {
 // StopAll stops all agents, and lets what has a timer end.
 func (c *Cluster) StopAll() {
 	var wg sync.WaitGroup
-	for _, n := range c.Nodes {
+	for _, n := range append(slices.Clone(c.Nodes), c.others...) {
 		wg.Go(n.Stop)
 	}
 	wg.Wait()

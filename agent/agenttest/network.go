@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -22,14 +23,23 @@ type Network struct {
 	latency time.Duration
 	loss    float64
 	side    map[netip.Addr]int // partition by address; 0 where none was named
-	changed chan struct{}      // closed when the partition changes
+	down    map[netip.Addr]bool
+	changed chan struct{} // closed when the partition changes
 	hosts   map[netip.Addr]*HostNetwork
+	dials   map[string]int
+}
+
+// Dials is how many streams each address has tried to open.
+func (n *Network) Dials() map[string]int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.dials)
 }
 
 // NewNetwork is a network of 1 ms delay and no loss.
 func NewNetwork(seed uint64) *Network {
-	return &Network{random: rand.New(rand.NewPCG(seed, 1)), latency: time.Millisecond, side: map[netip.Addr]int{},
-		changed: make(chan struct{}), hosts: map[netip.Addr]*HostNetwork{}}
+	return &Network{random: rand.New(rand.NewPCG(seed, 1)), latency: time.Millisecond, side: map[netip.Addr]int{}, down: map[netip.Addr]bool{},
+		changed: make(chan struct{}), hosts: map[netip.Addr]*HostNetwork{}, dials: map[string]int{}}
 }
 
 // SetLatency sets the delay one way.
@@ -77,6 +87,20 @@ func (n *Network) Partition(groups ...[]string) {
 	n.changed = make(chan struct{})
 }
 
+// Down takes an address off the network, and Up ends that.
+func (n *Network) Down(addr string) { n.set(addr, true) }
+
+// Up brings back what Down took away.
+func (n *Network) Up(addr string) { n.set(addr, false) }
+
+func (n *Network) set(addr string, down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down[netip.MustParseAddr(addr)] = down
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
 // Heal ends all partitions.
 func (n *Network) Heal() { n.Partition() }
 
@@ -97,7 +121,7 @@ func (n *Network) Host(addr string) *HostNetwork {
 func (n *Network) reach(from, to netip.Addr) (delay time.Duration, blocked <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.side[from] != n.side[to] {
+	if n.side[from] != n.side[to] || n.down[from] || n.down[to] {
 		return 0, n.changed
 	}
 	return n.latency, nil
@@ -198,6 +222,9 @@ func (h *HostNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.n.mu.Lock()
+	h.n.dials[h.ip.String()]++
+	h.n.mu.Unlock()
 	for {
 		delay, blocked := h.n.reach(h.ip, to.Addr())
 		if blocked == nil {

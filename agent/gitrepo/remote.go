@@ -206,6 +206,7 @@ func (s *Store) dial(ctx context.Context, service string) (conn, error) {
 
 // Head is the commit of the remote's branch now; nothing is fetched.
 func (s *Store) Head(ctx context.Context) (string, error) {
+	s.count.heads.Add(1)
 	s.net.Lock()
 	defer s.net.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, longest)
@@ -276,6 +277,7 @@ func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (strin
 }
 
 func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, error) {
+	s.count.fetches.Add(1)
 	c, err := s.dial(ctx, "git-upload-pack")
 	if err != nil {
 		return "", s.to.fail("fetch", err)
@@ -320,6 +322,7 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, 
 // Push moves the remote's branch from old ("" where it does not exist) to commit, which must follow on old. It wraps
 // ErrRejected where the remote's branch is not at old any more.
 func (s *Store) Push(ctx context.Context, branch, commit, old string) error {
+	s.count.pushes.Add(1)
 	s.net.Lock()
 	defer s.net.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, longest)

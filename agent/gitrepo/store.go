@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -48,9 +49,18 @@ type Store struct {
 	dir string
 	to  target
 
-	net sync.Mutex // one conversation with the remote at a time
-	mu  sync.Mutex // everything below, and the folder
-	st  *filesystem.Storage
+	net   sync.Mutex // one conversation with the remote at a time
+	count struct{ heads, fetches, pushes atomic.Int64 }
+	mu    sync.Mutex // everything below, and the folder
+	st    *filesystem.Storage
+}
+
+// Traffic is how often the remote was asked since the store was opened.
+type Traffic struct{ Heads, Fetches, Pushes int }
+
+// Traffic counts attempts, those that failed included.
+func (s *Store) Traffic() Traffic {
+	return Traffic{int(s.count.heads.Load()), int(s.count.fetches.Load()), int(s.count.pushes.Load())}
 }
 
 // OpenStore opens the bare repository in dir, or makes it (mode 0700). An empty r.URL gives a store without a remote.

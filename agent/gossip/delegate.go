@@ -62,15 +62,17 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if _, port, err := net.SplitHostPort(string(n.Meta)); len(n.Meta) > maxMeta || err != nil || port == "" {
 		return fmt.Errorf("member %s names no peer address", n.Name)
 	}
+	if d.c.c.Known != nil && n.Name != d.c.c.Name && !d.c.c.Known(n.Name) {
+		d.c.tell.say("unknown", fmt.Sprintf("a member that is not in the roster is left out: %s at %s", n.Name, n.Address()))
+		return fmt.Errorf("%s is not in the roster", n.Name)
+	}
 	return nil
 }
 
-// NotifyConflict tells that two addresses claim one name.
+// NotifyConflict tells people that two addresses claim one name. It proves nothing: a host that moved looks the same, and
+// anyone with the key can say so of any node.
 func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
-	if d.c.c.Conflict != nil {
-		addr := other.Address()
-		d.c.c.Conflict(existing.Name, addr)
-	}
+	d.c.tell.say("conflict "+existing.Name, fmt.Sprintf("two addresses claim node %s: %s and %s", existing.Name, existing.Address(), other.Address()))
 }
 
 func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.note(n, true) }
@@ -110,7 +112,6 @@ type translator struct {
 var lines = []struct{ part, text string }{
 	{"crypt", "a message cannot be decrypted: its sender has another gossip key, or none"},
 	{"unacceptable label", "a message with another cluster's label was refused"},
-	{"conflicting address", "two addresses claim one node"},
 }
 
 // Write takes one line.

@@ -35,6 +35,8 @@ const (
 	maxHeard   = 1024
 	// maxLost is how many members that went are tried again.
 	maxLost = 1024
+	// maxStreams is how many streams of others are open at a time. Each lives for seconds.
+	maxStreams = 64
 )
 
 // Config is one member.
@@ -47,10 +49,12 @@ type Config struct {
 	Peer      string // host:port of this node's peer server; without a host others use the address that gossip has
 	Join      []string
 	Network   Network
-	Log       func(text string)     // nil tells nobody
-	Conflict  func(id, addr string) // two addresses claim one name; nil tells nobody
-	Alone     func(text string)     // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
-	Random    func() float64        // in [0,1), for jitter; nil is none
+	Log       func(text string) // nil tells nobody
+	// Known says which names may become members, so that who has the key cannot invent more. It is called under locks and
+	// must not block. Nil: all that are ids.
+	Known  func(id string) bool
+	Alone  func(text string) // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
+	Random func() float64    // in [0,1), for jitter; nil is none
 }
 
 // Member is a node that is there.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -43,6 +44,7 @@ type transport struct {
 	port    int
 	packets chan *memberlist.Packet
 	streams chan net.Conn
+	open    atomic.Int32 // streams of others
 	stopped chan struct{}
 	once    sync.Once
 	wg      sync.WaitGroup
@@ -170,13 +172,30 @@ func (t *transport) readStreams() {
 				continue
 			}
 		}
+		if t.open.Add(1) > maxStreams {
+			t.open.Add(-1)
+			_ = c.Close()
+			continue
+		}
 		select {
-		case t.streams <- c:
+		case t.streams <- &counted{Conn: c, open: &t.open}:
 		case <-t.stopped:
 			_ = c.Close()
 			return
 		}
 	}
+}
+
+// counted is a stream that somebody else has opened.
+type counted struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) { return t.ip, t.port, nil }

@@ -52,8 +52,8 @@ const (
 	pinTicks     = 5 // ticks between two looks at the roster
 	leastPause   = time.Second
 	mostPause    = 15 * time.Second
-	pushFresh    = time.Minute     // how long after a push new streams are given it, too
-	leastCompare = 5 * time.Second // between two comparisons that Compare asks for
+	pushFresh    = time.Minute      // how long after a push new streams are given it, too
+	leastCompare = 15 * time.Second // between two comparisons that Compare asks for
 )
 
 // MaxPush bounds what Push sends, in bytes.

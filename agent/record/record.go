@@ -56,6 +56,8 @@ const (
 	// settle is how long after a node has first risen above its own past more of that past may come to light.
 	settle    = 10 * time.Second
 	maxSettle = 16 // rises meanwhile
+	// answered is how many records, each of the start right after the one that this node has just risen to, are no past.
+	answered = 5
 	// A node that was risen above again rises again only after a pause, which doubles: two hosts with one key would
 	// else chase each other as fast as the network allows.
 	leastPause = 10 * time.Second
@@ -63,6 +65,8 @@ const (
 	// cloneFor is how long a sign of two hosts with one key counts; while both live there are new ones.
 	cloneFor = 10 * time.Minute
 	maxAhead = 64 // of such records that are remembered
+	// maxWritten is of how many of its own records a node remembers that it wrote them. Others give back old ones.
+	maxWritten = 1024
 )
 
 // Config says whose store it is.
@@ -102,7 +106,8 @@ type Store struct {
 	owners   map[string]*owner
 	refused  map[string]time.Time // digests of what came too fast
 	buckets  [256]bucket
-	version  uint64 // rises with every change
+	version  uint64            // rises with every change
+	written  map[uint64]string // digests of this node's records under boot, by seq
 	past     past
 }
 
@@ -116,14 +121,15 @@ type owner struct {
 
 // past is what this node has heard under its own key that it has not written since it started.
 type past struct {
-	rose  time.Time // first, in this start
-	rises int
-	next  time.Time // not before
-	pause time.Duration
-	ahead map[string]struct{} // digests of newer records than its own
-	boots int                 // of such records, after settle
-	boot  uint64              // the last of these
-	clone time.Time           // the last sign of another host with the key
+	rose   time.Time // first, in this start
+	rises  int
+	next   time.Time // not before
+	pause  time.Duration
+	ahead  map[string]struct{} // digests of newer records than its own
+	boots  int                 // of such records, after settle
+	boot   uint64              // the last of these
+	answer int                 // records right above a boot that was risen to
+	clone  time.Time           // the last sign of another host with the key
 }
 
 type held struct {
@@ -146,7 +152,7 @@ func New(c Config) *Store {
 	return &Store{
 		config: c, self: schema.NodeID(c.Key.Public().(ed25519.PublicKey)), boot: c.Boot,
 		changed: make(chan struct{}, 1), standing: map[place]held{}, places: map[string]place{}, owners: map[string]*owner{},
-		refused: map[string]time.Time{}, past: past{ahead: map[string]struct{}{}},
+		refused: map[string]time.Time{}, written: map[uint64]string{}, past: past{ahead: map[string]struct{}{}},
 	}
 }
 
@@ -204,6 +210,8 @@ func (s *Store) sign(at place, body []byte) schema.Record {
 	s.seq++
 	r := schema.Record{Node: at.node, Kind: at.kind, Key: at.key, Boot: s.boot, Seq: s.seq, Body: body}
 	r.Sig = ed25519.Sign(s.config.Key, r.Message())
+	s.written[s.seq] = Digest(r)
+	delete(s.written, s.seq-maxWritten)
 	return r
 }
 
@@ -364,8 +372,7 @@ func (s *Store) of(node string) []place {
 // a snapshot), or another host with the same key. The node rises above it. A past comes to light at once and is risen
 // above once; where newer ones follow later on, another host answers.
 func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
-	mine, have := s.standing[at]
-	ahead := r.Boot > s.boot || r.Boot == s.boot && (r.Seq > s.seq || have && mine.record.Seq == r.Seq)
+	ahead := r.Boot > s.boot || r.Boot == s.boot && (r.Seq > s.seq || s.seq-r.Seq < maxWritten && s.written[r.Seq] != digest)
 	if !ahead || s.boot == 0 {
 		return nil
 	}
@@ -375,22 +382,23 @@ func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
 			clear(p.ahead)
 		}
 		p.ahead[digest] = struct{}{}
-		if !p.rose.IsZero() && now.Sub(p.rose) > settle {
-			if r.Boot != p.boot {
-				p.boots, p.boot = p.boots+1, r.Boot
+		if !p.rose.IsZero() && r.Boot == s.boot+1 {
+			p.answer++
+		}
+		if !p.rose.IsZero() && now.Sub(p.rose) > settle && r.Boot != p.boot {
+			p.boots, p.boot = p.boots+1, r.Boot
+		}
+		if p.boots > 1 || p.answer >= answered {
+			if now.Sub(p.clone) > cloneFor/2 {
+				s.notify()
 			}
-			if p.boots > 1 {
-				if now.Sub(p.clone) > cloneFor/2 {
-					s.notify()
-				}
-				p.clone = now
-			}
+			p.clone = now
 		}
 		if s.config.Past != nil {
 			s.config.Past(r)
 		}
 	}
-	settling := p.rose.IsZero() || now.Sub(p.rose) <= settle
+	settling := p.rose.IsZero() || now.Sub(p.rose) <= settle && p.clone.IsZero()
 	if settling && p.rises >= maxSettle || !settling && now.Before(p.next) {
 		return nil
 	}
@@ -399,6 +407,7 @@ func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
 		return fmt.Errorf("rise above boot %d: %w", r.Boot, err)
 	}
 	s.boot, s.seq = boot, 0
+	clear(s.written)
 	p.rises++
 	if p.rose.IsZero() {
 		p.rose = now
@@ -460,11 +469,16 @@ func (s *Store) notify() {
 // Forget drops the records of nodes that the roster names no longer, and all that is known of them.
 func (s *Store) Forget() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	var all []string
 	for node := range s.owners {
-		if _, ok := s.config.Keys(node); ok || node == s.self {
-			continue
-		}
+		all = append(all, node)
+	}
+	s.mu.Unlock()
+	// Without the lock: who knows the keys may ask this store.
+	all = slices.DeleteFunc(all, func(node string) bool { _, ok := s.config.Keys(node); return ok || node == s.self })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, node := range all {
 		for _, at := range s.of(node) {
 			s.remove(at)
 			s.notify()

@@ -224,7 +224,11 @@ func TestSecondHostWithTheKeyIsAClone(t *testing.T) {
 		}
 	}
 	publish(one, "one")
-	publish(two, "two")
+	if _, err := two.Publish(schema.RecordHead, "", "before"); err != nil {
+		t.Fatal(err)
+	}
+	publish(two, "two") // counted unlike the other's
+	publish(one, "once more")
 	tell(t, one, watcher)
 	tell(t, two, watcher)
 	if !watcher.Cloned(f.ids[0]) {

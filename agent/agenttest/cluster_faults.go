@@ -1,0 +1,165 @@
+package agenttest
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/identity"
+)
+
+// newNode makes a host with keys. It is in no roster and in no list.
+func (c *Cluster) newNode(name, addr string) (*Node, error) {
+	n := &Node{c: c, Name: name, Addr: addr}
+	n.state = filepath.Join(c.dir, name, "state")
+	n.Host = host.Simulated{Dir: filepath.Join(c.dir, name, "host")}
+	for _, d := range []string{n.state, filepath.Join(n.Host.Dir, "files", "etc")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	n.Keys, err = identity.Open(n.state)
+	return n, err
+}
+
+// Stranger is one more host with an agent that has the gossip key and is not in the roster.
+func (c *Cluster) Stranger(name, addr string) *Node {
+	c.t.Helper()
+	n, err := c.newNode(name, addr)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.others = append(c.others, n)
+	return n
+}
+
+// Line is the node's line of the roster.
+func (n *Node) Line() string {
+	n.c.t.Helper()
+	line, err := canonicalJSON(n.Keys.Line(n.Name, "debian", map[string]string{"role": "web"}, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	return line
+}
+
+// Roster commits the roster with the line of a node as change makes it, empty for none.
+func (c *Cluster) Roster(n *Node, change func(line string) string) string {
+	c.t.Helper()
+	shard := "nodes/" + n.Keys.ID()[:2] + ".jsonl"
+	old, err := c.Remote.Read(c.head, shard)
+	if err != nil && !os.IsNotExist(err) {
+		c.t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(old)) {
+		if !strings.Contains(line, n.Keys.ID()) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	if line := change(n.Line()); line != "" {
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return c.Push(map[string]string{shard: strings.Join(lines, "\n") + "\n"})
+}
+
+// Copy is another host with what this one has in its folders at this moment, its keys included, under another address.
+func (n *Node) Copy(name, addr string) *Node {
+	n.c.t.Helper()
+	twin := &Node{c: n.c, Name: name, Addr: addr, Keys: n.Keys}
+	twin.state = filepath.Join(n.c.dir, name, "state")
+	twin.Host = host.Simulated{Dir: filepath.Join(n.c.dir, name, "host")}
+	for from, to := range map[string]string{n.state: twin.state, n.Host.Dir: twin.Host.Dir} {
+		if err := copyFolder(from, to); err != nil {
+			n.c.t.Fatal(err)
+		}
+	}
+	n.c.others = append(n.c.others, twin)
+	return twin
+}
+
+// Backup keeps the state folder as it is at this moment, and Restore, of an agent that does not run, puts it back.
+func (n *Node) Backup() (restore func()) {
+	n.c.t.Helper()
+	n.copies++
+	kept := fmt.Sprintf("%s.%d", n.state, n.copies)
+	if err := copyFolder(n.state, kept); err != nil {
+		n.c.t.Fatal(err)
+	}
+	return func() {
+		if err := os.RemoveAll(n.state); err != nil {
+			n.c.t.Fatal(err)
+		}
+		if err := os.Rename(kept, n.state); err != nil {
+			n.c.t.Fatal(err)
+		}
+	}
+}
+
+// PowerCut ends the node's agent as a power cut does: nobody hears a goodbye, and what it wrote after this moment is lost.
+func (n *Node) PowerCut() {
+	n.c.t.Helper()
+	n.c.Net.Down(n.Addr)
+	restore := n.Backup()
+	n.Stop()
+	n.c.Net.Host(n.Addr).Cut()
+	restore()
+	n.c.Net.Up(n.Addr)
+}
+
+// State is the node's state folder.
+func (n *Node) State() string { return n.state }
+
+// copyFolder copies files that come and go meanwhile, as far as they are there.
+func copyFolder(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if os.IsNotExist(err) {
+				return nil
+			}
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		info, err := d.Info()
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(target, info.Mode().Perm()|0o700)
+		}
+		b, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(target, b, 0o600); err != nil {
+			return err
+		}
+		return os.Chmod(target, info.Mode().Perm())
+	})
+}
+
+// Logs shows the last lines of each agent. It is for tests that have failed, once all agents have stopped.
+func (c *Cluster) Logs() {
+	const most = 6 << 10
+	for _, n := range append(slices.Clone(c.Nodes[:min(len(c.Nodes), 6)]), c.others...) {
+		text := n.Log.String()
+		c.t.Logf("log of %s (%s, %s):\n%s", n.Name, n.Keys.ID(), n.Addr, text[max(0, len(text)-most):])
+	}
+}
