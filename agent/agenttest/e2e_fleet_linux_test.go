@@ -64,9 +64,15 @@ func TestFleet(t *testing.T) {
 	h2.Write("/etc/tb-broken.fixed", "", 0o644)
 
 	f.step("enrol", func(t *testing.T) {
-		f.git.Push(map[string]string{"fleet.cue": fleetFile})
 		for _, h := range f.hosts {
 			h.MustExec("systemctl", "start", "dunlin")
+		}
+		f.until("all say that the repository is empty", 20*time.Second, every(f.hosts, func(h *Host) bool {
+			return strings.Contains(status(h).Remote.Error, "the repository is empty")
+		}))
+		f.git.Push(map[string]string{"fleet.cue": fleetFile})
+		for _, h := range f.hosts {
+			h.MustExec("dunlin", "sync") // it would look again in half a minute
 		}
 		// A host that the roster has not is told so, and nothing is done there.
 		f.until("all say that they are not in the roster", 30*time.Second, every(f.hosts, func(h *Host) bool {
@@ -121,6 +127,27 @@ func TestFleet(t *testing.T) {
 		for _, want := range []string{"h1", "h2", "h3", commit[:12]} {
 			if !strings.Contains(string(readme), want) {
 				t.Errorf("README.md of the reports does not say %q:\n%s", want, readme)
+			}
+		}
+		// Any node answers for all, in the same words.
+		for _, h := range f.hosts {
+			if s := command[schema.FleetStatus](h, "status"); s.Node != h.Name || s.Commit != commit || s.Holds != 3 || s.Nodes[string(schema.Online)] != 3 || s.Remote.Head != commit {
+				t.Errorf("%s: status says %+v", h.Name, s)
+			}
+			for _, n := range command[[]schema.NodeView](h, "nodes") {
+				if n.Status != schema.Online || n.Commit != commit || n.LastSeen.IsZero() {
+					t.Errorf("%s: nodes says %+v", h.Name, n)
+				}
+			}
+			for _, c := range command[[]schema.NodeCompliance](h, "compliance") {
+				items := fmt.Sprint(c.Items)
+				switch {
+				case c.Type == "Policy" && c.State != schema.Compliant,
+					c.Type == "Patch" && c.State != schema.NonCompliant, // tb-held is missing everywhere
+					c.Type == "Patch" && !strings.Contains(items, "tb-held"),
+					c.Type == "Patch" && strings.Contains(items, "tb-broken") != (c.Node == "h3"):
+					t.Errorf("%s: compliance says %+v", h.Name, c)
+				}
 			}
 		}
 	})
@@ -351,6 +378,16 @@ func TestFleet(t *testing.T) {
 			ask1(t, h, (*api.Client).Sync)
 		}
 		f.until("all read the remote again", 30*time.Second, every(f.hosts, func(h *Host) bool { return status(h).Remote.Error == "" }))
+
+		// Nobody may push any more: who writes reports says so, and nothing is lost.
+		last = f.git.Push(wanted("read only"))
+		f.git.SetReadOnly(true)
+		f.inForce(last, 20*time.Second, f.hosts...)
+		f.until("a reporter says that it may not push", 30*time.Second, func() bool {
+			return slices.ContainsFunc(f.hosts, func(h *Host) bool { return strings.Contains(status(h).Reporter.Error, "access refused") })
+		})
+		f.git.SetReadOnly(false)
+		t.Logf("after the remote was read-only: reported %v later", f.reported("what was kept back", 60*time.Second, func(h *Host, l schema.ReportLine) bool { return l.Commit == last }))
 
 		// A commit with a fault is refused, and all name it.
 		bad := f.git.Push(map[string]string{"windows/now.cue": "package fleet\n\nwindow: \"now\": {schedule: \"cron(0 2 ? * SUN *)\", duration: \"3 hours\", targets: all: true, tasks: {}}\n"})

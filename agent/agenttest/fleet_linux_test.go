@@ -2,8 +2,6 @@ package agenttest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -37,12 +35,15 @@ func newRealFleet(t *testing.T) *realFleet {
 	f.proxy = proxy(t, f.git.netns, "10.77.0.254:3128")
 	f.debs = Debs(t, "0.1.0", "0.2.0")
 	f.bin = filepath.Join(f.hosts[0].Root(), "usr", "bin", "dunlin") // it is static, so it runs here too
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
+	key := ""
 	for i, h := range f.hosts {
 		h.Copy(filepath.Join(f.debs, "dunlin_0.1.0_amd64.deb"), "/root/dunlin.deb")
 		h.MustExec("apt-get", "install", "-y", "/root/dunlin.deb")
-		h.Write("/etc/dunlin/gossip.key", base64.StdEncoding.EncodeToString(key)+"\n", 0o600)
+		if key == "" {
+			h.MustExec("dunlin", "key", "gossip", "new", "--out", "/etc/dunlin/gossip.key")
+			key = h.Read("/etc/dunlin/gossip.key")
+		}
+		h.Write("/etc/dunlin/gossip.key", key, 0o600)
 		repo := `{url: "` + f.git.HTTPS + `", credentialFile: "/etc/dunlin/git.credential", caFile: "/etc/dunlin/ca.pem"}`
 		reports := "reports: {}\n"
 		if i == 2 {
@@ -136,6 +137,16 @@ func ask1[T any](t *testing.T, h *Host, what func(*api.Client, context.Context) 
 	answer, ok := ask(h, what)
 	if !ok {
 		t.Fatalf("%s: its agent does not answer", h.Name)
+	}
+	return answer
+}
+
+// command is what a command of the program prints with -o json.
+func command[T any](h *Host, args ...string) (answer T) {
+	h.t.Helper()
+	out := h.MustExec(append(append([]string{"dunlin"}, args...), "-o", "json")...)
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		h.t.Fatalf("%s: dunlin %q: %v in:\n%s", h.Name, args, err, out)
 	}
 	return answer
 }
