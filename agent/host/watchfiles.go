@@ -19,6 +19,18 @@ import (
 // system takes its watches with it and one that is mounted over a folder hides it, both without a word.
 const verifyTime = time.Minute
 
+// Events are taken in goes: until there was none for goGrace, for at most goTime. After goBurst goes, of which goRate a
+// second do not count, each is followed by a rest of restTime, so that a file which is written all the time, and may
+// only lie beside a managed one, keeps no host busy: what waits meanwhile is merged by the kernel, and taking what waits
+// costs a twentieth of waking up for each event.
+const (
+	goTime   = time.Millisecond
+	goGrace  = 300 * time.Microsecond
+	goBurst  = 50
+	goRate   = 10
+	restTime = 100 * time.Millisecond
+)
+
 // fileWatch watches the folders of named files, and the folders above them, which may come, go and be exchanged.
 // Files in one folder share one watch. Links to folders are not followed, as managed files are not below any.
 type fileWatch struct {
@@ -107,8 +119,10 @@ func (w *fileWatch) open() {
 
 // run tells of changes until ctx ends.
 func (w *fileWatch) run(ctx context.Context) {
-	verify := time.NewTicker(verifyTime)
+	verify, pause := time.NewTicker(verifyTime), time.NewTimer(time.Hour)
 	defer verify.Stop()
+	defer pause.Stop()
+	var goes bucket
 	defer func() {
 		if w.events != nil {
 			_ = w.events.Close()
@@ -124,7 +138,15 @@ func (w *fileWatch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			w.heard(e)
+			w.take(e, pause)
+			if goes.full(time.Now()) {
+				pause.Reset(restTime)
+				select {
+				case <-ctx.Done():
+					return
+				case <-pause.C:
+				}
+			}
 		case err := <-errs:
 			// The queue ran over, or something worse: what was lost is not known.
 			w.log("changes of files were lost, the whole host is looked at: " + err.Error())
@@ -132,6 +154,35 @@ func (w *fileWatch) run(ctx context.Context) {
 			w.tell(Drift{})
 		case <-verify.C:
 			w.verify()
+		}
+	}
+}
+
+// bucket counts goes against goBurst and goRate.
+type bucket struct {
+	level float64
+	at    time.Time
+}
+
+// full takes one in; it reports whether that was one too many.
+func (b *bucket) full(now time.Time) bool {
+	b.level = min(max(0, b.level-goRate*now.Sub(b.at).Seconds())+1, goBurst+1)
+	b.at = now
+	return b.level > goBurst
+}
+
+// take is one go, which begins with an event.
+func (w *fileWatch) take(e fsnotify.Event, grace *time.Timer) {
+	for start := time.Now(); ; {
+		w.heard(e)
+		if time.Since(start) > goTime {
+			return
+		}
+		grace.Reset(goGrace)
+		select {
+		case e = <-w.events.Events:
+		case <-grace.C:
+			return
 		}
 	}
 }
