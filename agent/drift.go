@@ -12,7 +12,7 @@ import (
 
 const (
 	// passGap is the least time between passes that events call for, after freePasses at once; it doubles with each
-	// that finds nothing to do, up to fruitlessGap. A pass that takes long is given nine times as long a rest, up to longestGap.
+	// that finds nothing to do, up to fruitlessGap. If that takes long it is given nine times as long a rest, up to longestGap.
 	passGap      = 50 * time.Millisecond
 	fruitlessGap = 500 * time.Millisecond
 	longestGap   = 10 * time.Second
@@ -47,14 +47,16 @@ func (p *pace) wait(now time.Time) time.Duration {
 	return time.Duration(max(0, p.used+1-freePasses) * float64(p.gap))
 }
 
-// passed notes a pass; one that found nothing to do makes the next one wait longer.
+// passed notes a pass; one that found nothing to do makes the next one wait longer. How often there is something to do
+// for others' sake is bounded by what counts as a fight.
 func (p *pace) passed(start, end time.Time, fruitful bool) {
 	_ = p.wait(end)
 	p.used = min(p.used+1, freePasses)
-	p.fruitless++
 	if fruitful {
-		p.fruitless = 0
+		p.fruitless, p.gap = 0, passGap
+		return
 	}
+	p.fruitless++
 	p.gap = max(min(passGap<<min(p.fruitless, 10), fruitlessGap), min(9*end.Sub(start), longestGap))
 }
 
@@ -69,22 +71,49 @@ type failure struct {
 	change schema.Change
 	times  int
 	until  time.Time // it is left alone until then; zero for as long as the commit is in force
+	heard  bool      // of since: it is tried again as soon as it may be
 }
 
-// hear takes hints; it reports whether they call for a pass. What is left alone calls for none.
-func (e *enforcer) hear(lot []host.Drift) bool {
+// hear takes hints.
+func (e *enforcer) hear(lot []host.Drift) {
 	now := e.a.now()
-	due := false
 	for _, d := range lot {
 		if d.Who != "" {
 			e.seen[d.Resource] = sighting{d.Who, now}
 		}
+		for name, f := range e.failed {
+			if name == d.Resource || d.Resource == "" || strings.HasSuffix(d.Resource, ":") && strings.HasPrefix(name, d.Resource) {
+				f.heard = true
+				e.failed[name] = f
+			}
+		}
 		if !e.leftAlone(d.Resource, now) {
 			e.heard[d.Resource] = true
-			due = true
 		}
 	}
-	return due
+}
+
+// due is how long until what was heard calls for a pass; ok is false where nothing does. What failed is tried again when
+// its time has come, and what is fought over by the periodic pass.
+func (e *enforcer) due() (wait time.Duration, ok bool) {
+	now := e.a.now()
+	ok = len(e.heard) > 0
+	for name, f := range e.failed {
+		switch {
+		case !f.heard || f.until.IsZero():
+		case !now.Before(f.until):
+			f.heard = false
+			e.failed[name] = f
+			e.heard[name] = true
+			wait, ok = 0, true
+		case !ok || len(e.heard) == 0 && f.until.Sub(now) < wait:
+			wait, ok = f.until.Sub(now), true
+		}
+	}
+	if ok {
+		wait = max(wait, e.pace.wait(time.Now()))
+	}
+	return wait, ok
 }
 
 // leftAlone reports whether all that a hint may be of is left alone at now.
@@ -94,8 +123,8 @@ func (e *enforcer) leftAlone(resource string, now time.Time) bool {
 		return resource != "" && alone(resource)
 	}
 	any := false
-	for _, r := range e.plan.Resources {
-		if name := r.Name(); strings.HasPrefix(name, resource) {
+	for _, name := range e.names {
+		if strings.HasPrefix(name, resource) {
 			if any = true; !alone(name) {
 				return false
 			}
@@ -118,12 +147,16 @@ func (e *enforcer) partPass(ctx context.Context) (fruitful bool) {
 	if !ok {
 		return false
 	}
-	quick := e.quick(e.plan)
 	// Services are there to be restarted. A kind that undoes what no policy names must see all that one does.
 	kinds := map[schema.Kind]bool{schema.KindFile: true, schema.KindService: true, schema.KindPort: e.heard["port:"]}
-	quick.Resources = slices.DeleteFunc(quick.Resources, func(r schema.Resource) bool {
-		return !kinds[r.Kind] || !e.heard[r.Name()] && !e.heard[string(r.Kind)+":"]
-	})
+	part := e.plan
+	part.Resources = nil
+	for i, name := range e.names {
+		if r := &e.plan.Resources[i]; kinds[r.Kind] && (e.heard[name] || e.heard[string(r.Kind)+":"]) {
+			part.Resources = append(part.Resources, *r)
+		}
+	}
+	quick := e.quick(part)
 	looked := map[string]bool{}
 	for _, r := range quick.Resources {
 		looked[r.Name()] = true
@@ -194,7 +227,7 @@ func (f failures) settle(rs []schema.Resource, changes []schema.Change, now time
 		case c.Result == schema.Reverted:
 			f[name] = failure{change: c} // and not tried again under this commit
 		default:
-			x.change, x.times = c, x.times+1
+			x.change, x.times, x.heard = c, x.times+1, false
 			wait := min(retryFailed<<min(x.times-1, 10), retryFailedMost)
 			if took > slowFailure {
 				wait = min(max(wait, 10*took), retrySlowMost)

@@ -125,9 +125,7 @@ func TestWhatIsRevertedIsNotTriedAgainUnderItsCommit(t *testing.T) {
 func TestHintsOfWhatIsLeftAloneCallForNoPass(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	e := &enforcer{a: &Agent{o: Options{Local: Local{Now: func() time.Time { return now }}}}, failed: failures{}, seen: map[string]sighting{}, heard: map[string]bool{}}
-	e.plan.Resources = []schema.Resource{
-		{Kind: schema.KindPort, Key: "in/tcp/23/any"}, {Kind: schema.KindPort, Key: "in/tcp/25/any"}, {Kind: schema.KindFile, Key: "/etc/motd"},
-	}
+	e.names = []string{"port:in/tcp/23/any", "port:in/tcp/25/any", "file:/etc/motd"}
 	fights := func(name string) {
 		for range fight.Corrections {
 			e.fights.Corrected(name, "nft (pid 7)", now)
@@ -147,14 +145,30 @@ func TestHintsOfWhatIsLeftAloneCallForNoPass(t *testing.T) {
 		{[]host.Drift{{Resource: "package:"}}, true},
 		{[]host.Drift{{Resource: "file:/etc/motd"}, {Resource: "file:/etc/issue"}}, true},
 	} {
-		if got := e.hear(tt.lot); got != tt.want {
-			t.Errorf("hear(%v) = %v, want %v", tt.lot, got, tt.want)
+		e.hear(tt.lot)
+		if wait, ok := e.due(); (ok && wait == 0) != tt.want {
+			t.Errorf("after %v a pass is due %v in %s, want at once %v", tt.lot, ok, wait, tt.want)
 		}
+		clear(e.heard)
 	}
 	fights("port:in/tcp/25/any")
-	if e.hear([]host.Drift{{Resource: "port:", Who: "nft (pid 8)"}}) {
+	e.hear([]host.Drift{{Resource: "port:", Who: "nft (pid 8)"}})
+	if len(e.heard) > 0 {
 		t.Error("a pass for ports that are both left alone")
 	}
+	// What failed and was heard of is tried again when its time has come, and only then.
+	if wait, ok := e.due(); !ok || wait != time.Minute {
+		t.Errorf("a pass is due %v in %s, want in a minute", ok, wait)
+	}
+	now = now.Add(time.Minute)
+	if wait, ok := e.due(); !ok || wait != 0 || !e.heard["file:/etc/motd"] {
+		t.Errorf("a pass is due %v in %s for %v, want at once for the file", ok, wait, e.heard)
+	}
+	clear(e.heard)
+	if _, ok := e.due(); ok {
+		t.Error("tried once more though nothing was heard")
+	}
+	now = now.Add(-time.Minute)
 	if got := e.who("port:in/tcp/23/any"); got != "nft (pid 8)" {
 		t.Errorf("seen %q, want nft", got)
 	}
@@ -167,13 +181,20 @@ func TestHintsOfWhatIsLeftAloneCallForNoPass(t *testing.T) {
 func TestFightsAreToldInALine(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var fs []fight.Fight
-	for _, r := range []string{"file:/a", "port:in/tcp/23/any", "port:in/tcp/24/any", "port:in/tcp/25/any", "service:x"} {
-		fs = append(fs, fight.Fight{Resource: r, Who: map[bool]string{true: "nft (pid 7 of flush.service)"}[r[0] == 'p'], Since: at, Corrections: 3, Until: at.Add(time.Minute)})
+	add := func(who string, resources ...string) {
+		for _, r := range resources {
+			fs = append(fs, fight.Fight{Resource: r, Who: who, Since: at, Corrections: 3, Until: at.Add(time.Minute)})
+		}
 	}
+	add("", "file:/a")
+	add("nft (pid 7 of flush.service)", "port:in/tcp/23/any", "port:in/tcp/24/any", "port:in/tcp/25/any")
+	add("iptables (pid 8)", "port:in/tcp/26/any")
+	add("", "service:x", "service:y", "sysctl:z", "user:a")
 	want := "file:/a: something else on this host changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
-		"port:in/tcp/23/any: nft (pid 7 of flush.service) changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
-		"port:in/tcp/24/any: nft (pid 7 of flush.service) changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
-		"and 2 more resources are changed back"
+		"port:in/tcp/23/any and 2 more: nft (pid 7 of flush.service) changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
+		"port:in/tcp/26/any: iptables (pid 8) changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
+		"service:x and 1 more: something else on this host changes it back: corrected 3 times since 2026-03-01T12:00:00Z, tried again at 2026-03-01T12:01:00Z; " +
+		"and 2 more"
 	if got := fightsText(fs); got != want {
 		t.Errorf("told as %q, want %q", got, want)
 	}

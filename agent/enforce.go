@@ -65,6 +65,7 @@ type enforcer struct {
 	pace    pace
 	heard   map[string]bool // hints that no pass has looked at yet
 	plan    schema.Plan     // of the last whole pass that ended well
+	names   []string        // of its resources, in their order
 	commit  string          // and its commit
 	proven  map[string]bool // ports that were blocked for good under commit
 	watched host.Watched
@@ -98,17 +99,16 @@ func (a *Agent) enforce(ctx context.Context) error {
 				e.drifts, e.watched = nil, host.Watched{}
 				continue
 			}
-			if !e.hear(lot) {
-				continue
-			}
-			if wait := e.pace.wait(time.Now()); wait > 0 {
-				due.Reset(wait)
-				continue
-			}
+			e.hear(lot)
 			whole = false
 		}
+		if !whole {
+			if wait, ok := e.due(); !ok || wait > 0 {
+				e.wake(due, wait, ok)
+				continue
+			}
+		}
 		a.pulses.busy("enforce")
-		due.Stop()
 		start, fruitful := time.Now(), false
 		if whole || !e.canPart() {
 			// Whole minutes, so that a window's first and last instant are met.
@@ -121,6 +121,15 @@ func (a *Agent) enforce(ctx context.Context) error {
 		if !whole {
 			e.pace.passed(start, time.Now(), fruitful)
 		}
+		wait, ok := e.due()
+		e.wake(due, wait, ok)
+	}
+}
+
+// wake sets the timer for what was heard.
+func (e *enforcer) wake(due *time.Timer, wait time.Duration, ok bool) {
+	if due.Stop(); ok {
+		due.Reset(wait)
 	}
 }
 
@@ -158,7 +167,10 @@ func (e *enforcer) pass(ctx context.Context) (fruitful bool) {
 	a.plan, a.patching = plan, plan.Patching
 	a.account = schema.Account{Commit: policy.Commit, Changes: changes}
 	a.mu.Unlock()
-	e.commit, e.plan = policy.Commit, plan
+	e.commit, e.plan, e.names = policy.Commit, plan, make([]string, len(plan.Resources))
+	for i := range plan.Resources {
+		e.names[i] = plan.Resources[i].Name()
+	}
 	e.watch(ctx, quick)
 	a.patches.consider(plan, policy.Commit, a.now())
 	a.publishState()
@@ -201,9 +213,9 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 		return nil, false
 	}
 	a.problem("pass", "")
+	e.settleFights(policy.Commit, changes)
 	changes = e.failed.settle(quick.Resources, changes, a.now(), time.Since(start))
 	e.prove(quick, changes)
-	e.settleFights(policy.Commit, changes)
 	return changes, true
 }
 
@@ -286,13 +298,15 @@ func (e *enforcer) prove(plan schema.Plan, changes []schema.Change) {
 	}
 }
 
-// settleFights counts corrections: what was right under this commit and had to be made right again.
+// settleFights counts corrections: what was right under this commit and had to be made right again. One that did not last
+// until it was looked at counts if somebody was seen changing it.
 func (e *enforcer) settleFights(commit string, changes []schema.Change) {
 	now := e.a.now()
 	if commit == e.commit {
 		for _, c := range changes {
-			if c.Result == schema.Changed && c.Action != schema.Restart {
-				e.fights.Corrected(c.Resource, e.who(c.Resource), now)
+			who := e.who(c.Resource)
+			if c.Action != schema.Restart && (c.Result == schema.Changed || c.Result == schema.Failed && who != "") {
+				e.fights.Corrected(c.Resource, who, now)
 			}
 		}
 	}
@@ -300,16 +314,31 @@ func (e *enforcer) settleFights(commit string, changes []schema.Change) {
 }
 
 // toldFights bounds the fights that are told of one by one.
-const toldFights = 3
+const toldFights = 4
 
-// fightsText is what is left alone, as one line.
+// fightsText is what is left alone, as one line. What one program does to many of a kind is told once.
 func fightsText(fs []fight.Fight) string {
-	var all []string
-	for _, f := range fs[:min(len(fs), toldFights)] {
-		all = append(all, f.Resource+": "+fightText(f))
+	type group struct{ kind, who string }
+	var order []group
+	of := map[group][]fight.Fight{}
+	for _, f := range fs {
+		kind, _, _ := strings.Cut(f.Resource, ":")
+		g := group{kind, f.Who}
+		if of[g] == nil {
+			order = append(order, g)
+		}
+		of[g] = append(of[g], f)
 	}
-	if more := len(fs) - toldFights; more > 0 {
-		all = append(all, fmt.Sprintf("and %d more resources are changed back", more))
+	var all []string
+	for _, g := range order[:min(len(order), toldFights)] {
+		what := of[g][0].Resource
+		if more := len(of[g]) - 1; more > 0 {
+			what += fmt.Sprintf(" and %d more", more)
+		}
+		all = append(all, what+": "+fightText(of[g][0]))
+	}
+	if more := len(order) - toldFights; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, "; ")
 }
