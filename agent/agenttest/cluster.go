@@ -231,9 +231,6 @@ func (n *Node) Stop() {
 	n.stop = nil
 }
 
-// Path is the folder of the bare repository.
-func (c *Cluster) Path() string { return filepath.Join(c.dir, "policy.git") }
-
 // StopAll stops all agents, and lets what has a timer end.
 func (c *Cluster) StopAll() {
 	var wg sync.WaitGroup
