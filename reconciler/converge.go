@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -68,7 +69,7 @@ type Step struct {
 // Without a journal it only looks. An error ends the pass early, since nothing may be done that cannot be
 // written down first; the changes made until then are returned with it.
 func (p Pass) Converge(ctx context.Context, plan schema.Plan) ([]schema.Change, error) {
-	run := &running{Pass: p, plan: plan, changed: map[string]bool{}, started: map[string]bool{}, owed: map[string]bool{}}
+	run := &running{Pass: p, plan: plan, changed: map[string]bool{}, started: map[thing]bool{}, owed: map[string]bool{}}
 	if err := run.recall(); err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ type running struct {
 	plan    schema.Plan
 	changes []schema.Change
 	changed map[string]bool // policies of which something changed
-	started map[string]bool // services started in this pass
+	started map[thing]bool  // services started in this pass
 	owed    map[string]bool // services whose restart an earlier pass left undone
 }
 
@@ -113,17 +114,15 @@ func (r *running) note(c schema.Change) {
 // kind brings all resources of one kind right.
 func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 	k, known := r.Kinds[kind]
-	var wanted, rs []schema.Resource
-	for _, w := range r.plan.Resources {
-		if w.Kind != kind {
-			continue
+	wanted := ofKind(r.plan.Resources, kind)
+	rs := slices.Clip(wanted)
+	if contested := func(w schema.Resource) bool { return w.Contested != "" }; slices.ContainsFunc(wanted, contested) {
+		for _, w := range wanted {
+			if contested(w) {
+				r.note(schema.Change{Resource: w.Name(), Action: schema.Update, Result: schema.Conflict, Reason: w.Contested})
+			}
 		}
-		wanted = append(wanted, w)
-		if w.Contested != "" {
-			r.note(schema.Change{Resource: w.Name(), Action: schema.Update, Result: schema.Conflict, Reason: w.Contested})
-			continue
-		}
-		rs = append(rs, w)
+		rs = slices.DeleteFunc(slices.Clone(wanted), contested)
 	}
 	if !known {
 		for _, w := range rs {
@@ -151,7 +150,8 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 	if f, ok := k.(refuser); ok && r.Journal == nil {
 		refused = f.Refused(ctx, rs)
 	}
-	var todo, right []schema.Resource
+	_, provisional := k.(confirmer)
+	var todo, right []schema.Resource // right only where it is to be confirmed
 	var drifts []schema.Drift
 	for i, c := range k.Check(ctx, rs) {
 		if c.Err != nil {
@@ -159,7 +159,9 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 			continue
 		}
 		if len(c.Drift) == 0 {
-			right = append(right, rs[i])
+			if provisional {
+				right = append(right, rs[i])
+			}
 			continue
 		}
 		outcome, reason := r.mayChange(rs[i])
@@ -185,6 +187,22 @@ func (r *running) kind(ctx context.Context, kind schema.Kind) error {
 		r.note(schema.Change{Resource: right[0].Name(), Action: schema.Block, Result: schema.Reverted, Reason: err.Error()})
 	}
 	return nil
+}
+
+// ofKind gives the resources of one kind. A plan has them side by side, so that they need not be copied.
+func ofKind(rs []schema.Resource, kind schema.Kind) []schema.Resource {
+	from := slices.IndexFunc(rs, func(r schema.Resource) bool { return r.Kind == kind })
+	if from < 0 {
+		return nil
+	}
+	to := from
+	for to < len(rs) && rs[to].Kind == kind {
+		to++
+	}
+	if slices.ContainsFunc(rs[to:], func(r schema.Resource) bool { return r.Kind == kind }) {
+		return slices.DeleteFunc(slices.Clone(rs), func(r schema.Resource) bool { return r.Kind != kind })
+	}
+	return rs[from:to]
 }
 
 // mayChange says why a drift is left as it is; an empty outcome lets it be mended.

@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -24,10 +23,17 @@ func kindsInOrder() []schema.Kind {
 // Where two policies want different things of one resource, it carries the reason as Contested and is not applied;
 // where they want the same, an enforcing policy outranks an auditing one, then the first by name is told.
 func resources(repo schema.Repo, policies []string) []schema.Resource {
-	seen := map[string]int{}
-	var out []schema.Resource
+	n := 0
+	for _, name := range policies {
+		p := repo.Policies[name]
+		n += len(p.BlockedPorts) + len(p.Packages) + len(p.Users) + len(p.Files) + len(p.Sysctls) + len(p.Services)
+	}
+	// A resource is large and there may be thousands: memory is taken once, with some room for patches.
+	out := make([]schema.Resource, 0, n+64)
+	seen := make(map[thing]int, n)
 	for _, name := range slices.Sorted(slices.Values(policies)) {
-		for _, r := range ofPolicy(repo, name) {
+		all := ofPolicy(out, repo, name)
+		for _, r := range all[len(out):] { // out ends at or before r
 			i, again := seen[identity(r)]
 			if !again {
 				seen[identity(r)] = len(out)
@@ -37,7 +43,7 @@ func resources(repo schema.Repo, policies []string) []schema.Resource {
 			out[i] = merge(out[i], r)
 		}
 	}
-	// Indexes are sorted, not resources: a resource is large, and there may be thousands.
+	// Indexes are sorted, not resources.
 	rank := map[schema.Kind]int{}
 	for i, k := range kindsInOrder() {
 		rank[k] = i
@@ -47,13 +53,28 @@ func resources(repo schema.Repo, policies []string) []schema.Resource {
 		at[i] = i
 	}
 	slices.SortFunc(at, func(i, j int) int {
-		return cmp.Or(rank[out[i].Kind]-rank[out[j].Kind], strings.Compare(out[i].Key, out[j].Key))
+		a, b := &out[i], &out[j]
+		if a.Kind != b.Kind {
+			return rank[a.Kind] - rank[b.Kind]
+		}
+		return strings.Compare(a.Key, b.Key)
 	})
-	sorted := make([]schema.Resource, len(out))
-	for i, j := range at {
-		sorted[i] = out[j]
+	reorder(out, at)
+	return out
+}
+
+// reorder puts what was at at[i] at i. It spends at.
+func reorder[T any](s []T, at []int) {
+	for i := range at {
+		// Around the cycle that begins here, each place takes what the next one has.
+		held, j := s[i], i
+		for at[j] != i {
+			next := at[j]
+			s[j], at[j] = s[next], j
+			j = next
+		}
+		s[j], at[j] = held, j
 	}
-	return sorted
 }
 
 // merge folds what a second policy wants of a resource into the first.
@@ -86,17 +107,24 @@ func sameWant(a, b schema.Resource) bool {
 		reflect.DeepEqual(a.User, b.User)
 }
 
+// thing is what a resource is about, however it is spelled.
+type thing struct {
+	kind schema.Kind
+	key  string
+}
+
 // identity is what two spellings of one thing have in common: `nginx` and `nginx.service` are one unit.
-func identity(r schema.Resource) string {
+func identity(r schema.Resource) thing {
+	key := r.Key
 	switch r.Kind {
 	case schema.KindService:
-		if !strings.Contains(r.Key, ".") {
-			return r.Name() + ".service"
+		if !strings.Contains(key, ".") {
+			key += ".service"
 		}
 	case schema.KindSysctl:
-		return string(r.Kind) + ":" + strings.ReplaceAll(r.Key, "/", ".")
+		key = strings.ReplaceAll(key, "/", ".")
 	}
-	return r.Name()
+	return thing{r.Kind, key}
 }
 
 // place is a position as people read it.
@@ -107,49 +135,49 @@ func place(p schema.Position) string {
 	return p.File + ":" + strconv.Itoa(p.Line)
 }
 
-// ofPolicy lists the resources of one policy.
-func ofPolicy(repo schema.Repo, name string) []schema.Resource {
+// ofPolicy appends the resources of one policy.
+func ofPolicy(out []schema.Resource, repo schema.Repo, name string) []schema.Resource {
 	p := repo.Policies[name]
-	var out []schema.Resource
-	add := func(kind schema.Kind, key, path string, set func(*schema.Resource)) {
-		r := schema.Resource{
-			Kind: kind, Key: key, Policy: name, Position: repo.Positions[path],
+	whole := repo.Positions[schema.JoinPath("policy", name)]
+	var path []byte
+	add := func(kind schema.Kind, key, field, label string) *schema.Resource {
+		path = schema.AppendPath(path[:0], "policy", name, field, label)
+		at := repo.Positions[string(path)]
+		if at.File == "" {
+			at = whole
+		}
+		out = append(out, schema.Resource{
+			Kind: kind, Key: key, Policy: name, Position: at,
 			Mode: p.Mode, Severity: p.Severity, AllowLockout: p.AllowLockout,
-		}
-		if r.Position.File == "" {
-			r.Position = repo.Positions[schema.JoinPath("policy", name)]
-		}
-		set(&r)
-		out = append(out, r)
+		})
+		return &out[len(out)-1]
 	}
 	for i, b := range p.BlockedPorts {
-		path := schema.JoinPath("policy", name, "blockedPorts", "["+strconv.Itoa(i)+"]")
-		add(schema.KindPort, b.Key(), path, func(r *schema.Resource) { r.Port = &b })
+		add(schema.KindPort, b.Key(), "blockedPorts", "["+strconv.Itoa(i)+"]").Port = &b
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Packages)) {
 		v := p.Packages[key]
-		add(schema.KindPackage, key, schema.JoinPath("policy", name, "packages", key), func(r *schema.Resource) { r.Package = &v })
+		add(schema.KindPackage, key, "packages", key).Package = &v
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Users)) {
 		v := p.Users[key]
-		add(schema.KindUser, key, schema.JoinPath("policy", name, "users", key), func(r *schema.Resource) { r.User = &v })
+		add(schema.KindUser, key, "users", key).User = &v
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Files)) {
 		v := p.Files[key]
-		add(schema.KindFile, key, schema.JoinPath("policy", name, "files", key), func(r *schema.Resource) {
-			r.File = &v
-			if b, ok := repo.Blobs[v.Source]; ok && v.Source != "" {
-				r.Blob = &b
-			}
-		})
+		r := add(schema.KindFile, key, "files", key)
+		r.File = &v
+		if b, ok := repo.Blobs[v.Source]; ok && v.Source != "" {
+			r.Blob = &b
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Sysctls)) {
 		v := p.Sysctls[key]
-		add(schema.KindSysctl, key, schema.JoinPath("policy", name, "sysctls", key), func(r *schema.Resource) { r.Sysctl = &v })
+		add(schema.KindSysctl, key, "sysctls", key).Sysctl = &v
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Services)) {
 		v := p.Services[key]
-		add(schema.KindService, key, schema.JoinPath("policy", name, "services", key), func(r *schema.Resource) { r.Service = &v })
+		add(schema.KindService, key, "services", key).Service = &v
 	}
 	return out
 }

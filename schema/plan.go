@@ -61,28 +61,41 @@ type Opening struct {
 // JoinPath writes the path of a field as faults and Positions spell it: labels of letters, digits,
 // `_` and `-` as they are, others quoted, and indexes, given as "[0]", without a dot.
 func JoinPath(labels ...string) string {
-	var b strings.Builder
-	for i, l := range labels {
+	return string(AppendPath(nil, labels...))
+}
+
+// AppendPath appends labels to a path as JoinPath writes it; an empty b begins one.
+func AppendPath(b []byte, labels ...string) []byte {
+	for _, l := range labels {
 		if strings.HasPrefix(l, "[") && strings.HasSuffix(l, "]") {
-			b.WriteString(l)
+			b = append(b, l...)
 			continue
 		}
-		if i > 0 {
-			b.WriteByte('.')
+		if len(b) > 0 {
+			b = append(b, '.')
 		}
-		b.WriteString(QuoteLabel(l))
+		if plainLabel(l) {
+			b = append(b, l...)
+		} else {
+			b = strconv.AppendQuote(b, l)
+		}
 	}
-	return b.String()
+	return b
 }
 
 // QuoteLabel quotes a label that is not made of letters, digits, `_` and `-` alone.
 func QuoteLabel(l string) string {
-	plain := l != ""
-	for _, c := range l {
-		plain = plain && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-')
-	}
-	if plain {
+	if plainLabel(l) {
 		return l
 	}
 	return strconv.Quote(l)
+}
+
+func plainLabel(l string) bool {
+	for i := range len(l) {
+		if c := l[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return l != ""
 }

@@ -44,9 +44,16 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 		return out
 	}
 	have, err := k.Host.Packages(ctx)
-	byName := map[string][]schema.PackageStatus{}
+	byName := make(map[string][]schema.PackageStatus, len(rs)) // of those that matter
+	for _, r := range rs {
+		if r.Patch != nil {
+			byName[r.Patch.Package.Name] = nil
+		}
+	}
 	for _, st := range have {
-		byName[st.Name] = append(byName[st.Name], st)
+		if of, wanted := byName[st.Name]; wanted {
+			byName[st.Name] = append(of, st)
+		}
 	}
 	for i, r := range rs {
 		switch {
