@@ -16,9 +16,8 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// LookFiles calls found once for each resource, in order, with what is at its path (Key). It only
-// reads. The blob's digest is empty unless the resource has a blob of the same size. Names of
-// owners come from the host's own passwd and group files.
+// LookFiles calls found once for each resource, in order, with what is at its path (Key), as package file
+// describes it. It only reads. Names of owners come from the host's own passwd and group files.
 func (s System) LookFiles(ctx context.Context, rs []schema.Resource, found func(i int, got schema.File, blob schema.Blob, err error)) {
 	type look struct {
 		got  schema.File
@@ -26,8 +25,9 @@ func (s System) LookFiles(ctx context.Context, rs []schema.Resource, found func(
 		err  error
 	}
 	looks := make([]look, len(rs))
+	n := names{root: s.Root}
 	part := func(from, to int) {
-		l := looker{system: s, names: names{root: s.Root}, folder: -1}
+		l := looker{system: s, names: &n, folder: -1}
 		defer l.close()
 		for i := from; i < to; i++ {
 			if err := ctx.Err(); err != nil {
@@ -54,8 +54,8 @@ func (s System) LookFiles(ctx context.Context, rs []schema.Resource, found func(
 // looker keeps what many looks share: one buffer, the last folder, the names.
 type looker struct {
 	system System
-	names  names
-	hash   hasher
+	names  *names
+	reader reader
 
 	folder  int // descriptor of dir, -1 for none
 	dir     string
@@ -104,10 +104,21 @@ func (l *looker) look(r schema.Resource) (schema.File, schema.Blob, error) {
 	got.Owner = l.names.user(want.Owner, uid, st.uid)
 	got.Group = l.names.group(want.Group, gid, st.gid)
 	blob := schema.Blob{Size: st.size}
-	if want.State != schema.Absent && r.Blob != nil && r.Blob.Size == st.size {
-		if blob.SHA256, err = l.hash.file(folder, base, st); err != nil {
-			return none, schema.Blob{}, fmt.Errorf("read: %w", err)
+	switch {
+	case want.State == schema.Absent:
+	case want.Content != nil:
+		if int64(len(*want.Content)) != st.size {
+			break
 		}
+		var same bool
+		if same, blob.SHA256, err = l.reader.is(folder, base, *want.Content); same {
+			got.Content = want.Content
+		}
+	case r.Blob != nil && r.Blob.Size == st.size:
+		blob.SHA256, err = l.reader.digest(folder, base, st.size)
+	}
+	if err != nil {
+		return none, schema.Blob{}, fmt.Errorf("read: %w", err)
 	}
 	return got, blob, nil
 }

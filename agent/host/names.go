@@ -1,13 +1,14 @@
 package host
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -33,17 +34,17 @@ type group struct {
 // the C library does.
 func parsePasswd(b []byte) []account {
 	var out []account
-	for line := range bytes.Lines(b) {
-		f := bytes.Split(bytes.TrimRight(line, "\n"), []byte(":"))
-		if len(f) != 7 || len(f[0]) == 0 || f[0][0] == '+' || f[0][0] == '-' || f[0][0] == '#' {
+	for line := range strings.Lines(string(b)) {
+		var f [7]string
+		if !fieldsOf(line, f[:]) {
 			continue
 		}
-		uid, errU := strconv.ParseUint(string(f[2]), 10, 32)
-		gid, errG := strconv.ParseUint(string(f[3]), 10, 32)
+		uid, errU := strconv.ParseUint(f[2], 10, 32)
+		gid, errG := strconv.ParseUint(f[3], 10, 32)
 		if errU != nil || errG != nil {
 			continue
 		}
-		out = append(out, account{string(f[0]), uint32(uid), uint32(gid), string(f[5]), string(f[6])})
+		out = append(out, account{f[0], uint32(uid), uint32(gid), f[5], f[6]})
 	}
 	return out
 }
@@ -51,24 +52,36 @@ func parsePasswd(b []byte) []account {
 // parseGroup reads group(5) by the same rules.
 func parseGroup(b []byte) []group {
 	var out []group
-	for line := range bytes.Lines(b) {
-		f := bytes.Split(bytes.TrimRight(line, "\n"), []byte(":"))
-		if len(f) != 4 || len(f[0]) == 0 || f[0][0] == '+' || f[0][0] == '-' || f[0][0] == '#' {
+	for line := range strings.Lines(string(b)) {
+		var f [4]string
+		if !fieldsOf(line, f[:]) {
 			continue
 		}
-		gid, err := strconv.ParseUint(string(f[2]), 10, 32)
+		gid, err := strconv.ParseUint(f[2], 10, 32)
 		if err != nil {
 			continue
 		}
-		g := group{name: string(f[0]), gid: uint32(gid)}
-		for m := range bytes.SplitSeq(f[3], []byte(",")) {
-			if len(m) > 0 {
-				g.members = append(g.members, string(m))
+		g := group{name: f[0], gid: uint32(gid)}
+		for m := range strings.SplitSeq(f[3], ",") {
+			if m != "" {
+				g.members = append(g.members, m)
 			}
 		}
 		out = append(out, g)
 	}
 	return out
+}
+
+// fieldsOf takes a line of passwd or group apart; false is for one that is neither an account nor a group.
+func fieldsOf(line string, f []string) bool {
+	line = strings.TrimRight(line, "\n")
+	if line == "" || strings.IndexByte("+-#:", line[0]) >= 0 || strings.Count(line, ":") != len(f)-1 {
+		return false
+	}
+	for i := range f {
+		f[i], line, _ = strings.Cut(line, ":")
+	}
+	return true
 }
 
 // readBounded reads a regular file of at most max bytes.
@@ -85,9 +98,10 @@ func readBounded(path string, max int64) ([]byte, error) {
 	return b, err
 }
 
-// names translates owners and groups, reading the host's files when it first has to.
+// names translates owners and groups, reading the host's files when it first has to. It is safe for concurrent use.
 type names struct {
 	root   string
+	once   sync.Once
 	users  map[string]uint32
 	groups map[string]uint32
 	userOf map[uint32]string
@@ -96,17 +110,17 @@ type names struct {
 }
 
 func (n *names) load() error {
-	if n.users != nil || n.err != nil {
-		return n.err
-	}
+	n.once.Do(func() { n.err = n.read() })
+	return n.err
+}
+
+func (n *names) read() error {
 	passwd, err := readBounded(n.root+"/etc/passwd", maxAccounts)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		n.err = err
 		return err
 	}
 	groups, err := readBounded(n.root+"/etc/group", maxAccounts)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		n.err = err
 		return err
 	}
 	n.users, n.userOf = map[string]uint32{}, map[uint32]string{}
@@ -147,8 +161,10 @@ func (n *names) number(what, name string) (uint32, error) {
 		return 0, nil
 	}
 	// 2^32-1 means "leave it" to chown(2).
-	if v, err := strconv.ParseUint(name, 10, 32); err == nil && v < 1<<32-1 {
-		return uint32(v), nil
+	if '0' <= name[0] && name[0] <= '9' {
+		if v, err := strconv.ParseUint(name, 10, 32); err == nil && v < 1<<32-1 {
+			return uint32(v), nil
+		}
 	}
 	if err := n.load(); err != nil {
 		return 0, err

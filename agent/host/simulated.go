@@ -110,9 +110,12 @@ func (s Simulated) LookFiles(ctx context.Context, rs []schema.Resource, found fu
 			a := attributesOr(attributes, r.Key)
 			got = schema.File{State: schema.Present, Mode: a.Mode, Owner: a.Owner, Group: a.Group}
 			blob.Size = info.Size()
-			if r.Blob != nil && r.Blob.Size == blob.Size {
+			content := r.File.Content
+			if content != nil && int64(len(*content)) == blob.Size || content == nil && r.Blob != nil && r.Blob.Size == blob.Size {
 				var b []byte
-				if b, err = readBounded(real, blob.Size); err == nil {
+				if b, err = readBounded(real, blob.Size); err == nil && content != nil && string(b) == *content {
+					got.Content = content
+				} else if err == nil {
 					sum := sha256.Sum256(b)
 					blob.SHA256 = hex.EncodeToString(sum[:])
 				}

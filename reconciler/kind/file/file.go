@@ -7,8 +7,8 @@
 // replaced as a whole: a reader, or a crash, sees the old one or the new one.
 // Where only mode or owner differ they are changed in place, owner first.
 //
-// Check compares mode and owner, then the size, and hashes only what could be
-// equal. It needs the digest of what is wanted, not the content.
+// Check compares mode and owner, then the size, and reads only what could be
+// equal. Of a file of the commit it needs the digest, not the content.
 package file
 
 import (
@@ -17,8 +17,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -30,9 +30,10 @@ const MaxSize = 1 << 20
 // Host is the file system of a host. Paths are absolute and clean.
 type Host interface {
 	// LookFiles calls found once for each resource, in order, with what is at its path: state, mode
-	// as four octal digits, owner and group in the form that the resource uses (number or name). The blob has
-	// the size, and the digest only if the resource has a blob of the same size. Nothing at the path
-	// is state absent. The error wraps fs.ErrNotExist where a parent is missing.
+	// as four octal digits, owner and group in the form that the resource uses (number or name), and Content,
+	// the resource's own, if it gives one and the file has just that. The blob has the size, and the digest only if
+	// the resource has a blob of the same size, or content of the same size that the file has not. Nothing at the
+	// path is state absent. The error wraps fs.ErrNotExist where a parent is missing.
 	LookFiles(ctx context.Context, rs []schema.Resource, found func(i int, got schema.File, blob schema.Blob, err error))
 	// WriteFile puts content at the path, whole or not at all. An empty mode, owner or group is
 	// taken from the file that is replaced; a new one gets 0644, root, root.
@@ -53,27 +54,30 @@ type Kind struct {
 // Check tells for each resource, in order, how the host differs from it. It only reads.
 func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
 	out := make([]schema.Checked, len(rs))
-	ready := make([]schema.Resource, 0, len(rs))
-	blobs := make([]schema.Blob, len(rs)) // of inline content; one array, pointed into
-	index := make([]int, 0, len(rs))
-	var d digester
-	for i, r := range rs {
-		if err := ctx.Err(); err != nil {
-			out[i].Err = fmt.Errorf("check file %q: %w", r.Key, err)
-			continue
+	for i := range rs {
+		err := ctx.Err()
+		if err == nil {
+			err = valid(rs[i])
 		}
-		if err := valid(r); err != nil {
-			out[i].Err = fmt.Errorf("check file %q: %w", r.Key, err)
-			continue
+		if err != nil {
+			out[i].Err = fmt.Errorf("check file %q: %w", rs[i].Key, err)
 		}
-		if r.File.Content != nil {
-			blobs[i] = d.blob(*r.File.Content)
-			r.Blob = &blobs[i]
+	}
+	ready := rs
+	var index []int // of ready in rs; nil where all are
+	if slices.ContainsFunc(out, func(c schema.Checked) bool { return c.Err != nil }) {
+		ready = nil
+		for i, c := range out {
+			if c.Err == nil {
+				ready, index = append(ready, rs[i]), append(index, i)
+			}
 		}
-		ready, index = append(ready, r), append(index, i)
 	}
 	k.Host.LookFiles(ctx, ready, func(i int, got schema.File, blob schema.Blob, err error) {
-		c := &out[index[i]]
+		c := &out[i]
+		if index != nil {
+			c = &out[index[i]]
+		}
 		if c.Drift, err = compare(ready[i], got, blob, err); err != nil {
 			c.Err = fmt.Errorf("check file %q: %w", ready[i].Key, err)
 		}
@@ -184,16 +188,19 @@ func compare(r schema.Resource, got schema.File, blob schema.Blob, err error) (s
 		return nil, err
 	}
 	if got.State == schema.Absent {
-		if r.Blob == nil {
+		b := wanted(r)
+		if b == nil {
 			return nil, errors.New("does not exist, and the policy gives no content for it")
 		}
-		return schema.Drift{{Action: schema.Create, Want: list(digest(r.Blob.SHA256), word("mode", want.Mode), word("owner", want.Owner), word("group", want.Group))}}, nil
+		return schema.Drift{{Action: schema.Create, Want: list(digest(b.SHA256), word("mode", want.Mode), word("owner", want.Owner), word("group", want.Group))}}, nil
 	}
 	var w, g []string
-	if b := r.Blob; b != nil && *b != blob {
-		w, g = append(w, digest(b.SHA256)), append(g, digest(blob.SHA256))
-		if b.Size != blob.Size {
-			w[0], g[0] = fmt.Sprintf("%s (%d bytes)", digest(b.SHA256), b.Size), fmt.Sprintf("%d bytes", blob.Size)
+	if want.Content == nil || got.Content == nil {
+		if b := wanted(r); b != nil && *b != blob {
+			w, g = append(w, digest(b.SHA256)), append(g, digest(blob.SHA256))
+			if b.Size != blob.Size {
+				w[0], g[0] = fmt.Sprintf("%s (%d bytes)", digest(b.SHA256), b.Size), fmt.Sprintf("%d bytes", blob.Size)
+			}
 		}
 	}
 	for _, a := range [...]struct{ name, want, got string }{
@@ -207,6 +214,15 @@ func compare(r schema.Resource, got schema.File, blob schema.Blob, err error) (s
 		return nil, nil
 	}
 	return schema.Drift{{Action: schema.Update, Want: strings.Join(w, ", "), Got: strings.Join(g, ", ")}}, nil
+}
+
+// wanted is the blob that the file should be, or nil where the policy does not say.
+func wanted(r schema.Resource) *schema.Blob {
+	if r.File.Content != nil {
+		b := blobOf([]byte(*r.File.Content))
+		return &b
+	}
+	return r.Blob
 }
 
 // contentDiffers tells from the texts that compare wrote whether content is to be written.
@@ -232,25 +248,6 @@ func digest(hex string) string {
 func blobOf(b []byte) schema.Blob {
 	sum := sha256.Sum256(b)
 	return schema.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
-}
-
-// digester hashes texts through one buffer: a conversion to bytes would copy each to the heap.
-type digester struct {
-	sum hash.Hash
-	buf []byte
-}
-
-func (d *digester) blob(text string) schema.Blob {
-	if d.sum == nil {
-		d.sum, d.buf = sha256.New(), make([]byte, 4096)
-	}
-	d.sum.Reset()
-	for rest := text; rest != ""; {
-		n := copy(d.buf, rest)
-		d.sum.Write(d.buf[:n])
-		rest = rest[n:]
-	}
-	return schema.Blob{SHA256: hex.EncodeToString(d.sum.Sum(d.buf[:0])), Size: int64(len(text))}
 }
 
 func word(name, value string) string {

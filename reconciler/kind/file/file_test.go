@@ -34,6 +34,8 @@ func TestADifferenceNamesOnlyWhatDiffers(t *testing.T) {
 	right := blobOf([]byte(content))
 	other := schema.Blob{SHA256: strings.Repeat("ab", 32), Size: right.Size}
 	there := schema.File{State: schema.Present, Mode: "0644", Owner: "root", Group: "root"}
+	same := there
+	same.Content = &content
 	for _, tt := range []struct {
 		name string
 		want schema.File
@@ -41,11 +43,11 @@ func TestADifferenceNamesOnlyWhatDiffers(t *testing.T) {
 		out  string // action: want <- got, or error
 		does string // what Apply calls
 	}{
-		{"nothing differs", schema.File{Content: &content, Mode: "0644"}, still{there, right, nil}, "", ""},
+		{"nothing differs", schema.File{Content: &content, Mode: "0644"}, still{same, schema.Blob{Size: 5}, nil}, "", ""},
 		{"the content", schema.File{Content: &content, Mode: "0644"}, still{there, other, nil}, "update: sha256:2cf24dba5fb0… <- sha256:abababababab…", "written"},
 		{"the size", schema.File{Content: &content}, still{there, schema.Blob{Size: 9}, nil}, "update: sha256:2cf24dba5fb0… (5 bytes) <- 9 bytes", "written"},
-		{"the mode", schema.File{Content: &content, Mode: "0600"}, still{there, right, nil}, "update: mode 0600 <- mode 0644", "changed"},
-		{"the mode, and it lends rights", schema.File{Content: &content, Mode: "4755"}, still{there, right, nil}, "update: mode 4755 <- mode 0644", "written"},
+		{"the mode", schema.File{Content: &content, Mode: "0600"}, still{same, schema.Blob{Size: 5}, nil}, "update: mode 0600 <- mode 0644", "changed"},
+		{"the mode, and it lends rights", schema.File{Content: &content, Mode: "4755"}, still{same, schema.Blob{Size: 5}, nil}, "update: mode 4755 <- mode 0644", "written"},
 		{"owner and group without content", schema.File{Owner: "www", Group: "www"}, still{there, right, nil}, "update: owner www, group www <- owner root, group root", "changed"},
 		{"a missing file", schema.File{Content: &content, Mode: "0600"}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "create: sha256:2cf24dba5fb0…, mode 0600 <- ", "written"},
 		{"a missing file without content", schema.File{Mode: "0600"}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "error: the policy gives no content", ""},
