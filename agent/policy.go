@@ -95,11 +95,12 @@ func fromCache(path string) (schema.Repo, []schema.Fault, error) {
 	if err := host.Owned(path); err != nil {
 		return schema.Repo{}, nil, err
 	}
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return schema.Repo{}, nil, err
 	}
-	return load.Decode(b)
+	defer f.Close()
+	return load.Decode(f, info.Size())
 }
 
 // toCache keeps the newest evaluated policies, whole or not at all.

@@ -161,7 +161,7 @@ func encodeResult(w io.Writer, res *result) error {
 }
 
 func decodeResult(b []byte) (*result, error) {
-	c, err := decode(b)
+	c, err := decode(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,11 +18,11 @@ import (
 )
 
 // An evaluated repository is kept as: magic, the fingerprint of the Go types it
-// is made of, the SHA-256 of the rest, and the values one after the other.
+// is made of, the CRC-32C of the rest, and the values one after the other.
 // Numbers are varints, texts and lists have their length before them, maps are
 // sorted. A change of the types changes the fingerprint, so that an older cache
 // is an error and never misread.
-const cacheMagic = "dunlin policy 1\n"
+const cacheMagic = "dunlin policy 2\n"
 
 // ErrCache says that bytes are not an evaluated repository of this version.
 var ErrCache = errors.New("not an evaluated policy of this version")
@@ -40,29 +42,46 @@ func Encode(repo schema.Repo, faults []schema.Fault) []byte {
 func encode(c cached) []byte {
 	e := &encoder{}
 	e.value(reflect.ValueOf(c))
-	sum := sha256.Sum256(e.b)
-	return slices.Concat([]byte(cacheMagic), fingerprint(), sum[:], e.b)
+	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(e.b, crc32.MakeTable(crc32.Castagnoli)))
+	return slices.Concat([]byte(cacheMagic), fingerprint(), sum, e.b)
 }
 
-// Decode reads what Encode gave. Anything else is an error that wraps ErrCache.
-func Decode(b []byte) (schema.Repo, []schema.Fault, error) {
-	c, err := decode(b)
+// Decode reads what Encode gave, size bytes of it. Anything else is an error that wraps ErrCache.
+func Decode(r io.Reader, size int64) (schema.Repo, []schema.Fault, error) {
+	c, err := decode(r, size)
 	if err != nil {
 		return schema.Repo{}, nil, err
 	}
 	return c.Repo, c.Faults, nil
 }
 
-func decode(b []byte) (c cached, err error) {
-	head := len(cacheMagic) + 2*sha256.Size
-	if len(b) < head || string(b[:len(cacheMagic)]) != cacheMagic || !bytes.Equal(b[len(cacheMagic):head-sha256.Size], fingerprint()) {
+// headSize is what stands before the values.
+const headSize = int64(len(cacheMagic) + sha256.Size + crc32.Size)
+
+func decode(r io.Reader, size int64) (c cached, err error) {
+	head := make([]byte, headSize)
+	if size < headSize {
 		return cached{}, ErrCache
 	}
-	body := b[head:]
-	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], b[head-sha256.Size:head]) {
+	if _, err := io.ReadFull(r, head); err != nil {
+		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
+	}
+	types, sum := head[len(cacheMagic):headSize-crc32.Size], head[headSize-crc32.Size:]
+	if string(head[:len(cacheMagic)]) != cacheMagic || !bytes.Equal(types, fingerprint()) {
+		return cached{}, ErrCache
+	}
+	// Texts are parts of one string, which is filled as it is read and copied no more.
+	var body strings.Builder
+	body.Grow(int(size - headSize))
+	check := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	buf := make([]byte, 32<<10)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(&body, check)}, struct{ io.Reader }{io.LimitReader(r, size-headSize)}, buf); err != nil {
+		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
+	}
+	if int64(body.Len()) != size-headSize || check.Sum32() != binary.BigEndian.Uint32(sum) {
 		return cached{}, fmt.Errorf("%w: damaged", ErrCache)
 	}
-	d := &decoder{s: string(body)}
+	d := &decoder{s: body.String()}
 	if err := d.read(reflect.ValueOf(&c).Elem()); err != nil {
 		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
 	}
@@ -78,7 +97,7 @@ var fingerprint = sync.OnceValue(func() []byte {
 })
 
 func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
-	fmt.Fprintf(b, "%s %s;", t, t.Kind())
+	b.WriteString(t.String() + " " + t.Kind().String() + ";")
 	if seen[t] || t == reflect.TypeFor[time.Time]() {
 		return
 	}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -51,7 +52,7 @@ func TestEncodeKeepsEverything(t *testing.T) {
 	}
 	faults = append(faults, schema.Fault{File: "a", Message: "b"})
 	b := Encode(repo, faults)
-	gotRepo, gotFaults, err := Decode(b)
+	gotRepo, gotFaults, err := Decode(bytes.NewReader(b), int64(len(b)))
 	if err != nil || !reflect.DeepEqual(gotFaults, faults) {
 		t.Fatalf("Decode = %v, %v", gotFaults, err)
 	}
@@ -66,14 +67,21 @@ func TestEncodeKeepsEverything(t *testing.T) {
 	for i := range b {
 		c := append([]byte(nil), b...)
 		c[i] ^= 1
-		if _, _, err := Decode(c); !errors.Is(err, ErrCache) {
+		if _, _, err := Decode(bytes.NewReader(c), int64(len(c))); !errors.Is(err, ErrCache) {
 			t.Fatalf("a changed byte %d is not noticed: %v", i, err)
+		}
+	}
+	for _, n := range []int{0, 10, int(headSize) - 1, int(headSize), len(b) - 1} {
+		for _, size := range []int{n, len(b)} {
+			if _, _, err := Decode(bytes.NewReader(b[:n]), int64(size)); !errors.Is(err, ErrCache) {
+				t.Fatalf("%d bytes that should be %d: %v", n, size, err)
+			}
 		}
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(encode(cached{Repo: schema.Repo{Objects: 1, Roster: []schema.RosterLine{{ID: "a"}}}})[len(cacheMagic)+64:])
+	f.Add(encode(cached{Repo: schema.Repo{Objects: 1, Roster: []schema.RosterLine{{ID: "a"}}}})[headSize:])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if len(body) > 4096 {
 			return
@@ -90,15 +98,15 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		bytes := Encode(repo, nil)
+		kept := Encode(repo, nil)
 		resources := 0
 		for _, p := range repo.Policies {
 			resources += len(p.BlockedPorts) + len(p.Files) + len(p.Packages) + len(p.Services) + len(p.Sysctls) + len(p.Users)
 		}
 		b.Run(fmt.Sprintf("resources=%d", resources), func(b *testing.B) {
-			b.SetBytes(int64(len(bytes)))
+			b.SetBytes(int64(len(kept)))
 			for b.Loop() {
-				if _, _, err := Decode(bytes); err != nil {
+				if _, _, err := Decode(bytes.NewReader(kept), int64(len(kept))); err != nil {
 					b.Fatal(err)
 				}
 			}
