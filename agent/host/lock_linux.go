@@ -28,7 +28,7 @@ func Lock(path, who string) (unlock func(), err error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %q: %w", path, err)
 		}
-		b := make([]byte, 200)
+		b := make([]byte, holderSize)
 		n, _ := f.ReadAt(b, 0)
 		holder := strings.TrimSpace(string(b[:n]))
 		if holder == "" {
@@ -36,9 +36,12 @@ func Lock(path, who string) (unlock func(), err error) {
 		}
 		return nil, &LockedError{Path: path, Holder: holder}
 	}
-	// What the file says is for people; the lock is the kernel's.
-	if err := f.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(f, "%s (pid %d)\n", who, os.Getpid())
-	}
+	// What the file says is for people; the lock is the kernel's. It always has the same size: a file that was cut
+	// and is closed is written to disk by some file systems at once, and the next one who cuts it waits for that.
+	text := fmt.Sprintf("%s (pid %d)", who, os.Getpid())
+	_, _ = f.WriteAt(fmt.Appendf(nil, "%-*.*s\n", holderSize-1, holderSize-1, text), 0)
 	return func() { _ = f.Close() }, nil
 }
+
+// holderSize is how much of a lock file says who holds it, in bytes.
+const holderSize = 128

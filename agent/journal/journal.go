@@ -58,6 +58,7 @@ type Journal struct {
 
 	path    string
 	file    *os.File
+	named   bool // the file's name is on disk too
 	now     func() time.Time
 	seq     uint64
 	pending map[uint64]record
@@ -90,9 +91,11 @@ func Open(dir string, now func() time.Time) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read journal %q: %w", j.path, err)
 	}
-	if err := f.Truncate(good); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("cut torn end of journal %q: %w", j.path, err)
+	if info, err := f.Stat(); err != nil || info.Size() != good {
+		if err := f.Truncate(good); err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("cut torn end of journal %q: %w", j.path, err)
+		}
 	}
 	if _, err := f.Seek(good, io.SeekStart); err != nil {
 		_ = f.Close()
@@ -104,7 +107,7 @@ func Open(dir string, now func() time.Time) (*Journal, error) {
 			return nil, err
 		}
 	}
-	return j, syncDir(dir)
+	return j, nil
 }
 
 // errDamaged is a bad line that is not the last one.
@@ -216,6 +219,10 @@ func (j *Journal) append(recs []record) error {
 	_, err := j.file.Write(b)
 	if err == nil {
 		err = j.file.Sync()
+	}
+	if err == nil && !j.named {
+		err = syncDir(filepath.Dir(j.path))
+		j.named = err == nil
 	}
 	if err != nil {
 		_ = j.file.Close()
