@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
@@ -65,9 +66,14 @@ func (l Local) judgedKey(p Policy, node schema.Node) (key string, ok bool) {
 // PlanAgain is Plan, but what an earlier pass judged of the very same host and policy is not judged again: of patches
 // that are well the plan then has only the counts. With keep it is kept for the next pass.
 func (l Local) PlanAgain(ctx context.Context, p Policy, node schema.Node, keep bool) (schema.Plan, error) {
+	var before judged
+	var readErr error
+	var reading sync.WaitGroup
+	reading.Go(func() { before, readErr = readJudged(l.judgedPath()) })
 	key, ok := l.judgedKey(p, node)
+	reading.Wait()
 	if ok {
-		if j, err := readJudged(l.judgedPath()); err == nil && j.Key == key {
+		if j := before; readErr == nil && j.Key == key {
 			g := j.judgement()
 			return reconciler.Plan(reconciler.Inputs{
 				Repo: p.Repo, Node: node, Facts: schema.Facts{V: 1, OS: j.OS}, Now: l.Now(), Compare: inventory.CompareVersions, Judged: &g,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/dunlin-dev/dunlin/agent/journal"
 	"github.com/dunlin-dev/dunlin/reconciler"
@@ -31,6 +32,7 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 		}
 		defer unlock()
 	}
+	defer l.foresee(ctx)()
 	policy, err := l.Policy(ctx, dir, !dryRun)
 	if err != nil {
 		return account, err
@@ -78,6 +80,18 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 		return account, convergeErr
 	}
 	return account, l.verdict(ctx, policy, n, plan, &account)
+}
+
+// foresee has the package manager read its database while the policy is read and judged. The caller waits for it at
+// the end.
+func (l Local) foresee(ctx context.Context) (wait func()) {
+	p, can := l.Packages.(interface{ Foresee(context.Context) })
+	if !can {
+		return func() {}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { p.Foresee(ctx) })
+	return wg.Wait
 }
 
 // pass is one go at the plan; without a journal it only looks.

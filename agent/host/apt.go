@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -35,6 +36,15 @@ type Packages struct {
 	Session bool
 	// Progress, where set, is told what happens, a line for people at a time.
 	Progress func(line string)
+	// Database, where set, keeps what Packages read for as long as dpkg's file is the very same.
+	Database *Database
+}
+
+// Database is what dpkg's database held when it was last read. The zero value is ready; it is safe for concurrent use.
+type Database struct {
+	mu    sync.Mutex
+	list  []schema.PackageStatus // nil where it must be read
+	stamp databaseStamp
 }
 
 // DefaultDeadline ends a transaction that hangs.
@@ -61,9 +71,17 @@ var quiet = [...]string{
 // confold keeps configuration files that the host changed.
 var confold = [...]string{"--force-confdef", "--force-confold"}
 
-// Packages lists what dpkg's database holds, packages of the host's own architecture first.
+// Packages lists what dpkg's database holds, packages of the host's own architecture first. The list may be shared:
+// it must not be changed.
 func (p Packages) Packages(ctx context.Context) ([]schema.PackageStatus, error) {
 	return p.packages(ctx)
+}
+
+// Foresee reads what Packages will be asked for, if it can be kept until then.
+func (p Packages) Foresee(ctx context.Context) {
+	if p.Database != nil {
+		_, _ = p.packages(ctx) // an error comes again when it is asked for
+	}
 }
 
 // Prepare takes up a transaction that still runs, waits for other programs' locks, finishes what

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,23 +25,74 @@ const (
 )
 
 func (p Packages) packages(ctx context.Context) ([]schema.PackageStatus, error) {
-	return readPackages(ctx)
+	if p.Database == nil {
+		all, _, err := readPackages(ctx)
+		return all, err
+	}
+	return p.Database.read(dpkgStatus, time.Now, func() ([]schema.PackageStatus, fs.FileInfo, error) { return readPackages(ctx) })
+}
+
+// databaseStamp tells one state of dpkg's database from another: dpkg replaces the file as a whole.
+type databaseStamp struct {
+	dev, ino        uint64
+	size            int64
+	written, change unix.Timespec
+}
+
+func stampOf(info fs.FileInfo) (databaseStamp, bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return databaseStamp{}, false
+	}
+	return databaseStamp{uint64(st.Dev), st.Ino, st.Size, unix.Timespec(st.Mtim), unix.Timespec(st.Ctim)}, true
+}
+
+// settled is how long a file must not have changed before its stamp can tell a later change: file systems count
+// time in steps of up to two seconds.
+const settled = 3 * time.Second
+
+// read gives what was read before if the file at path is the very same, else loads it with what is known of the file
+// that was read. The list is shared.
+func (d *Database) read(path string, now func() time.Time, load func() ([]schema.PackageStatus, fs.FileInfo, error)) ([]schema.PackageStatus, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.list != nil {
+		if info, err := os.Stat(path); err == nil {
+			if stamp, ok := stampOf(info); ok && stamp == d.stamp {
+				return d.list, nil
+			}
+		}
+		d.list = nil
+	}
+	begun := now()
+	list, info, err := load()
+	if err != nil {
+		return nil, err
+	}
+	if stamp, ok := stampOf(info); ok && time.Unix(stamp.change.Unix()).Before(begun.Add(-settled)) {
+		d.list, d.stamp = list, stamp
+	}
+	return list, nil
 }
 
 // readPackages reads dpkg's database. What dpkg did since it wrote that last is in its journal, which only dpkg reads:
 // while interrupted says so, the database is of a moment before.
-func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
+func readPackages(ctx context.Context) ([]schema.PackageStatus, fs.FileInfo, error) {
 	f, err := os.Open(dpkgStatus)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read dpkg's database: no %q: this host has no dpkg", dpkgStatus)
+		return nil, nil, fmt.Errorf("read dpkg's database: no %q: this host has no dpkg", dpkgStatus)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read dpkg's database: %w", err)
+		return nil, nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	all, err := parseStatus(io.LimitReader(bufio.NewReaderSize(f, 256<<10), 256<<20), "")
+	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("read dpkg's database: %w", err)
+	}
+	all, err := parseStatus(io.LimitReader(f, 256<<20), "")
+	if err != nil {
+		return nil, nil, err
 	}
 	// dpkg itself is of the host's own architecture, which saves asking it in a child.
 	native := ""
@@ -52,11 +103,11 @@ func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
 	}
 	if len(all) == 0 {
 		// An empty database is a broken one: on it everything would look as if it were not installed.
-		return nil, fmt.Errorf("read dpkg's database: %q has no package in it; restore it from /var/backups/dpkg.status.0 or /var/lib/dpkg/status-old", dpkgStatus)
+		return nil, nil, fmt.Errorf("read dpkg's database: %q has no package in it; restore it from /var/backups/dpkg.status.0 or /var/lib/dpkg/status-old", dpkgStatus)
 	}
 	if native == "" {
 		if native, err = nativeArch(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	foreign := func(p schema.PackageStatus) int {
@@ -65,8 +116,10 @@ func readPackages(ctx context.Context) ([]schema.PackageStatus, error) {
 		}
 		return 1
 	}
-	slices.SortStableFunc(all, func(a, b schema.PackageStatus) int { return foreign(a) - foreign(b) })
-	return all, nil
+	if slices.ContainsFunc(all, func(p schema.PackageStatus) bool { return foreign(p) > 0 }) {
+		slices.SortStableFunc(all, func(a, b schema.PackageStatus) int { return foreign(a) - foreign(b) })
+	}
+	return all, info, nil
 }
 
 // nativeArch is the host's own architecture in dpkg's word.

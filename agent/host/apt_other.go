@@ -12,6 +12,8 @@ import (
 
 var errNoApt = fmt.Errorf("apt: %w", errors.ErrUnsupported)
 
+type databaseStamp struct{}
+
 func (p Packages) packages(context.Context) ([]schema.PackageStatus, error) { return nil, errNoApt }
 
 func (p Packages) prepare(context.Context, bool) (schema.Prepared, error) {

@@ -287,7 +287,8 @@ func relationNames(s string) []string {
 // parseStatus reads dpkg's database. native is the host's own architecture; its packages come
 // first. States are dpkg's words.
 func parseStatus(r io.Reader, native string) ([]schema.PackageStatus, error) {
-	var own, foreign []schema.PackageStatus
+	own := make([]schema.PackageStatus, 0, 1024)
+	var foreign []schema.PackageStatus
 	var p schema.PackageStatus
 	add := func() {
 		if p.Name == "" {
@@ -300,48 +301,52 @@ func parseStatus(r io.Reader, native string) ([]schema.PackageStatus, error) {
 		}
 		p = schema.PackageStatus{}
 	}
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 0, 64<<10), 4<<20)
-	for sc.Scan() {
-		line := sc.Bytes()
-		if len(line) == 0 {
+	words := map[string]string{} // architectures and states: few, and many times each
+	word := func(b []byte) string {
+		w, known := words[string(b)]
+		if !known {
+			w = string(b)
+			words[w] = w
+		}
+		return w
+	}
+	br := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := br.ReadSlice('\n')
+		if end := bytes.TrimRight(line, "\r\n"); len(end) == 0 {
 			add()
-			continue
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			continue
-		}
-		key, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok {
-			continue
-		}
-		switch string(key) {
-		case "Package":
-			p.Name = text(value)
-		case "Architecture":
-			p.Arch = text(value)
-		case "Version":
-			p.Version = text(value)
-		case "Essential", "Protected":
-			p.Essential = p.Essential || text(value) == "yes"
-		case "Status": // "hold ok installed"
-			f := strings.Fields(text(value))
-			if len(f) == 3 {
-				p.Held, p.State, p.Reinstall = f[0] == "hold", f[2], f[1] == "reinstreq"
-				if p.Reinstall && p.State == "installed" {
-					p.State = "half-installed"
+		} else if strings.IndexByte("PASVE", end[0]) >= 0 { // of some thirty fields a package
+			key, value, _ := bytes.Cut(end, []byte(":"))
+			switch value = bytes.TrimSpace(value); string(key) {
+			case "Package":
+				p.Name = string(value)
+			case "Architecture":
+				p.Arch = word(value)
+			case "Version":
+				p.Version = string(value)
+			case "Essential", "Protected":
+				p.Essential = p.Essential || string(value) == "yes"
+			case "Status": // "hold ok installed"
+				if f := bytes.Fields(value); len(f) == 3 {
+					p.Held, p.State, p.Reinstall = string(f[0]) == "hold", word(f[2]), string(f[1]) == "reinstreq"
+					if p.Reinstall && p.State == "installed" {
+						p.State = "half-installed"
+					}
 				}
 			}
 		}
+		for err == bufio.ErrBufferFull { // the rest of a line; none of the fields above is that long
+			_, err = br.ReadSlice('\n')
+		}
+		switch {
+		case err == io.EOF:
+			add()
+			return append(own, foreign...), nil
+		case err != nil:
+			return nil, fmt.Errorf("read dpkg's database: %w", err)
+		}
 	}
-	add()
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("read dpkg's database: %w", err)
-	}
-	return append(own, foreign...), nil
 }
-
-func text(b []byte) string { return string(bytes.TrimSpace(b)) }
 
 // parseAuto reads apt's extended_states: "name:arch" of the packages that came only as dependencies.
 func parseAuto(r io.Reader) (map[string]bool, error) {

@@ -65,7 +65,7 @@ func runTransaction(ctx context.Context, state, id string, ready func()) error {
 	res.Ended = time.Now().UTC()
 	var errs []error
 	if len(w.intent.Tx.Install) > 0 {
-		have, err := readPackages(context.WithoutCancel(ctx))
+		have, _, err := readPackages(context.WithoutCancel(ctx))
 		if err == nil {
 			err = LastInstalls{Path: state + "/lastinstall.json"}.Add(lastInstallsOf(w.intent.Tx, have, res.TransactionResult))
 		}
@@ -348,7 +348,7 @@ func interrupted(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 	}
-	have, err := readPackages(ctx)
+	have, _, err := readPackages(ctx)
 	if err != nil {
 		return false, err
 	}

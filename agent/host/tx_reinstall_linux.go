@@ -6,7 +6,7 @@ import "github.com/dunlin-dev/dunlin/schema"
 // package's own files in doubt. dpkg refuses to configure such a package, and `apt-get -f install` does not see it. Its
 // version stays what it is; where the archives no longer have that version it stays broken until a newer one is approved.
 func (w *worker) reinstall() (any bool, err error) {
-	have, err := readPackages(w.ctx)
+	have, _, err := readPackages(w.ctx)
 	if err != nil {
 		return false, err
 	}

@@ -48,7 +48,7 @@ func (p Packages) prepare(ctx context.Context, refresh bool) (schema.Prepared, e
 		}
 		prep.Warnings = res.Warnings
 	}
-	have, err := readPackages(ctx)
+	have, _, err := readPackages(ctx)
 	if err != nil {
 		return prep, err
 	}
@@ -212,7 +212,7 @@ func (p Packages) bury(ctx context.Context, dir txFolder, id string) (txResult, 
 			if err := markAuto(ctx, in.Auto); err != nil {
 				res.Warnings = append(res.Warnings, err.Error())
 			}
-			have, err := readPackages(ctx)
+			have, _, err := readPackages(ctx)
 			if err != nil {
 				return res, err
 			}
