@@ -223,7 +223,7 @@ func (r *reporter) run(ctx context.Context) error {
 			}
 			switch {
 			case did.pushed && did.left > 0:
-				g.after = now.Add(moreFacts)
+				g.after = now.Add(min(moreFacts, interval))
 			case did.pushed || did.left > 0:
 				g.after = now.Add(interval)
 			}
