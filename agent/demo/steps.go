@@ -327,7 +327,8 @@ func (s *story) reboot(ctx context.Context) error {
 	}
 	s.row(Row{Nodes: []string{n.Name}, Mark: Good, Text: "commit " + short(s.good) + " in force from disk after " + seconds(time.Since(up)) + ", before anything was asked of the network"})
 	if err := s.until(ctx, func() string { return n.Name + " is found again" }, func() (bool, error) {
-		return holds(n, s.good) && counts(n)["InstalledPendingRebootCount"] == 0 &&
+		l, ok := ownLine(n)
+		return ok && l.Counts["InstalledPendingRebootCount"] == 0 && holds(n, s.good) &&
 			!slices.ContainsFunc(s.fleet.Nodes, func(o *simulated.Node) bool { return online(o) != len(s.fleet.Nodes) }), nil
 	}); err != nil {
 		return err
