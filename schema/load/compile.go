@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math/big"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync"
@@ -180,10 +181,11 @@ func (c *compiler) unary(x *ast.UnaryExpr) *shape {
 	v, ok := literalValue(x.X)
 	switch {
 	case ok && (x.Op == token.MAT || x.Op == token.NMAT) && v.k == kString:
-		re, err := regexp.Compile(v.s)
-		if err != nil {
+		if _, err := syntax.Parse(v.s, syntax.Perl); err != nil {
 			return c.unknown(x, v.s)
 		}
+		// Compiled when a text is first held against it: all of them are megabytes, and a host's own file needs few.
+		re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(v.s) })
 		s.kinds, s.patterns = kString, []pattern{{re, x.Op == token.NMAT}}
 	case ok && x.Op == token.GEQ && v.k == kInt:
 		s.kinds, s.lo = kInt|kFloat, &v.i

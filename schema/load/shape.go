@@ -35,7 +35,7 @@ type shape struct {
 }
 
 type pattern struct {
-	re  *regexp.Regexp
+	re  func() *regexp.Regexp
 	not bool
 }
 
