@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"os"
 	"runtime/debug"
@@ -109,6 +108,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	}
 	defer socket.Close()
 	agt.Listen(socket)
+	go staySmall(ctx)
 	return agt.Run(ctx)
 }
 
@@ -140,14 +140,23 @@ func stepLog(log *slog.Logger) func(reconciler.Step) {
 	}
 }
 
-// collectGarbage takes back what main sets for commands that live for milliseconds: an agent lives for months beside
-// what its host is there for. GOGC and GOMEMLIMIT of its environment are heeded.
+// collectGarbage keeps the agent small beside what its host is there for, at the price of some time, of which it has
+// plenty. GOGC of its environment is heeded.
 func collectGarbage() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(math.MaxInt64)
+}
+
+// staySmall gives back what the start needed, and then now and then what has gathered.
+func staySmall(ctx context.Context) {
+	for wait := time.Minute; ; wait = time.Hour {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+			host.GiveBack()
+		}
 	}
 }
 

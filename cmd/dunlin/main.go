@@ -24,8 +24,8 @@ var version = "0.0.0-dev"
 func main() {
 	// A command lives for milliseconds and touches a few MiB: collecting garbage would cost more than it frees. Past
 	// the limit it is collected as ever.
-	// The evaluator has limits of its own.
-	if len(os.Args) < 2 || os.Args[1] != load.Command {
+	// The evaluator has limits of its own, and the agent lives for months.
+	if len(os.Args) < 2 || os.Args[1] != load.Command && os.Args[1] != "agent" {
 		debug.SetGCPercent(-1)
 		debug.SetMemoryLimit(64 << 20)
 	}
