@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -425,6 +426,50 @@ func (a *Agent) reachable(ctx context.Context) error {
 	}
 }
 
+var errNobody = errors.New("no other node is online")
+
+// probe opens a new connection to some of the peers that are online, until one answers. Those that stand prove nothing: a
+// block does not cut them.
+func (a *Agent) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ids := slices.DeleteFunc(a.here(), func(id string) bool { return id == a.keys.ID() })
+	const most = 5
+	ids = ids[:min(len(ids), most)]
+	if len(ids) == 0 {
+		return errNobody
+	}
+	results := make(chan error, most)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	var last error
+	for begun, ended := 0, 0; ended < len(ids); {
+		select {
+		case <-next.C:
+			if begun < len(ids) {
+				id := ids[begun]
+				begun++
+				go func() { results <- a.peers.Probe(ctx, id) }()
+				next.Reset(hedge)
+			}
+		case err := <-results:
+			if err == nil {
+				cancel()
+				for ; ended < begun-1; ended++ {
+					<-results
+				}
+				return nil
+			}
+			last = err
+			ended++
+			if begun == ended {
+				next.Reset(0)
+			}
+		}
+	}
+	return last
+}
+
 // reach asks one peer that is online, any, or else the remote. A host that reached neither before may not be asked to
 // reach them now.
 func (a *Agent) reach(ctx context.Context) error {
@@ -432,20 +477,13 @@ func (a *Agent) reach(ctx context.Context) error {
 	connected := a.remote.Error == "" && !a.remote.LastRead.IsZero()
 	a.mu.Unlock()
 	var last error
-	for _, id := range a.here() {
-		if id == a.keys.ID() || a.peers == nil {
-			continue
-		}
-		one, cancel := context.WithTimeout(ctx, 5*time.Second)
-		body, err := a.askPeer(one, id, "/v1/time")
-		if err == nil {
-			_ = body.Close()
-		}
-		cancel()
-		if err == nil {
+	if a.peers != nil {
+		if last = a.probe(ctx); last == nil {
 			return nil
 		}
-		last = err
+		if errors.Is(last, errNobody) {
+			last = nil
+		}
 	}
 	if last == nil && !connected {
 		return nil

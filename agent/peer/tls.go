@@ -320,6 +320,15 @@ func (p *Peers) dial(ctx context.Context, id string) (net.Conn, error) {
 	return t, nil
 }
 
+// Probe opens a connection to a node, sees that it is that one, and closes it.
+func (p *Peers) Probe(ctx context.Context, id string) error {
+	c, err := p.dial(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // Client is for direct calls: URLs begin with base. It follows no redirects and has no deadline but that of the
 // request's context. The error wraps ErrUnknown.
 func (p *Peers) Client(id string) (*http.Client, string, error) {
