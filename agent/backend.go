@@ -20,16 +20,8 @@ import (
 // The agent answers the socket of its host.
 var _ api.Backend = (*Agent)(nil)
 
-// states are what nodes told of themselves last, by id.
-func (a *Agent) states() map[string]schema.StateRecord {
-	out := map[string]schema.StateRecord{}
-	for _, r := range a.records.Of(schema.RecordState) {
-		if s, ok := decode[schema.StateRecord](r); ok {
-			out[r.Node] = s
-		}
-	}
-	return out
-}
+// states are what nodes told of themselves last, by id; nobody changes the map.
+func (a *Agent) states() map[string]schema.StateRecord { return a.stateLens.look(a.records) }
 
 // statusOf is a node as this one sees it; s is what it told last, if heard. The caller holds mu.
 func (a *Agent) statusOf(l schema.RosterLine, s schema.StateRecord, heard bool) schema.NodeStatus {

@@ -62,7 +62,6 @@ type Agent struct {
 	revs     *report.Revisions
 
 	passes  signal // a pass is due: a new policy, an order, patches that are done
-	asks    signal // the remote is to be asked now
 	heads   signal // what others know of the remote may have changed
 	reports signal // a report line may have changed
 	syncs   chan chan schema.RemoteStatus
@@ -73,9 +72,12 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
-	oldHeads []string   // commits that came before what is in force; the loop that follows has them
-	start    string     // a random name of this start
-	members  sync.Mutex // one look at who is here at a time
+	start     string     // a random name of this start
+	members   sync.Mutex // one look at who is here at a time
+	pushCame  signal     // a neighbour has pushed a commit
+	settled   settled
+	headLens  lens[schema.HeadRecord]
+	stateLens lens[schema.StateRecord]
 
 	mu sync.Mutex
 	world
@@ -117,9 +119,10 @@ func New(o Options) (a *Agent, err error) {
 			unlock()
 		}
 	}()
-	a = &Agent{o: o, passes: newSignal(), asks: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
+	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
 	a.unlock = unlock
-	a.start = rand.Text()[:12]
+	a.start, a.pushCame = rand.Text()[:12], newSignal()
+	a.headLens.kind, a.stateLens.kind = schema.RecordHead, schema.RecordState
 	a.patches.wake = newSignal()
 	state := o.Config.State
 	if a.keys, err = identity.Open(state); err != nil {

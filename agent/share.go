@@ -34,6 +34,7 @@ func (a *Agent) join(ctx context.Context) error {
 		Self: a.keys.ID(), Cert: a.keys.TLS, Pins: a.pinned, Listener: l,
 		Dial:  a.o.Network.Dial,
 		Store: a.records, Handler: a.peerHandler(), Rand: a.o.Random,
+		Urgent: func(r schema.Record) bool { return r.Kind == schema.RecordHead }, Pushed: a.takePush,
 		Log: func(text string) { a.log().Warn(text, "what", "peer") },
 	})
 	if err != nil {
@@ -237,8 +238,8 @@ func (a *Agent) headKnown(commit string) bool {
 	if known {
 		return true
 	}
-	for _, r := range a.records.Of(schema.RecordHead) {
-		if h, ok := decode[schema.HeadRecord](r); ok && h.Commit == commit {
+	for _, h := range a.headsTold() {
+		if h.Commit == commit {
 			return true
 		}
 	}

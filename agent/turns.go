@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"slices"
 	"time"
-
-	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // ranked orders nodes by rendezvous hash (highest random weight): all who know the same nodes agree on the order, and
@@ -38,20 +35,17 @@ func (a *Agent) here() []string {
 	return out
 }
 
-// turns are the nodes that ask the remote now. One that cannot read it does not count, so that the next takes its place;
-// this node itself is judged by what it said last, as others see it.
+// inTurn are the nodes that are here, in the order in which they ask the remote. One that cannot read it does not count,
+// so that the next takes its place; this node itself is judged by what it said last, as others see it.
+func (a *Agent) inTurn() []string {
+	told := a.headsTold()
+	return slices.DeleteFunc(ranked("fetch "+a.fleet().Name, a.here()), func(id string) bool { return told[id].Error != "" })
+}
+
+// turns are the nodes that ask the remote now.
 func (a *Agent) turns() []string {
-	failing := map[string]bool{}
-	for _, r := range a.records.Of(schema.RecordHead) {
-		var h schema.HeadRecord
-		if json.Unmarshal(r.Body, &h) == nil && h.Error != "" {
-			failing[r.Node] = true
-		}
-	}
-	f := a.fleet()
-	order := ranked("fetch "+f.Name, a.here())
-	order = slices.DeleteFunc(order, func(id string) bool { return failing[id] })
-	return order[:min(len(order), max(f.Sync.Fetchers, 1))]
+	order := a.inTurn()
+	return order[:min(len(order), max(a.fleet().Sync.Fetchers, 1))]
 }
 
 // notMyTurn is how long to wait before looking again where others ask the remote; 0 where this node does.

@@ -16,13 +16,13 @@ import (
 type world struct {
 	unlock func()
 
-	policy  *Policy // in force; nil before the first
-	roster  map[string]schema.RosterLine
-	pins    map[string]string
-	keysOf  map[string]ed25519.PublicKey
-	refused *schema.RefusedCommit // the newest, nil once a later commit is in force
-	// passedBy is the commit that was refused last and that a later one took the place of.
-	passedBy string
+	policy   *Policy // in force; nil before the first
+	roster   map[string]schema.RosterLine
+	pins     map[string]string
+	keysOf   map[string]ed25519.PublicKey
+	refused  *schema.RefusedCommit // the newest, nil once a later commit is in force
+	pushes   map[string]pushed     // the newest of each neighbour
+	passedOn string                // commit that was pushed to neighbours last
 	remote   schema.RemoteStatus
 
 	account    schema.Account
@@ -61,6 +61,11 @@ func (a *Agent) use(p Policy, since time.Time) {
 	a.mu.Lock()
 	a.policy, a.roster, a.pins, a.keysOf, a.since = &p, roster, pins, keys, since
 	_, listed := pins[a.keys.ID()]
+	for id, push := range a.pushes {
+		if _, active := pins[id]; !active || push.commit == p.Commit {
+			delete(a.pushes, id)
+		}
+	}
 	a.mu.Unlock()
 	if listed {
 		a.problem("roster", "")

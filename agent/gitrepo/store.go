@@ -188,6 +188,12 @@ func (s *Store) Has(commit string) bool {
 	return err == nil && whole(context.Background(), s.objects(), h) == nil
 }
 
+// Knows reports whether the commit itself is here, with or without its files. It costs one look.
+func (s *Store) Knows(commit string) bool {
+	_, err := s.commit(commit)
+	return err == nil
+}
+
 // Tree gives the files of a commit.
 func (s *Store) Tree(commit string) (Tree, error) {
 	c, err := s.commit(commit)

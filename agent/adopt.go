@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+const (
+	// trustedRef is the last good commit.
+	trustedRef = "refs/dunlin/trusted"
+	// maxRefusedFaults is how many faults of a refused commit are told to others.
+	maxRefusedFaults = 8
+)
+
+// resume puts the last good commit into force from disk.
+func (a *Agent) resume(ctx context.Context) {
+	commit, err := a.policies.Ref(trustedRef)
+	if err != nil || commit == "" {
+		if err != nil {
+			a.problem("policy", "the last good commit cannot be read from disk: "+one(err))
+		}
+		return
+	}
+	p, err := a.evaluate(ctx, commit)
+	if err != nil {
+		a.problem("policy", fmt.Sprintf("the last good commit %s cannot be evaluated: %s", short(commit), one(err)))
+		return
+	}
+	a.log().Info("last good commit in force", "commit", commit)
+	since, err := a.policies.RefTime(trustedRef)
+	if err != nil || since.After(a.now()) {
+		since = time.Time{}
+	}
+	a.use(p, since)
+	a.passes.raise()
+}
+
+// evaluate gives the policy of a commit of the store.
+func (a *Agent) evaluate(ctx context.Context, commit string) (Policy, error) {
+	tree, err := a.policies.Tree(commit)
+	if err != nil {
+		return Policy{}, err
+	}
+	return a.o.Local.evaluated(ctx, tree, true)
+}
+
+// consider puts a commit into force, or refuses it and says why; what is in force then stays. later is that it is to be
+// looked at again: what is wrong is this host's fault, or may be. again is that somebody asked for just that.
+func (a *Agent) consider(ctx context.Context, commit string, again bool) (later bool) {
+	a.mu.Lock()
+	current, refused := "", a.refused
+	if a.policy != nil {
+		current = a.policy.Commit
+	}
+	a.mu.Unlock()
+	if commit == current {
+		if refused != nil {
+			a.refuse(nil)
+		}
+		a.problem("policy", "")
+		return false
+	}
+	if refused != nil && refused.Commit == commit && !again {
+		return false
+	}
+	trusted, err := a.policies.Ref(trustedRef)
+	if err != nil {
+		a.problem("policy", "the last good commit cannot be read: "+one(err))
+		return true
+	}
+	if trusted != "" {
+		follows, err := a.policies.Descends(commit, trusted)
+		if err != nil {
+			a.problem("policy", fmt.Sprintf("commit %s: %s", short(commit), one(err)))
+			return true
+		}
+		if !follows {
+			a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Reason: fmt.Sprintf(
+				"it does not follow on %s, which is in force (the branch was rewritten, or put back): push a commit on top of %s", short(trusted), short(trusted))})
+			return false
+		}
+	}
+	p, err := a.evaluate(ctx, commit)
+	if f, ok := errors.AsType[*FaultsError](err); ok {
+		r := &schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}}
+		for _, fault := range f.Faults {
+			if fault.Severity != schema.SeverityWarning && len(r.Faults) < maxRefusedFaults {
+				fault.Message = clip(fault.Message)
+				r.Faults = append(r.Faults, fault)
+			}
+		}
+		r.Reason = f.Error()
+		a.refuse(r)
+		return false
+	}
+	if ctx.Err() != nil {
+		return true
+	}
+	if errors.Is(err, load.ErrLimit) {
+		// Most likely the commit's fault, and not surely: a host without memory fails, too.
+		a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Reason: clip(one(err))})
+		return true
+	}
+	if err != nil {
+		a.problem("policy", fmt.Sprintf("commit %s cannot be evaluated: %s", short(commit), one(err)))
+		return true
+	}
+	if err := a.policies.SetRef(trustedRef, commit); err != nil {
+		a.problem("policy", fmt.Sprintf("commit %s is good and cannot be kept: %s", short(commit), one(err)))
+		return true
+	}
+	a.problem("policy", "")
+	for _, w := range p.Warnings {
+		a.log().Warn(w.String(), "commit", commit)
+	}
+	a.log().Info("commit in force", "commit", commit)
+	a.refuse(nil)
+	a.use(p, a.now())
+	a.passes.raise()
+	return false
+}
+
+// clip shortens a text that others are told.
+func clip(text string) string {
+	const most = 1000
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + " ..."
+	}
+	return text
+}
+
+// refuse notes the newest commit that is refused; nil takes it back.
+func (a *Agent) refuse(r *schema.RefusedCommit) {
+	a.mu.Lock()
+	had := a.refused != nil
+	if had {
+		a.settled.add(a.refused.Commit)
+	}
+	a.refused = r
+	a.mu.Unlock()
+	if r == nil {
+		if had {
+			a.publishState()
+		}
+		return
+	}
+	a.log().Error("commit refused", "commit", r.Commit, "reason", r.Reason, "faults", len(r.Faults))
+	for _, f := range r.Faults {
+		a.log().Error(f.String(), "commit", r.Commit)
+	}
+	a.publishState()
+}
