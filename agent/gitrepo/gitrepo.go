@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -53,7 +52,7 @@ func Open(dir string) (Tree, error) {
 	if err := plainFiles(dir); err != nil {
 		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, err)
 	}
-	st := filesystem.NewStorage(osfs.New(dir), cache.NewObjectLRUDefault())
+	st := filesystem.NewStorage(repositoryFiles(dir), cache.NewObjectLRUDefault())
 	if err := understood(st); err != nil {
 		return Tree{}, fmt.Errorf("open bare repository %q: %w", dir, err)
 	}

@@ -248,8 +248,8 @@ func (c *packCheck) content(size int64, delta bool) (err error) {
 	return nil
 }
 
-// keep indexes a checked pack and gives both files their names, durably, index last: a pack without an index is not
-// looked at. It gives the path without extension, "" for a pack of nothing. f is closed and gone in every case.
+// keep indexes a checked pack and gives both files their names, durably, index first: who reads the folder meanwhile takes
+// the pack's name for a sign that both are there, and an index alone is not looked at. It gives the path without extension, "" for a pack of nothing. f is closed and gone in every case.
 func keep(dir string, f *os.File, mode os.FileMode) (path string, err error) {
 	defer func() { _ = f.Close(); _ = os.Remove(f.Name()) }()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -276,7 +276,7 @@ func keep(dir string, f *os.File, mode os.FileMode) (path string, err error) {
 		return "", fmt.Errorf("index pack: %w", err)
 	}
 	path = filepath.Join(dir, "objects", "pack", "pack-"+sum.String())
-	if _, err := os.Stat(path + ".idx"); err == nil {
+	if _, err := os.Stat(path + ".pack"); err == nil {
 		return path, nil
 	}
 	fi, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
@@ -293,12 +293,11 @@ func keep(dir string, f *os.File, mode os.FileMode) (path string, err error) {
 		drop()
 		return "", fmt.Errorf("index pack: %w", err)
 	}
-	if err := finish(f, path+".pack", mode, func() error { return nil }); err != nil {
-		drop()
+	if err := finish(fi, path+".idx", mode, func() error { return nil }); err != nil {
 		return "", err
 	}
-	if err := finish(fi, path+".idx", mode, func() error { return nil }); err != nil {
-		_ = os.Remove(path + ".pack")
+	if err := finish(f, path+".pack", mode, func() error { return nil }); err != nil {
+		_ = os.Remove(path + ".idx")
 		return "", err
 	}
 	return path, nil
@@ -401,8 +400,8 @@ func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error 
 	s.reopen()
 	if err := whole(ctx, s.st, want); err != nil {
 		if path != "" && !before[path] {
-			_ = os.Remove(path + ".idx")
 			_ = os.Remove(path + ".pack")
+			_ = os.Remove(path + ".idx")
 			s.reopen()
 		}
 		return err

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -122,7 +121,7 @@ func makeBare(st *filesystem.Storage) error {
 
 // storage opens a bare repository with small caches: the agent lives beside other people's programs.
 func storage(dir string) *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(objectCache),
+	return filesystem.NewStorageWithOptions(repositoryFiles(dir), cache.NewObjectLRU(objectCache),
 		filesystem.Options{LargeObjectThreshold: largeObject})
 }
 

@@ -159,8 +159,8 @@ func (s *Store) repack(ctx context.Context, also ...plumbing.Hash) error {
 	}
 	for p := range old {
 		if p != path {
-			_ = os.Remove(p + ".idx")
 			_ = os.Remove(p + ".pack")
+			_ = os.Remove(p + ".idx")
 		}
 	}
 	s.reopen()
