@@ -107,6 +107,10 @@ func (p Packages) Transact(ctx context.Context, tx schema.Transaction) (schema.T
 // lets dpkg finish what they left, and closes the books. It returns at once where there is none.
 func (p Packages) Settle(ctx context.Context) error { return p.settle(ctx) }
 
+// AtWork says who changes packages now, by the locks that whoever does holds; empty for nobody. Services are stopped and
+// started meanwhile by maintainer scripts.
+func (p Packages) AtWork() string { return p.atWork() }
+
 // Record keeps in the last installs why a package was not installed.
 func (p Packages) Record(_ context.Context, ref schema.PackageRef, reason string) error {
 	return LastInstalls{Path: p.lastInstallPath()}.Add([]schema.LastInstall{{

@@ -253,7 +253,7 @@ func waitLocks(ctx context.Context, limit time.Duration, say func(string)) error
 	defer tick.Stop()
 	told := ""
 	for {
-		who := holder()
+		who := holder(frontendLock, dpkgLock, archivesLock, listsLock)
 		if who == "" {
 			return nil
 		}
@@ -271,9 +271,11 @@ func waitLocks(ctx context.Context, limit time.Duration, say func(string)) error
 	}
 }
 
-// holder says who holds a lock of apt or dpkg; empty for nobody.
-func holder() string {
-	for _, path := range []string{frontendLock, dpkgLock, archivesLock, listsLock} {
+func (p Packages) atWork() string { return holder(frontendLock, dpkgLock) }
+
+// holder says who holds one of the locks of apt or dpkg; empty for nobody.
+func holder(paths ...string) string {
+	for _, path := range paths {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			continue // never locked yet

@@ -28,6 +28,8 @@ func (p Packages) transact(context.Context, schema.Transaction) (schema.Transact
 	return schema.TransactionResult{}, errNoApt
 }
 
+func (p Packages) atWork() string { return "" }
+
 func (p Packages) settle(context.Context) error { return nil }
 
 func runTransaction(context.Context, string, string, func()) error { return errNoApt }

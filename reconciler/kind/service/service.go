@@ -173,6 +173,12 @@ func now(u schema.Unit) string {
 	return u.Active // failed, maintenance
 }
 
+// OnItsWay reports whether a difference is of a unit that is to run and starts, stops or waits to be started again just
+// now: somebody restarts it, or the service manager does.
+func OnItsWay(d schema.Difference) bool {
+	return d.Action == schema.Start && (d.Got == "starting" || d.Got == "stopping" || d.Got == "restarting")
+}
+
 // up reports whether there is something to stop.
 func up(u schema.Unit) bool { return u.Active != "inactive" && u.Active != "failed" }
 
