@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/reconciler"
+	"github.com/dunlin-dev/dunlin/reconciler/kind/service"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -110,6 +112,13 @@ func (e *enforcer) due() (wait time.Duration, ok bool) {
 			wait, ok = f.until.Sub(now), true
 		}
 	}
+	if again := e.held.Sub(now); !e.held.IsZero() && again <= 0 {
+		e.held = time.Time{}
+		e.heard["service:"] = true
+		wait, ok = 0, true
+	} else if !e.held.IsZero() && (!ok || len(e.heard) == 0 && again < wait) {
+		wait, ok = again, true
+	}
 	if ok {
 		wait = max(wait, e.pace.wait(time.Now()))
 	}
@@ -131,6 +140,59 @@ func (e *enforcer) leftAlone(resource string, now time.Time) bool {
 		}
 	}
 	return any
+}
+
+// steadyServices sees no difference in units that are on their way. Who restarts a unit needs no help, and the end of the
+// way is heard; one that does not get there is found by the periodic pass.
+type steadyServices struct{ serviceKind }
+
+type serviceKind interface {
+	reconciler.Kind
+	Restart(ctx context.Context, name string) error
+}
+
+func (s steadyServices) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
+	out := s.serviceKind.Check(ctx, rs)
+	for i := range out {
+		out[i].Drift = slices.DeleteFunc(out[i].Drift, service.OnItsWay)
+	}
+	return out
+}
+
+// maxAtWork is how long services are left to whoever changes packages: a program that waits for an answer that nobody
+// gives must not keep them down for ever.
+// While they differ they are looked at every lookAgain.
+const (
+	maxAtWork = 15 * time.Minute
+	lookAgain = 2 * time.Second
+)
+
+// packagesChange begins the reason why a service waits for whoever changes packages.
+const packagesChange = "packages are being changed: "
+
+// atWork says who changes packages now; empty for nobody, and for one who takes too long.
+func (e *enforcer) atWork(now time.Time) string {
+	p, ok := e.a.o.Local.Packages.(interface{ AtWork() string })
+	if !ok {
+		return ""
+	}
+	who := p.AtWork()
+	switch {
+	case who == "":
+		e.working = time.Time{}
+	case e.working.IsZero():
+		e.working = now
+	case now.Sub(e.working) > maxAtWork:
+		return ""
+	}
+	return who
+}
+
+// hold sees to it that services which wait for whoever changes packages are looked at again.
+func (e *enforcer) hold(changes []schema.Change, now time.Time) {
+	if slices.ContainsFunc(changes, func(c schema.Change) bool { return strings.HasPrefix(c.Reason, packagesChange) }) {
+		e.held = now.Add(lookAgain)
+	}
 }
 
 // canPart reports whether what was heard can be answered by a look at a part of the last plan: under the same policy, and

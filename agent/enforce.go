@@ -69,6 +69,8 @@ type enforcer struct {
 	names   []string        // of its resources, in their order
 	commit  string          // and its commit
 	proven  map[string]bool // ports that were blocked for good under commit
+	working time.Time       // since when somebody changes packages; zero for nobody
+	held    time.Time       // when services that wait for that are looked at again; zero for none
 	watched host.Watched
 	drifts  <-chan []host.Drift
 	unwatch context.CancelFunc
@@ -198,6 +200,9 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 	}
 	if kinds != nil {
 		pass.LeaveOwed = true
+		if k, ok := pass.Kinds[schema.KindService].(serviceKind); ok {
+			pass.Kinds[schema.KindService] = steadyServices{k}
+		}
 		maps.DeleteFunc(pass.Kinds, func(k schema.Kind, _ reconciler.Kind) bool { return !kinds[k] })
 	}
 	if !e.allProven(quick) {
@@ -217,6 +222,7 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 	e.settleFights(policy.Commit, changes)
 	changes = e.failed.settle(quick.Resources, changes, a.now(), time.Since(start))
 	e.prove(quick, changes)
+	e.hold(changes, a.now())
 	return changes, true
 }
 
@@ -238,10 +244,10 @@ func (a *Agent) tell(s reconciler.Step) {
 }
 
 // quick is the plan without patches, and without what must wait: a resource that somebody keeps changing back or that
-// just failed, and packages while patches are installed.
+// just failed, packages while patches are installed, and services to be started while somebody changes packages.
 func (e *enforcer) quick(plan schema.Plan) schema.Plan {
 	now := e.a.now()
-	busy := e.a.patches.isBusy()
+	busy, atWork := e.a.patches.isBusy(), e.atWork(now)
 	out := plan
 	out.Resources = nil
 	for _, r := range plan.Resources {
@@ -255,6 +261,9 @@ func (e *enforcer) quick(plan schema.Plan) schema.Plan {
 			r.Wait = "it failed just now"
 		case !e.fights.Allowed(name, now):
 			r.Wait = e.fightText(name, now)
+		case atWork != "" && r.Service != nil && r.Service.Running != nil && *r.Service.Running:
+			// Maintainer scripts stop services that must not run while they are exchanged.
+			r.Wait = packagesChange + atWork
 		}
 		out.Resources = append(out.Resources, r)
 	}

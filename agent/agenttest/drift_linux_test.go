@@ -1,8 +1,10 @@
 package agenttest
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,6 +158,31 @@ func TestDriftIsPutRight(t *testing.T) {
 	t.Run("after folders were made again", func(t *testing.T) {
 		d.h.MustExec("sh", "-c", "mv /srv/managed /srv/old && cp -a /srv/old /srv/managed && rm -r /srv/old")
 		drift("file", 0, 4)
+	})
+	t.Run("services are left alone while packages are exchanged", func(t *testing.T) {
+		d.h.MustExec("sh", "-c", "apt-get update && mkfifo /etc/tb-slow") // its script waits until somebody writes to it
+		apt := d.h.Command(t.Context(), "apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=false", "install", "tb-slow=1.1-1")
+		out, err := apt.StdoutPipe()
+		if err == nil {
+			err = apt.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(out); lines.Scan() && !strings.HasPrefix(lines.Text(), "Setting up tb-slow"); {
+		}
+		d.h.MustExec("systemctl", "stop", "drift@25")
+		a := d.do(driftsRequest{Do: "reason", Words: []string{"service:drift@25.service Waiting packages are being changed", "apt-get"}})
+		if state, _, _ := d.h.Exec("systemctl", "is-active", "drift@25"); state != "inactive\n" {
+			t.Errorf("drift@25 is %q meanwhile, want it left alone", state)
+		}
+		t.Logf("told as %s", a.Text)
+		d.h.MustExec("sh", "-c", "echo 0 >/etc/tb-slow")
+		_, _ = io.Copy(io.Discard, out)
+		if err := apt.Wait(); err != nil {
+			t.Errorf("apt-get: %v", err)
+		}
+		d.h.MustExec("sh", "-c", "until systemctl -q is-active drift@25; do sleep 0.1; done")
 	})
 	t.Run("a fight is told with who is known, and left", func(t *testing.T) {
 		d.h.Write("/etc/systemd/system/meddled.service", "[Service]\nExecStart=/bin/sleep infinity\n", 0o644)

@@ -19,17 +19,17 @@ import (
 )
 
 type request struct {
-	Do     string // file, port, service, link, settled, problem
+	Do     string // file, port, service, link, settled, problem, reason
 	From   int    // the first that is changed, and how many
 	Count  int
 	Pause  time.Duration // between two drifts, at random up to it
-	Words  []string      // of problem: what it must contain
+	Words  []string      // of problem, and of the reason of a change: what it must contain
 	Socket string
 }
 
 type answer struct {
 	Micros []int64 // a drift each
-	Text   string  // of problem
+	Text   string  // of problem and reason
 	Error  string
 }
 
@@ -63,6 +63,21 @@ func do(ctx context.Context, q request) (a answer, err error) {
 			acc, err := client.Account(ctx)
 			// Patches wait for a window that never opens.
 			return err == nil && acc.Commit != "" && !slices.ContainsFunc(acc.Changes, func(c schema.Change) bool { return !strings.HasPrefix(c.Resource, "patch:") }), nil
+		})
+		return a, err
+	case "reason":
+		_, err = until(func() (bool, error) {
+			acc, err := client.Account(ctx)
+			if err != nil {
+				return false, nil
+			}
+			for _, c := range acc.Changes {
+				a.Text = c.Resource + " " + string(c.Result) + " " + c.Reason
+				if !slices.ContainsFunc(q.Words, func(w string) bool { return !strings.Contains(a.Text, w) }) {
+					return true, nil
+				}
+			}
+			return false, nil
 		})
 		return a, err
 	case "problem":
