@@ -64,6 +64,9 @@ func Check(w schema.Window) Faults {
 
 func fromWindow(w schema.Window) (Window, Faults) {
 	zone, zoneFaults := findZone(w.Timezone)
+	if zone == nil {
+		zone = time.UTC // what else is wrong is told too
+	}
 	s, faults := parse(w.Schedule, zone, w.Offset, w.Start, w.End)
 	faults = append(faults, zoneFaults...)
 	out := Window{Schedule: s, Duration: time.Hour}

@@ -70,6 +70,42 @@ hello
 }
 
 // A package of the shipped library can be imported without a cue.mod.
+// A template may have defaults of its own, at any depth; what an object says itself wins.
+func TestDefaultsOfTemplates(t *testing.T) {
+	repo, faults, err := thisBuild()(t.Context(), files(`
+-- a.cue --
+_night: {
+	duration: *"4h" | string
+	cutoff:   *"1h" | "2h"
+	enabled:  *false | bool
+	timezone: *"Europe/Helsinki" | "UTC"
+	targets:  *{tags: role: ["web", *"db" | string]} | {all: true}
+	tasks: t: {document: "AWS-RunPatchBaseline", parameters: Operation: *"Scan" | "Install", maxConcurrency: *"100%" | string, maxErrors: "100%", priority: *3 | int}
+}
+window: a: _night & {schedule: "rate(1 day)"}
+window: b: _night & {schedule: "rate(1 day)", cutoff: "2h", enabled: true, tasks: t: {parameters: Operation: "Install", priority: 7}}
+policy: p: {targets: all: true, blockedPorts: *[{port: *23 | int}] | [...], sysctls: "net.ipv4.ip_forward": *"0" | "1"}
+`))
+	if err != nil || len(faults) > 0 {
+		t.Fatal(faults, err)
+	}
+	a, b, p := repo.Windows["a"], repo.Windows["b"], repo.Policies["p"]
+	if a.Duration != "4h" || a.Cutoff != "1h" || a.Enabled || a.Timezone != "Europe/Helsinki" || a.Tasks["t"].Priority != 3 || a.Tasks["t"].MaxConcurrency != "100%" || !reflect.DeepEqual(a.Targets.Tags, map[string]schema.Texts{"role": {"web", "db"}}) {
+		t.Errorf("window a = %+v", a)
+	}
+	if b.Cutoff != "2h" || !b.Enabled || b.Tasks["t"].Priority != 7 {
+		t.Errorf("window b = %+v", b)
+	}
+	if len(p.BlockedPorts) != 1 || p.BlockedPorts[0].Port.First != 23 || p.Sysctls["net.ipv4.ip_forward"] != "0" {
+		t.Errorf("policy p = %+v", p)
+	}
+	for w, want := range map[string]string{"a": "Scan", "b": "Install"} {
+		if got := repo.Windows[w].Tasks["t"].Parameters["Operation"]; !reflect.DeepEqual([]string(got), []string{want}) {
+			t.Errorf("window %s does %q, want %s", w, got, want)
+		}
+	}
+}
+
 func TestShippedLibraryIsImported(t *testing.T) {
 	repo, faults, err := thisBuild()(t.Context(), files(`
 -- a.cue --

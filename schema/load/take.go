@@ -14,6 +14,10 @@ func concrete(v cue.Value, depth int) *value {
 	if depth > maxDepth {
 		return &value{k: kAny}
 	}
+	// A choice that nobody made is its default: a template's, since the definitions have none of CUE's.
+	if d, chosen := v.Default(); chosen {
+		v = d
+	}
 	switch v.Kind() {
 	case cue.StructKind:
 		n := &value{k: kStruct}
