@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 )
 
@@ -290,7 +289,7 @@ func unpacker(f io.Reader, packing string) (io.Reader, error) {
 		}
 		return r, err
 	case "lz4":
-		return lz4.NewReader(f), nil
+		return newLZ4(f), nil
 	case "xz":
 		r, err := xz.NewReader(f)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
