@@ -1,20 +1,19 @@
 package inventory
 
 import (
+	"bufio"
 	"encoding/json"
 	"unicode/utf8"
 )
 
-// AppendApplications appends apps as encoding/json writes them with
-// SetEscapeHTML(false) and an indent of two spaces below prefix. Done by hand
-// since reflection and indenting cost more than reading the packages.
-func AppendApplications(b []byte, apps []Application, prefix string) []byte {
-	if len(apps) == 0 {
-		return append(b, "[]"...)
-	}
-	b = append(b, '[')
+// WriteApplications writes apps as encoding/json does with SetEscapeHTML(false)
+// and an indent of two spaces below prefix. Done by hand since reflection and
+// indenting cost more than reading the packages. An error comes again from w.Flush.
+func WriteApplications(w *bufio.Writer, apps []Application, prefix string) {
+	_ = w.WriteByte('[')
 	for i := range apps {
 		a := &apps[i]
+		b := w.AvailableBuffer()
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -39,9 +38,12 @@ func AppendApplications(b []byte, apps []Application, prefix string) []byte {
 			b = append(append(b, f.name...), `": `...)
 			b = appendString(b, f.value)
 		}
-		b = append(append(append(b, '\n'), prefix...), "  }"...)
+		_, _ = w.Write(append(append(append(b, '\n'), prefix...), "  }"...))
 	}
-	return append(append(append(b, '\n'), prefix...), ']')
+	if len(apps) > 0 {
+		_, _ = w.WriteString("\n" + prefix)
+	}
+	_ = w.WriteByte(']')
 }
 
 // appendString appends a JSON string; what needs more than quotes is left to encoding/json.

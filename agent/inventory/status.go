@@ -122,15 +122,15 @@ func parseStatus(ctx context.Context, r io.Reader, window int, identities bool, 
 			return nil, &InputError{Path: StatusPath, Line: sr.lines + 1, Hint: hintStatus, Err: cause(err)}
 		}
 		// Empty lines before the stanza are counted by next, too.
-		at := sr.lines - bytes.Count(st, []byte{'\n'})
+		at := func() int { return sr.lines - bytes.Count(st, []byte{'\n'}) }
 		last = st
 		pkg, line, err := p.parse(st)
 		if err != nil {
-			return nil, &InputError{Path: StatusPath, Line: at + line + 1, Hint: hintStatus, Err: err}
+			return nil, &InputError{Path: StatusPath, Line: at() + line + 1, Hint: hintStatus, Err: err}
 		}
 		if pkg.OnDisk() {
 			if len(out) == maxPackages {
-				return nil, &InputError{Path: StatusPath, Line: at + 1, Err: fmt.Errorf("more than %d packages", maxPackages)}
+				return nil, &InputError{Path: StatusPath, Line: at() + 1, Err: fmt.Errorf("more than %d packages", maxPackages)}
 			}
 			out = append(out, pkg)
 		}
@@ -158,7 +158,7 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 	if bytes.IndexByte(st, 0) >= 0 {
 		return p, bytes.Count(st[:bytes.IndexByte(st, 0)], []byte{'\n'}), errors.New("a NUL byte")
 	}
-	var f struct{ name, version, arch, source, status, maint, home, desc, section, prio, config, multi []byte }
+	var f statusFields
 	var id identityBuilder
 	it := fields{b: st}
 	for {
@@ -169,37 +169,14 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 		if !ok {
 			break
 		}
-		switch { // by first letter, since a stanza has some thirty fields
-		case is(key, "Package"):
-			f.name = v
-		case is(key, "Status"):
-			f.status = v
-		case is(key, "Priority"):
-			f.prio = v
-		case is(key, "Section"):
-			f.section = v
-		case is(key, "Maintainer"):
-			f.maint = v
-		case is(key, "Architecture"):
-			f.arch = v
-		case is(key, "Source"):
-			f.source = v
-		case is(key, "Version"):
-			f.version = v
-		case is(key, "Config-Version"):
-			f.config = v
-		case is(key, "Description"):
-			f.desc = firstLine(v)
-		case is(key, "Homepage"):
-			f.home = v
-		case is(key, "Multi-Arch"):
-			f.multi = v
-			if sp.identities {
-				id.add(key, v)
-			}
-		case sp.identities:
+		if kept := f.field(key); kept != nil {
+			*kept = v
+		} else if sp.identities {
 			id.add(key, v)
 		}
+	}
+	if sp.identities {
+		id.add([]byte("Multi-Arch"), f.multi)
 	}
 	if len(f.name) == 0 {
 		return p, 0, errors.New("a stanza without a Package field")
@@ -220,7 +197,7 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 	}
 	source, sourceVersion := cutSource(f.source)
 	sp.t.reset()
-	for _, v := range [][]byte{f.name, f.version, f.arch, source, sourceVersion, f.maint, f.home, f.desc, f.section, f.prio, f.config} {
+	for _, v := range [][]byte{f.name, f.version, f.arch, source, sourceVersion, f.maint, f.home, firstLine(f.desc), f.section, f.prio, f.config} {
 		sp.t.add(v)
 	}
 	sp.out = sp.t.done(sp.out)
@@ -238,6 +215,59 @@ func (sp *statusParser) parse(st []byte) (p Package, line int, err error) {
 		p.identity = id.done(p.Arch == "all")
 	}
 	return p, 0, nil
+}
+
+// statusFields are the fields of a stanza that are kept, some ten of thirty.
+type statusFields struct{ name, version, arch, source, status, maint, home, desc, section, prio, config, multi []byte }
+
+// field gives the place of a field, or nil. Names may be in any case.
+func (f *statusFields) field(key []byte) *[]byte {
+	if kept := f.exactly(string(key)); kept != nil {
+		return kept
+	}
+	// dpkg writes them as above: only a name that begins like one of them is looked at again.
+	first := [...]string{6: "s", 7: "psv", 8: "ph", 10: "m", 11: "d", 12: "a", 14: "c"}
+	if len(key) >= len(first) || strings.IndexByte(first[len(key)], lower(key[0])) < 0 {
+		return nil
+	}
+	var title [len(first)]byte
+	for i, c := range key {
+		title[i] = lower(c)
+		if (i == 0 || key[i-1] == '-') && 'a' <= title[i] && title[i] <= 'z' {
+			title[i] -= 'a' - 'A'
+		}
+	}
+	return f.exactly(string(title[:len(key)]))
+}
+
+func (f *statusFields) exactly(key string) *[]byte {
+	switch key {
+	case "Package":
+		return &f.name
+	case "Status":
+		return &f.status
+	case "Priority":
+		return &f.prio
+	case "Section":
+		return &f.section
+	case "Maintainer":
+		return &f.maint
+	case "Architecture":
+		return &f.arch
+	case "Source":
+		return &f.source
+	case "Version":
+		return &f.version
+	case "Config-Version":
+		return &f.config
+	case "Description":
+		return &f.desc
+	case "Homepage":
+		return &f.home
+	case "Multi-Arch":
+		return &f.multi
+	}
+	return nil
 }
 
 // parseState reads `want flag state`. An absent field is not installed, as dpkg has it.

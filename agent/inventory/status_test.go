@@ -287,3 +287,20 @@ func TestLinksStayBelowTheRoot(t *testing.T) {
 		t.Error("a link to itself was read")
 	}
 }
+
+func TestFieldNamesMayBeInAnyCase(t *testing.T) {
+	for _, name := range []string{"Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Source", "Version", "Config-Version", "Description", "Homepage", "Multi-Arch"} {
+		var f statusFields
+		want := f.exactly(name)
+		for _, key := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ToLower(name[:2]) + strings.ToUpper(name[2:])} {
+			if got := f.field([]byte(key)); got == nil || got != want {
+				t.Errorf("the field %q is not %q", key, name)
+			}
+		}
+		for _, key := range []string{name[1:], name + "s", "X" + name, "x" + name[1:]} {
+			if f.field([]byte(key)) != nil {
+				t.Errorf("the field %q is kept", key)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -69,8 +70,11 @@ func TestApplicationsAreWrittenAsEncodingJSONWould(t *testing.T) {
 		if err := enc.Encode(list); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(AppendApplications(nil, list, "  ")) + "\n"; got != want.String() {
-			t.Errorf("AppendApplications of %d differs from encoding/json", len(list))
+		var got bytes.Buffer
+		w := bufio.NewWriterSize(&got, 1000)
+		WriteApplications(w, list, "  ")
+		if err := w.Flush(); err != nil || got.String()+"\n" != want.String() {
+			t.Errorf("WriteApplications of %d differs from encoding/json, %v", len(list), err)
 		}
 	}
 }

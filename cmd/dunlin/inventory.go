@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -213,15 +214,15 @@ func readAs[T any](raw json.RawMessage) (any, error) {
 // printInventoryJSON prints what printJSON would. Applications are written by
 // package inventory, since they are hundreds.
 func (a *app) printInventoryJSON(got map[inventory.Type]any) error {
-	b := []byte{'{'}
+	w := bufio.NewWriterSize(a.out, 32<<10)
 	for i, t := range slices.Sorted(maps.Keys(got)) {
-		if i > 0 {
-			b = append(b, ',')
+		sep := ","
+		if i == 0 {
+			sep = "{"
 		}
-		b = fmt.Appendf(b, "\n  %q: ", string(t))
+		fmt.Fprintf(w, "%s\n  %q: ", sep, string(t))
 		if apps, ok := got[t].([]inventory.Application); ok {
-			b = slices.Grow(b, len(apps)*400)
-			b = inventory.AppendApplications(b, apps, "  ")
+			inventory.WriteApplications(w, apps, "  ")
 			continue
 		}
 		var v bytes.Buffer
@@ -231,10 +232,10 @@ func (a *app) printInventoryJSON(got map[inventory.Type]any) error {
 		if err := enc.Encode(got[t]); err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}
-		b = append(b, bytes.TrimSuffix(v.Bytes(), []byte{'\n'})...)
+		_, _ = w.Write(bytes.TrimSuffix(v.Bytes(), []byte{'\n'}))
 	}
-	b = append(b, "\n}\n"...)
-	if _, err := a.out.Write(b); err != nil {
+	_, _ = w.WriteString("\n}\n")
+	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
