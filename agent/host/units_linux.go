@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	godbus "github.com/godbus/dbus/v5"
 )
 
 const listUnitsLimit = 10 * time.Second
@@ -18,13 +20,20 @@ func listUnits(ctx context.Context) ([]LoadedUnit, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listUnitsLimit)
 	defer cancel()
-	conn, err := askSystemd(ctx)
+	// One connection and one answer, where the library opens two and asks for signals.
+	conn, systemd, err := rawSystemd(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list units: %w", err)
 	}
 	defer conn.Close()
-	units, err := conn.ListUnitsContext(ctx)
-	if err != nil {
+	var units []struct { // org.freedesktop.systemd1(5), ListUnits
+		Name, Description, LoadState, ActiveState, SubState, Following string
+		Path                                                           godbus.ObjectPath
+		Job                                                            uint32
+		JobType                                                        string
+		JobPath                                                        godbus.ObjectPath
+	}
+	if err := systemd.CallWithContext(ctx, "org.freedesktop.systemd1.Manager.ListUnits", 0).Store(&units); err != nil {
 		return nil, fmt.Errorf("list units: %w", err)
 	}
 	out := make([]LoadedUnit, len(units))

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -241,30 +242,39 @@ func (a *app) printInventoryJSON(got map[inventory.Type]any) error {
 	return nil
 }
 
-// gather collects each type; the values are slices of the type's items.
+// gather collects each type; the values are slices of the type's items. Asking systemd is mostly waiting, so that
+// each type has a goroutine, all joined. Of several errors the first in the order of types is told.
 func gather(ctx context.Context, g inventory.Gather, types []inventory.Type) (map[inventory.Type]any, error) {
+	values, errs := make([]any, len(types)), make([]error, len(types))
+	var wg sync.WaitGroup
+	for i, t := range types {
+		wg.Go(func() { values[i], errs[i] = gatherType(ctx, g, t) })
+	}
+	wg.Wait()
 	out := make(map[inventory.Type]any, len(types))
-	for _, t := range types {
-		var v any
-		var err error
-		switch t {
-		case inventory.ApplicationType:
-			v, err = g.Applications(ctx)
-		case inventory.InstanceInformationType:
-			v, err = g.Instance()
-		case inventory.NetworkType:
-			v, err = g.Networks()
-		case inventory.InstanceDetailedInformationType:
-			v, err = g.Details()
-		case inventory.ServiceType:
-			v, err = g.Services(ctx)
+	for i, t := range types {
+		if errs[i] != nil {
+			return nil, errs[i]
 		}
-		if err != nil {
-			return nil, err
-		}
-		out[t] = v
+		out[t] = values[i]
 	}
 	return out, nil
+}
+
+func gatherType(ctx context.Context, g inventory.Gather, t inventory.Type) (any, error) {
+	switch t {
+	case inventory.ApplicationType:
+		return g.Applications(ctx)
+	case inventory.InstanceInformationType:
+		return g.Instance()
+	case inventory.NetworkType:
+		return g.Networks()
+	case inventory.InstanceDetailedInformationType:
+		return g.Details()
+	case inventory.ServiceType:
+		return g.Services(ctx)
+	}
+	return nil, fmt.Errorf("no inventory of type %q", t)
 }
 
 // loadedUnits carries systemd's units from the host to the inventory.
