@@ -6,5 +6,5 @@ import "embed"
 
 // Files has one folder per example, such as "one-host". It is read-only.
 //
-//go:embed all:one-host
+//go:embed all:one-host all:quickstart all:estate
 var Files embed.FS
