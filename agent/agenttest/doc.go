@@ -8,6 +8,9 @@
 // $TESTBED_DIR (by default dunlin-testbed in the folder for temporary files)
 // and shared by all test processes.
 //
+// [NewGitServer] gives them a repository that real git and sshd programs serve
+// on their network, and that a test can take away.
+//
 // Hosts need root, overlayfs, veth and nf_tables. A test on a machine without
 // them fails and says what is missing; it is not skipped.
 package agenttest

@@ -58,6 +58,7 @@ baseline: "debian": {
 // A push to a real Git server takes hold on real hosts, and what becomes of it is back in the repository, whatever fails
 // in between.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	f := newRealFleet(t)
 	h1, h2, h3 := f.hosts[0], f.hosts[1], f.hosts[2]
 	h1.Write("/etc/tb-broken.fixed", "", 0o644)
@@ -437,6 +438,12 @@ func TestFleet(t *testing.T) {
 		h2.Write("/etc/dunlin/gossip.key", key, 0o600)
 		h2.MustExec("systemctl", "restart", "dunlin")
 		t.Logf("all see all %v after it has the right key again", f.whole(30*time.Second))
+		for _, h := range f.hosts {
+			used := h.MustExec("sh", "-c", "pid=$(systemctl show -P MainPID dunlin); grep VmRSS /proc/$pid/status; ps -o etime=,time= -p $pid")
+			t.Logf("agent of %s: %s (since its start, processor time)", h.Name, strings.Join(strings.Fields(used), " "))
+		}
+		reads, pushes := f.git.Requests()
+		t.Logf("the server was asked %d times, and pushed to %d times", reads, pushes)
 	})
 }
 
