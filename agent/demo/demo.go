@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -85,7 +86,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	err = errors.Join(err, s.close())
 	s.result.OK = err == nil
-	s.result.Seconds = millis(time.Since(s.started)) / 1000
+	s.result.Seconds = math.Round(time.Since(s.started).Seconds()*1000) / 1000
 	s.result.Usage = usage()
 	if err != nil {
 		s.result.Problem = one(err)
@@ -174,7 +175,11 @@ func (s *story) start(n *simulated.Node) error {
 	if o.Socket, err = socket(s.fleet.Dir, n.Name); err != nil {
 		return err
 	}
-	return n.Start(o)
+	err = n.Start(o)
+	if err != nil && o.Socket != nil {
+		_ = o.Socket.Close()
+	}
+	return err
 }
 
 // socket is where the command line may ask the agent while it runs. A temporary folder whose name is too long for one,

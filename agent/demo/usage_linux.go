@@ -1,8 +1,6 @@
 package demo
 
-import (
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // usage is what this process used, and the evaluators that it started.
 func usage() Usage {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,7 +83,9 @@ func New(dir string, specs []Spec) (*Fleet, error) {
 }
 
 // URL is the repository as agents name it.
-func (f *Fleet) URL() string { return "file://" + filepath.ToSlash(filepath.Join(f.Dir, Repository)) }
+func (f *Fleet) URL() string {
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(f.Dir, Repository))}).String()
+}
 
 // Roster is the roster's files by path, each node a line as `dunlin node line` prints it.
 func (f *Fleet) Roster(added time.Time) (map[string]string, error) {

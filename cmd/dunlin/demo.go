@@ -121,8 +121,10 @@ func (a *app) demo(ctx context.Context, f demoFlags, meddle func(string, *simula
 		}
 		return nil
 	case err != nil:
-		show.logs(dir)
 		hint := "run it again with --keep and look at agent.log of each host"
+		if len(result.Untrue) == 0 {
+			show.logs(dir)
+		}
 		if f.keep {
 			hint = "look at agent.log of each host in " + dir
 		}

@@ -6,10 +6,15 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
 // TestMain lets a test binary answer as dunlin itself, so that scripts run the real program.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == load.Command { // the evaluator of a test that runs a command in this process
+		os.Exit(load.Main(loadOptions(), os.Stdin, os.Stdout))
+	}
 	testscript.Main(m, map[string]func(){
 		"dunlin": func() {
 			os.Exit(run(context.Background(), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))

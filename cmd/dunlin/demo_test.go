@@ -1,0 +1,284 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/demo"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/simulated"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// nobody is the user that a demo runs as where the tests are root's.
+const nobody = 65534
+
+// strange is a folder's name that is no part of a URL as it is.
+const strange = "a temporary folder %41#?"
+
+// demoCommand is this program as somebody who is not root runs it, and the only folder that it may write to.
+func demoCommand(t *testing.T, args ...string) (cmd *exec.Cmd, temp string) {
+	t.Helper()
+	// Not t.TempDir: nobody may go into that.
+	dir, err := os.MkdirTemp("", "dunlin-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	temp = filepath.Join(dir, strange)
+	program := filepath.Join(dir, "dunlin")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{os.Chmod(dir, 0o755), os.Mkdir(temp, 0o700), copyProgram(self, program)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd = exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = []string{"TMPDIR=" + temp, "HOME=/nonexistent", "LC_ALL=C.UTF-8", "PATH=/nonexistent"}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(temp, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	return cmd, temp
+}
+
+func copyProgram(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+func entries(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// The whole of it as CI sees it: without root, in a folder with a strange name, and nothing is left.
+func TestDemoScript(t *testing.T) {
+	cmd, temp := demoCommand(t, "demo", "--script", "-o", "json")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("demo --script: %v\n%s\n%s", err, out, errs.String())
+	}
+	if got := entries(t, temp); len(got) > 0 {
+		t.Errorf("left in TMPDIR: %q", got)
+	}
+	if errs.Len() > 0 {
+		t.Errorf("on standard error: %s", errs.String())
+	}
+	var r demo.Result
+	d := json.NewDecoder(bytes.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"hosts", "push", "plan", "converge", "report", "drift", "window", "refuse", "reboot", "settle", "check"}
+	var got []string
+	for _, s := range r.Steps {
+		got = append(got, s.Name)
+		if !s.OK {
+			t.Errorf("step %s: %s", s.Name, s.Done)
+		}
+		t.Logf("%-9s %8.1f ms  %s", s.Name, s.Millis, s.Done)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("steps %q, want %q", got, want)
+	}
+	if !r.OK || r.Nodes != 3 || r.Checks < 20 || len(r.Untrue) > 0 || r.Reports == "" || r.Folder != "" {
+		t.Errorf("result %+v", r)
+	}
+	if s := r.Steps[slices.Index(got, "refuse")]; !strings.Contains(s.Rows[0].Text, "policies/hardening.cue:6:12: ") || len(s.Rows[0].Nodes) != 3 {
+		t.Errorf("the refusal names no place on all nodes: %+v", s.Rows)
+	}
+	if s := r.Steps[slices.Index(got, "drift")]; s.Millis > 1000 {
+		t.Errorf("an opened port was closed after %.0f ms, more than a second", s.Millis)
+	}
+	t.Logf("%.1f s in all, %+v", r.Seconds, r.Usage)
+}
+
+// What the reports say and the hosts do not is found, and is exit code 1.
+func TestDemoFindsWhatIsNotTrue(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	var out, errs bytes.Buffer
+	a := &app{streams: streams{in: strings.NewReader(""), out: &out, err: &errs}, output: "text"}
+	err := a.demo(t.Context(), demoFlags{nodes: 4, script: true}, func(step string, f *simulated.Fleet) error {
+		if step != "check" {
+			return nil
+		}
+		for _, n := range f.Nodes {
+			if err := n.Stop(); err != nil { // it would put right what is done now
+				return err
+			}
+		}
+		first, second, third := f.Nodes[0].Host, f.Nodes[1].Host, f.Nodes[2]
+		_, err := second.Transact(t.Context(), schema.Transaction{Install: []schema.PackageRef{{Name: "openssl", Arch: "amd64", Version: "3.0.16-1~deb12u1"}}})
+		return errors.Join(err,
+			first.SetBlockedPorts(t.Context(), map[schema.BlockedPort]time.Duration{}),
+			forge(f, third.Keys.ID()))
+	})
+	if code := a.exit(t.Context(), err); code != exitError {
+		t.Errorf("exit code %d, want %d", code, exitError)
+	}
+	for _, want := range []string{
+		"web-1: port 23 is closed: the reports say true, the host false",
+		"web-2: security updates missing: the reports say 0, the host 1",
+		"its signature is wrong",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+			t.Errorf("not said: %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s%s", out.String(), errs.String())
+	}
+	if !strings.Contains(errs.String(), "the reports and the hosts differ in") {
+		t.Errorf("standard error: %s", errs.String())
+	}
+	if got := entries(t, os.Getenv("TMPDIR")); len(got) > 0 {
+		t.Errorf("left in TMPDIR: %q", got)
+	}
+}
+
+// forge makes the reports branch say of a node what it has not signed.
+func forge(f *simulated.Fleet, id string) error {
+	dir := filepath.Join(f.Dir, simulated.Repository)
+	tree, _, err := gitrepo.OpenRef(dir, "refs/heads/reports")
+	if err != nil {
+		return err
+	}
+	shards, err := fs.Glob(tree, "nodes/*.jsonl")
+	if err != nil {
+		return err
+	}
+	for _, path := range shards {
+		b, err := fs.ReadFile(tree, path)
+		if err != nil {
+			return err
+		}
+		if text := string(b); strings.Contains(text, id) {
+			text = strings.ReplaceAll(text, `"MissingCount":0`, `"MissingCount":3`)
+			store, err := gitrepo.OpenStore(dir, gitrepo.Remote{}) // the fleet's has not seen what others pushed
+			if err != nil {
+				return err
+			}
+			commit, err := store.Commit(gitrepo.Change{Parent: tree.Commit, Files: map[string][]byte{path: []byte(text)}, Message: "forged",
+				Author: "mallory", Email: "mallory@example.org", When: time.Now()})
+			if err != nil {
+				return err
+			}
+			return store.SetRef("refs/heads/reports", commit)
+		}
+	}
+	return errors.New("no line to forge")
+}
+
+// Ctrl-C ends it in the middle, and nothing is left.
+func TestDemoIsInterrupted(t *testing.T) {
+	cmd, temp := demoCommand(t, "demo")
+	cmd.SysProcAttr.Setpgid = true
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "3 Converge") {
+			// As a terminal does it: to all of the group.
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d; %s", code, exitInterrupted, errs.String())
+	}
+	if got, want := errs.String(), "dunlin: interrupted; nothing is left\n"; got != want {
+		t.Errorf("standard error %q, want %q", got, want)
+	}
+	if got := entries(t, temp); len(got) > 0 {
+		t.Errorf("left in TMPDIR: %q", got)
+	}
+}
+
+// A reader that has seen enough ends it, and nothing is left.
+func TestDemoWithoutAReader(t *testing.T) {
+	cmd, temp := demoCommand(t, "demo", "--script")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitError {
+		t.Errorf("exit code %d, want %d", code, exitError)
+	}
+	if got := entries(t, temp); len(got) > 0 {
+		t.Errorf("left in TMPDIR: %q", got)
+	}
+}
+
+func TestDemoRefusesWrongFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"demo", "--nodes", "2"}, {"demo", "--nodes", "201"}, {"demo", "--nodes", "-1"}, {"demo", "--nodes", "many"},
+		{"demo", "tour"}, {"demo", "--fast"}, {"demo", "-o", "xml"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &errs}); code != exitUsage || out.Len() > 0 {
+			t.Errorf("%q: exit code %d, want %d; printed %q and %q", args, code, exitUsage, out.String(), errs.String())
+		}
+	}
+}
