@@ -157,7 +157,10 @@ func (l locked) EncodedObjectSize(h plumbing.Hash) (int64, error) {
 	return l.s.st.EncodedObjectSize(h)
 }
 
+// objects is for who does not hold mu.
 func (s *Store) objects() storer.EncodedObjectStorer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return locked{EncodedObjectStorer: s.st, s: s}
 }
 
