@@ -42,7 +42,7 @@ func Child(o Options) Func {
 		if err != nil {
 			return schema.Repo{}, nil, err
 		}
-		self, err := os.Executable()
+		self, err := thisProgram()
 		if err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: find this program: %w", err)
 		}

@@ -30,6 +30,15 @@ func startChild(command func() *exec.Cmd) (*exec.Cmd, error) {
 	return cmd, err
 }
 
+// thisProgram is what runs, also where an upgrade has put another program at its place: that one may answer in another form.
+func thisProgram() (string, error) {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self, nil
+	}
+	return os.Executable()
+}
+
 func isolate(attr *syscall.SysProcAttr) {
 	attr.Cloneflags = syscall.CLONE_NEWNET
 	if uid := os.Geteuid(); uid != 0 {

@@ -14,6 +14,8 @@ func startChild(command func() *exec.Cmd) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
+func thisProgram() (string, error) { return os.Executable() }
+
 // limitSelf has no limit of the system to set; the collector's is one that can be exceeded.
 func limitSelf() error {
 	debug.SetMemoryLimit(childHeap)
