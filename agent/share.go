@@ -28,7 +28,7 @@ func (a *Agent) join(ctx context.Context) error {
 	}
 	l, err := a.o.Network.Listen(a.o.Config.Peer.Bind)
 	if err != nil {
-		return fmt.Errorf("agent: listen for peers on %q: %w", a.o.Config.Peer.Bind, err)
+		return fmt.Errorf("peer.bind %q: %w", a.o.Config.Peer.Bind, err)
 	}
 	a.peers, err = peer.New(peer.Config{
 		Self: a.keys.ID(), Cert: a.keys.TLS, Pins: a.pinned, Listener: l,
@@ -50,7 +50,7 @@ func (a *Agent) join(ctx context.Context) error {
 	})
 	if err != nil {
 		_ = l.Close()
-		return err
+		return fmt.Errorf("gossip.bind %q: %w", g.Bind, err)
 	}
 	a.membership()
 	return nil

@@ -137,7 +137,11 @@ trust: "unsigned"
 		h.MustExec("systemctl", "start", "dunlin")
 		u.is("started without a remote", "active")
 		u.until("systemd is told that the remote cannot be read", 20*time.Second, `systemctl show -P StatusText dunlin | grep "no policy yet, and the remote cannot be read"`)
+		if out, errs, code := h.Exec("dunlin", "sync"); code != 1 || !strings.Contains(out+errs, "cannot be reached") {
+			t.Errorf("sync without a remote: exit code %d\n%s%s", code, out, errs)
+		}
 		g.Up()
+		h.MustExec("dunlin", "sync")
 		u.until("the commit is in force", 40*time.Second, `systemctl show -P StatusText dunlin | grep "^`+commit[:12]+` in force, "`)
 	})
 
@@ -147,6 +151,26 @@ trust: "unsigned"
 			`grep -qx one /etc/probe.conf && systemctl is-active probe && systemctl is-enabled probe && getent passwd deploy && test "$(sysctl -n net.ipv4.ip_forward)" = 1 && nft list table inet dunlin | grep -w 23`)
 	}
 	sub("the unit's limits let it do its work", func(t *testing.T) { mended(t, "as a service") })
+
+	sub("its socket is root's alone, and so is what the command line believes", func(t *testing.T) {
+		h.MustExec("dunlin", "status")
+		for what, tt := range map[string]struct {
+			args []string
+			says string
+		}{
+			"another user asks": {[]string{"runuser", "-u", "nobody", "--", "dunlin", "status"}, "may not use the socket"},
+			"another user serves": {[]string{"sh", "-c", `
+				d=$(mktemp -d) && chmod 755 $d && chown nobody $d
+				runuser -u nobody -- nc -lU $d/s & nc=$!
+				until [ -S $d/s ]; do sleep 0.1; done
+				dunlin status --socket $d/s; code=$?
+				kill $nc; exit $code`}, "serves the socket, who is neither root nor you"},
+		} {
+			if out, errs, code := h.Exec(tt.args...); code != 4 || !strings.Contains(errs, tt.says) {
+				t.Errorf("%s: exit code %d, want 4 and %q\n%s%s", what, code, tt.says, out, errs)
+			}
+		}
+	})
 
 	sub("a dead one is started again", func(t *testing.T) {
 		was := u.show("MainPID")

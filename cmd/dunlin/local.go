@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/reconciler"
@@ -174,9 +176,15 @@ func (a *app) localError(ctx context.Context, err error) error {
 		}
 		return exitWith{code: exitFaults, err: faults, hint: "nothing was changed; mend the lines above and run dunlin validate"}
 	case errors.Is(err, host.ErrNotOwned):
-		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod go-w; or name another with --state"}
+		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod go-w; or name another state folder"}
 	case errors.As(err, &locked):
 		return exitWith{code: exitError, err: err, hint: "wait until it has ended, or stop the agent first"}
+	case errors.Is(err, api.ErrInUse):
+		return exitWith{code: exitError, err: err, hint: "dunlin status asks that agent; give this one a socket of its own, or stop the other first"}
+	case errors.Is(err, syscall.EADDRINUSE):
+		return exitWith{code: exitError, err: err, hint: "ss -lntup shows who listens there; stop that, or bind to another address"}
+	case errors.Is(err, syscall.ENOSPC):
+		return exitWith{code: exitError, err: err, hint: "make room on that file system"}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return exitWith{code: exitError, err: err, hint: "run it as root; --dry-run needs no root, but cannot read what only root may"}
 	case errors.Is(err, gitrepo.ErrEmpty):
