@@ -71,7 +71,7 @@ func TestStoreFollowsRealServers(t *testing.T) {
 			if b, err := s.Read(second, "side"); string(b) != "s" || err != nil {
 				t.Errorf("side = %q, %v", b, err)
 			}
-			if follows, err := s.Descends(second, first); !follows || err != nil {
+			if follows, err := s.Descends(t.Context(), second, first); !follows || err != nil {
 				t.Errorf("Descends = %t, %v", follows, err)
 			}
 

@@ -354,7 +354,7 @@ func writeObject(out io.Writer, z *zlib.Writer, st storer.EncodedObjectStorer, h
 
 // Pack writes what a peer needs that has commit have and wants commit want: the commits between them and the files of
 // want that have has not. All of it where have is "" or not known here.
-func (s *Store) Pack(w io.Writer, want, have string) error {
+func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error {
 	h, err := hash40(want)
 	if err != nil {
 		return err
@@ -365,11 +365,11 @@ func (s *Store) Pack(w io.Writer, want, have string) error {
 			return err
 		}
 	}
-	list, err := between(context.Background(), s.objects(), h, old, false)
+	list, err := between(ctx, s.objects(), h, old, false)
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", want, err)
 	}
-	return writePack(context.Background(), w, s.objects(), list)
+	return writePack(ctx, w, s.objects(), list)
 }
 
 // Ingest takes a pack of at most MaxPack bytes from r and keeps it only if the commit want is then here with all its files.
@@ -406,11 +406,24 @@ func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error 
 		}
 		return err
 	}
-	if len(before) >= maxPacks {
+	if len(before) >= maxPacks || s.loose() > s.loosest {
 		// The commit is here. What keeps the store from being repacked shows in Repack, and again at the next pack.
 		_ = s.repack(ctx, want)
 	}
 	return nil
+}
+
+// loose is how many bytes of packs a repack could save at most: all but those of the largest, which is the last repack's, or
+// the first fetch. A peer may put into a pack what nobody needs. The caller holds mu.
+func (s *Store) loose() int64 {
+	var sum, largest int64
+	for p := range s.packs() {
+		if info, err := os.Stat(p + ".pack"); err == nil {
+			sum += info.Size()
+			largest = max(largest, info.Size())
+		}
+	}
+	return sum - largest
 }
 
 // packs are the store's packs, each as its path without extension; the caller holds mu.

@@ -207,8 +207,11 @@ func (s *Store) dial(ctx context.Context, service string) (conn, error) {
 // Head is the commit of the remote's branch now; nothing is fetched.
 func (s *Store) Head(ctx context.Context) (string, error) {
 	s.count.heads.Add(1)
-	s.net.Lock()
-	defer s.net.Unlock()
+	done, err := s.converse(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	ref, err := branchRef(s.to.Branch)
@@ -240,15 +243,22 @@ func (t target) branch(op string, refs map[string]plumbing.Hash, ref plumbing.Re
 
 // incoming is where Fetch keeps what the remote has, whether or not it follows on what was there.
 func incoming(ref plumbing.ReferenceName) string {
-	return "refs/dunlin/incoming/" + strings.TrimPrefix(strings.TrimPrefix(ref.String(), "refs/"), "heads/")
+	// Without slashes: a branch "a" would else stand in the way of a branch "a/b".
+	return "refs/dunlin/incoming/" + strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(ref.String(), "refs/"), "heads/"), "/", "%2F")
 }
+
+// Incoming is the full name of the reference under which Fetch keeps a branch.
+func Incoming(branch string) string { return incoming(plumbing.NewBranchReferenceName(branch)) }
 
 // Fetch takes the branch from the remote, forced, into refs/dunlin/incoming/BRANCH and gives its commit; whether that
 // follows on what is in force is for the caller to ask (Descends). refs are more branches, or full reference names,
 // taken in the same way where the remote has them. A failed fetch leaves the references as they were.
 func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (string, error) {
-	s.net.Lock()
-	defer s.net.Unlock()
+	done, err := s.converse(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	ref, err := branchRef(branch)
@@ -323,8 +333,11 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, 
 // ErrRejected where the remote's branch is not at old any more.
 func (s *Store) Push(ctx context.Context, branch, commit, old string) error {
 	s.count.pushes.Add(1)
-	s.net.Lock()
-	defer s.net.Unlock()
+	done, err := s.converse(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	ref, err := branchRef(branch)
@@ -340,7 +353,7 @@ func (s *Store) Push(ctx context.Context, branch, commit, old string) error {
 		if from, err = hash40(old); err != nil {
 			return err
 		}
-		ok, err := s.Descends(commit, old)
+		ok, err := s.Descends(ctx, commit, old)
 		if err != nil {
 			return s.to.fail("push", err)
 		}

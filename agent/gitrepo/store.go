@@ -41,17 +41,29 @@ const (
 	largeObject = 1 << 20 // bytes above which an object is streamed from its file
 	maxCommits  = 500_000 // commits walked in one question
 	maxPacks    = 32      // packs after which the store is repacked unasked
+	maxLoose    = 2 * MaxPack
 )
 
 // Store is a bare repository in a folder of this host, and the one remote that it follows. It is safe for concurrent use.
 type Store struct {
-	dir string
-	to  target
+	dir     string
+	to      target
+	loosest int64 // bytes beside the largest pack, from which on it is repacked unasked
 
-	net   sync.Mutex // one conversation with the remote at a time
+	net   chan struct{} // holds one while there is a conversation with the remote
 	count struct{ heads, fetches, pushes atomic.Int64 }
 	mu    sync.Mutex // everything below, and the folder
 	st    *filesystem.Storage
+}
+
+// converse waits until nobody else talks with the remote, at most until ctx ends; done lets the next one.
+func (s *Store) converse(ctx context.Context) (done func(), err error) {
+	select {
+	case s.net <- struct{}{}:
+		return func() { <-s.net }, nil
+	case <-ctx.Done():
+		return nil, s.to.fail("wait for", fmt.Errorf("%w: another conversation with it takes long: %w", ErrUnreachable, ctx.Err()))
+	}
 }
 
 // Traffic is how often the remote was asked since the store was opened.
@@ -75,7 +87,7 @@ func OpenStore(dir string, r Remote) (*Store, error) {
 	if err := plainFiles(dir); err != nil {
 		return nil, fmt.Errorf("open store %q: %w", dir, err)
 	}
-	s := &Store{dir: dir, to: to}
+	s := &Store{dir: dir, to: to, loosest: maxLoose, net: make(chan struct{}, 1)}
 	s.reopen()
 	// A power cut may leave an empty HEAD; it names no branch that is used here, so it is simply written again.
 	if info, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil && info.Size() == 0 {
@@ -241,7 +253,7 @@ func (s *Store) List(commit, dir string) ([]string, error) {
 
 // Descends reports whether ancestor is commit itself or comes before it. An ancestor that the store has never seen is
 // no ancestor; a commit that it has not is an error.
-func (s *Store) Descends(commit, ancestor string) (bool, error) {
+func (s *Store) Descends(ctx context.Context, commit, ancestor string) (bool, error) {
 	from, err := hash40(commit)
 	if err != nil {
 		return false, err
@@ -254,7 +266,7 @@ func (s *Store) Descends(commit, ancestor string) (bool, error) {
 		return false, err
 	}
 	found := false
-	err = ancestors(context.Background(), s.objects(), from, func(c *object.Commit) bool {
+	err = ancestors(ctx, s.objects(), from, func(c *object.Commit) bool {
 		found = found || c.Hash == old
 		return !found
 	})

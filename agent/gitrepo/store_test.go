@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // run runs the real git program, which the product never does.
@@ -94,7 +97,7 @@ func follow(t *testing.T, r Remote, bare, work string) {
 	}
 	c2 := push(t, bare, work, map[string]string{"a": "3"})
 	str(s.Fetch(ctx, "main"))
-	if !yes(s.Descends(c2, c1)) || yes(s.Descends(c1, c2)) {
+	if !yes(s.Descends(context.Background(), c2, c1)) || yes(s.Descends(context.Background(), c1, c2)) {
 		t.Fatal("the second commit follows on the first")
 	}
 	if b := must[[]byte](t)(s.Read(c2, "a")); string(b) != "3" {
@@ -106,7 +109,7 @@ func follow(t *testing.T, r Remote, bare, work string) {
 	// A force push to a side line that begins at the first commit is seen, and is no descendant.
 	run(t, work, "reset", "-q", "--hard", c1)
 	c3 := push(t, bare, work, map[string]string{"e": "5"})
-	if got := str(s.Fetch(ctx, "main")); got != c3 || yes(s.Descends(c3, c2)) || !yes(s.Descends(c3, c1)) {
+	if got := str(s.Fetch(ctx, "main")); got != c3 || yes(s.Descends(context.Background(), c3, c2)) || !yes(s.Descends(context.Background(), c3, c1)) {
 		t.Fatalf("force push: %s", got)
 	}
 	// Our own commit is pushed, once; the second that was made beside it is not.
@@ -240,7 +243,7 @@ func TestPeers(t *testing.T) {
 	c2 := str(a.Commit(Change{Parent: c1, Files: map[string][]byte{"a": []byte("2")}, When: time.Unix(2, 0)}))
 	var full, delta bytes.Buffer
 	for w, have := range map[*bytes.Buffer]string{&full: strings.Repeat("a", 40), &delta: c1} {
-		if err := a.Pack(w, c2, have); err != nil {
+		if err := a.Pack(context.Background(), w, c2, have); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,7 +258,7 @@ func TestPeers(t *testing.T) {
 	if err := b.Ingest(ctx, &full, c2); err != nil || !b.Has(c2) || b.Has(c1) {
 		t.Errorf("Ingest: %v", err)
 	}
-	if ok, err := b.Descends(c2, c1); err != nil || !ok {
+	if ok, err := b.Descends(context.Background(), c2, c1); err != nil || !ok {
 		t.Errorf("Descends: %v, %v", ok, err)
 	}
 	if err := b.Ingest(ctx, io.LimitReader(zeros{}, 1<<30), c2); !errors.Is(err, ErrTooLarge) {
@@ -296,7 +299,7 @@ func TestRepackBoundsTheStore(t *testing.T) {
 	if _, err := fs.ReadFile(tree, "f"); err != nil {
 		t.Errorf("a tree given out before: %v", err)
 	}
-	if ok, err := s.Descends(c, first); !ok || err != nil {
+	if ok, err := s.Descends(context.Background(), c, first); !ok || err != nil {
 		t.Errorf("the history is gone: %v", err)
 	}
 	if err := s.Repack(); err != nil || len(s.packs()) != 1 {
@@ -308,9 +311,139 @@ func FuzzCheckPack(f *testing.F) {
 	s := open(f, Remote{})
 	c := must[string](f)(s.Commit(Change{Files: map[string][]byte{"a": []byte("1")}}))
 	var b bytes.Buffer
-	if err := s.Pack(&b, c, ""); err != nil {
+	if err := s.Pack(context.Background(), &b, c, ""); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, p []byte) { _ = checkPack(bytes.NewReader(p), int64(len(p))) })
+}
+
+// A store that followed a branch "a" goes on with a branch "a/b".
+func TestABranchBelowTheNameOfAnother(t *testing.T) {
+	ctx := context.Background()
+	base := t.TempDir()
+	remote, err := OpenStore(filepath.Join(base, "remote"), Remote{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, err := remote.Commit(Change{Files: map[string][]byte{"x": []byte("1")}, Message: "one", Author: "a", Email: "a@b", When: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, branch := range []string{"a", "a/b"} {
+		if err := remote.SetRef("refs/heads/"+strings.ReplaceAll(branch, "/", "-"), commit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, branch := range []string{"a", "a/b"} {
+		// A repository cannot have both branches at once.
+		if err := os.RemoveAll(filepath.Join(base, "remote", "refs", "heads", "a")); err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.SetRef("refs/heads/"+branch, commit); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenStore(filepath.Join(base, "store"), Remote{URL: filepath.Join(base, "remote"), Branch: branch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Fetch(ctx, branch); err != nil || got != commit {
+			t.Errorf("fetch %q: %q, %v", branch, got, err)
+		}
+		if got, err := s.Ref(Incoming(branch)); err != nil || got != commit {
+			t.Errorf("%s: %q, %v", Incoming(branch), got, err)
+		}
+	}
+}
+
+// Who talks with the remote for long holds up others only as long as they want to wait.
+func TestAConversationIsWaitedForAsLongAsTheCallerLikes(t *testing.T) {
+	s, err := OpenStore(t.TempDir(), Remote{URL: t.TempDir(), Branch: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.converse(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Head(ctx); !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Head while another talks: %v", err)
+	}
+}
+
+// What a peer put into packs beside what was asked for goes with the next repack, which does not wait for many packs.
+func TestWhatNobodyNeedsDoesNotFillTheDisk(t *testing.T) {
+	ctx := context.Background()
+	s, err := OpenStore(t.TempDir(), Remote{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := func() (sum int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for p := range s.packs() {
+			if info, err := os.Stat(p + ".pack"); err == nil {
+				sum += info.Size()
+			}
+		}
+		return sum
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	junk := make([]byte, 300<<10)
+	s.loosest = 1 << 20
+	parent := ""
+	for i := range 8 {
+		other, err := OpenStore(t.TempDir(), Remote{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range junk {
+			junk[j] = byte(rnd.Uint32())
+		}
+		if parent != "" {
+			var pack bytes.Buffer
+			if err := s.Pack(ctx, &pack, parent, ""); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Ingest(ctx, &pack, parent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// A hostile pack: the commit that is wanted, and a large file that it does not have.
+		bad, err := other.Commit(Change{Files: map[string][]byte{"junk": junk}, Message: "junk", Author: "a", Email: "a@b", When: time.Unix(int64(i), 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		good, err := other.Commit(Change{Parent: parent, Files: map[string][]byte{"x": {byte(i)}}, Message: "good", Author: "a", Email: "a@b", When: time.Unix(int64(i), 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h1, _ := hash40(good)
+		h2, _ := hash40(bad)
+		list, err := between(ctx, other.objects(), h1, plumbing.ZeroHash, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more, err := between(ctx, other.objects(), h2, plumbing.ZeroHash, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pack bytes.Buffer
+		if err := writePack(ctx, &pack, other.objects(), append(list, more...)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ingest(ctx, &pack, good); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetRef("refs/dunlin/trusted", good); err != nil {
+			t.Fatal(err)
+		}
+		parent = good
+		if got := size(); got > s.loosest+2*int64(len(junk)) {
+			t.Fatalf("after %d packs the store has %d KiB", i+1, got>>10)
+		}
+	}
 }

@@ -79,8 +79,15 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 	known := map[plumbing.Hash]bool{}
 	files := map[plumbing.Hash]bool{}
 	if !have.IsZero() {
-		if err := ancestors(ctx, st, have, func(c *object.Commit) bool { known[c.Hash] = true; return true }); err != nil {
+		near, err := near(ctx, st, want, have)
+		if err != nil {
 			return nil, err
+		}
+		known[have] = near
+		if !near {
+			if err := ancestors(ctx, st, have, func(c *object.Commit) bool { known[c.Hash] = true; return true }); err != nil {
+				return nil, err
+			}
 		}
 		if c, err := object.GetCommit(st, have); err == nil {
 			if err := walkTree(ctx, st, c.TreeHash, files, func(plumbing.Hash, bool) error { return nil }); err != nil {
@@ -121,6 +128,31 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 		}
 	}
 	return list, nil
+}
+
+// near reports whether every line back from want comes to have within a few commits, so that what comes before have need
+// not be walked: most often have is want's parent, and the history is long.
+func near(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash) (bool, error) {
+	const few = 256
+	seen := map[plumbing.Hash]bool{have: true}
+	for queue := []plumbing.Hash{want}; len(queue) > 0; queue = queue[1:] {
+		if seen[queue[0]] {
+			continue
+		}
+		seen[queue[0]] = true
+		c, err := object.GetCommit(st, queue[0])
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read commit %s: %w", queue[0], err)
+		}
+		if len(seen) > few || len(c.ParentHashes) == 0 {
+			return false, ctx.Err()
+		}
+		queue = append(queue, c.ParentHashes...)
+	}
+	return want != have, ctx.Err()
 }
 
 // repack is Repack under mu; also are commits kept that no reference names yet.

@@ -160,7 +160,7 @@ func TestTipLeavesHistoryOut(t *testing.T) {
 			}
 			c4 := push(t, bare, work, map[string]string{"e": "4"})
 			c5 := push(t, bare, work, map[string]string{"e": "5"})
-			if str(s.Fetch(ctx, "main")); !yes(s.Descends(c5, c4)) || !yes(s.Descends(c5, c3)) {
+			if str(s.Fetch(ctx, "main")); !yes(s.Descends(context.Background(), c5, c4)) || !yes(s.Descends(context.Background(), c5, c3)) {
 				t.Error("what comes after it is not here")
 			}
 			// What it said once it says again: the remote believes that it is here, with the history.

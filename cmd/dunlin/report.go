@@ -353,7 +353,7 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 				done.Nodes++
 			}
 		}
-		at, head, err := heads(store, r.branch)
+		at, head, err := heads(ctx, store, r.branch)
 		if err != nil {
 			return done, err
 		}
@@ -378,7 +378,7 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 }
 
 // heads are where the local branch is and what to build upon: that, or the branch of origin where it is further on.
-func heads(store *gitrepo.Store, branch string) (at, head string, err error) {
+func heads(ctx context.Context, store *gitrepo.Store, branch string) (at, head string, err error) {
 	if at, err = store.Ref("refs/heads/" + branch); err != nil {
 		return "", "", err
 	}
@@ -389,11 +389,11 @@ func heads(store *gitrepo.Store, branch string) (at, head string, err error) {
 	if at == "" {
 		return at, origin, nil
 	}
-	ahead, err := store.Descends(at, origin)
+	ahead, err := store.Descends(ctx, at, origin)
 	if err != nil || ahead {
 		return at, at, err
 	}
-	behind, err := store.Descends(origin, at)
+	behind, err := store.Descends(ctx, origin, at)
 	if err != nil || behind {
 		return at, origin, err
 	}
