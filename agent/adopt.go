@@ -75,7 +75,7 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 		return true
 	}
 	if trusted != "" {
-		follows, err := a.policies.Descends(commit, trusted)
+		follows, err := a.policies.Descends(ctx, commit, trusted)
 		if err != nil {
 			a.problem("policy", fmt.Sprintf("commit %s: %s", short(commit), one(err)))
 			return true

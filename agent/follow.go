@@ -165,7 +165,7 @@ func (f *follower) ask(ctx context.Context) {
 	a, forced := f.a, f.forced
 	f.asking, f.forced, f.mustAt = true, false, time.Time{}
 	f.pollAt = time.Now().Add(fetchTime + time.Minute)
-	f.asked = a.claims()
+	f.asked = a.claims(ctx)
 	a.pulses.busy("ask")
 	go func() {
 		f.answers <- a.ask(ctx, forced)
@@ -218,7 +218,7 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 		a.mu.Lock()
 		a.remote.Head = got.commit
 		a.mu.Unlock()
-		a.passOn(got.commit)
+		a.passOn(ctx, got.commit)
 		f.consider(ctx, got.commit, false)
 		return
 	}
@@ -321,7 +321,7 @@ func (f *follower) answered(ctx context.Context, got polled) {
 	f.note(got)
 	if got.err == nil {
 		f.judge(ctx, got)
-		f.weigh(got.head, time.Now())
+		f.weigh(ctx, got.head, time.Now())
 	}
 	if failed == nil {
 		// After it was judged: what it put into force may say how often to ask.
@@ -382,7 +382,7 @@ func (f *follower) judge(ctx context.Context, got polled) {
 		a.problem("disk", fmt.Sprintf("commit %s cannot be kept: %s", short(got.head), one(got.local)))
 	default:
 		a.problem("disk", "")
-		a.passOn(got.head)
+		a.passOn(ctx, got.head)
 		f.consider(ctx, got.head, got.forced)
 	}
 }

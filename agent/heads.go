@@ -55,7 +55,7 @@ func (s *settled) has(commit string) bool {
 
 // isOld reports whether a commit came before what is in force: somebody has not seen the newest yet. What is old once
 // stays so, and nodes that have no turn tell of it for long, so it is remembered.
-func (a *Agent) isOld(commit string) bool {
+func (a *Agent) isOld(ctx context.Context, commit string) bool {
 	if a.settled.has(commit) {
 		return true
 	}
@@ -67,7 +67,7 @@ func (a *Agent) isOld(commit string) bool {
 	if err != nil || trusted == "" {
 		return false
 	}
-	old, err := a.policies.Descends(trusted, commit)
+	old, err := a.policies.Descends(ctx, trusted, commit)
 	if err != nil || !old {
 		return false
 	}
@@ -76,7 +76,7 @@ func (a *Agent) isOld(commit string) bool {
 }
 
 // claims are the heads that others tell of and that this node knows nothing of yet.
-func (a *Agent) claims() []claim {
+func (a *Agent) claims(ctx context.Context) []claim {
 	a.mu.Lock()
 	known := map[string]bool{a.remote.Head: true}
 	if a.policy != nil {
@@ -91,7 +91,7 @@ func (a *Agent) claims() []claim {
 		if id == a.keys.ID() || h.Error != "" || !isCommit(h.Commit) || known[h.Commit] {
 			continue
 		}
-		if a.isOld(h.Commit) {
+		if a.isOld(ctx, h.Commit) {
 			known[h.Commit] = true
 			continue
 		}
@@ -110,10 +110,14 @@ func (a *Agent) claims() []claim {
 // is to know; with fewer of them this node asks the remote itself, at once where it is its own turn.
 func (f *follower) hear(ctx context.Context, now time.Time) {
 	a := f.a
+	claims := a.claims(ctx)
+	if len(claims) == 0 && f.pacer.Failures() == 0 {
+		f.well = true
+		return
+	}
 	order := a.inTurn()
 	knowing := order[:min(len(order), max(a.fleet().Sync.Fetchers, 2))]
 	f.recover(now, order)
-	claims := a.claims()
 	say := map[string][]string{}
 	wait := time.Duration(-1)
 	sooner := func(d time.Duration) {
@@ -167,12 +171,12 @@ func (f *follower) recover(now time.Time, order []string) {
 }
 
 // weigh holds what others claimed before the remote was asked against what it said.
-func (f *follower) weigh(head string, now time.Time) {
+func (f *follower) weigh(ctx context.Context, head string, now time.Time) {
 	a := f.a
 	for _, c := range f.asked {
-		sound := c.commit == head || a.isOld(c.commit)
+		sound := c.commit == head || a.isOld(ctx, c.commit)
 		if !sound && a.policies.Knows(c.commit) {
-			before, err := a.policies.Descends(head, c.commit)
+			before, err := a.policies.Descends(ctx, head, c.commit)
 			sound = err != nil || before
 		}
 		if sound {

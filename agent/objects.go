@@ -59,7 +59,7 @@ func (a *Agent) pushesOf(commit string) map[string][]byte {
 }
 
 // passOn tells the neighbours that this node has a commit, with its objects where they are few.
-func (a *Agent) passOn(commit string) {
+func (a *Agent) passOn(ctx context.Context, commit string) {
 	raw, err := hex.DecodeString(commit)
 	if a.peers == nil || err != nil || len(raw) != 20 {
 		return
@@ -76,8 +76,8 @@ func (a *Agent) passOn(commit string) {
 		return
 	}
 	w := &bounded{room: peer.MaxPush}
-	if err := a.policies.Pack(w, commit, have); err != nil {
-		w.b.Reset()
+	if err := a.policies.Pack(ctx, w, commit, have); err != nil {
+		w.b = bytes.Buffer{}
 	}
 	a.peers.Push([20]byte(raw), w.b.Bytes())
 }
@@ -86,10 +86,12 @@ func (a *Agent) passOn(commit string) {
 type bounded struct {
 	b    bytes.Buffer
 	room int
+	over bool
 }
 
 func (w *bounded) Write(p []byte) (int, error) {
-	if len(p) > w.room-w.b.Len() {
+	if w.over = w.over || len(p) > w.room-w.b.Len(); w.over {
+		w.b = bytes.Buffer{}
 		return 0, gitrepo.ErrTooLarge
 	}
 	return w.b.Write(p)

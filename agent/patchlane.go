@@ -132,6 +132,7 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) {
 	if !ok {
 		return
 	}
+	a.trustClock(ctx)
 	if why := a.startsNothing(); why != "" {
 		a.log().Warn("no patch is installed", "reason", why)
 		return

@@ -7,9 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
@@ -18,10 +15,6 @@ import (
 )
 
 const (
-	// clockEvery is how often this node's clock is held against others'.
-	clockEvery = 10 * time.Minute
-	// clockOff is how far it may be off before nothing is started whose moment matters.
-	clockOff = 2 * time.Minute
 	// askStandingEvery is how often a reporter is asked for this node's line until one answers.
 	askStandingEvery = 20 * time.Second
 	// maxInventory bounds what another node says of itself, in bytes.
@@ -41,11 +34,11 @@ func (a *Agent) peerHandler() http.Handler {
 			return
 		}
 		// Only what the policy branch is or was, never objects that somebody else put here.
-		if !a.gives(want) {
+		if !a.gives(r.Context(), want) {
 			http.Error(w, "this node does not have it", http.StatusNotFound)
 			return
 		}
-		if err := a.policies.Pack(w, want, have); err != nil {
+		if err := a.givePack(r.Context(), w, want, have); err != nil {
 			a.log().Warn("pack not given", "commit", want, "error", one(err))
 			panic(http.ErrAbortHandler) // the caller must not take half a pack for a whole one
 		}
@@ -87,7 +80,48 @@ func (a *Agent) peerHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(line)
 	})
-	return mux
+	return a.answers.limit(mux)
+}
+
+// keptPack is the pack that was given last: after a commit all ask for the same.
+type keptPack struct {
+	want, have string
+	b          []byte
+}
+
+// maxKeptPack is how large such a pack may be, in bytes.
+const maxKeptPack = 1 << 20
+
+// givePack writes what a peer needs that has commit have and wants commit want.
+func (a *Agent) givePack(ctx context.Context, w io.Writer, want, have string) error {
+	a.mu.Lock()
+	kept := a.kept
+	a.mu.Unlock()
+	if kept.want == want && kept.have == have && kept.b != nil {
+		_, err := w.Write(kept.b)
+		return err
+	}
+	keep := &bounded{room: maxKeptPack}
+	if err := a.policies.Pack(ctx, tee{w, keep}, want, have); err != nil {
+		return err
+	}
+	if !keep.over {
+		a.mu.Lock()
+		a.kept = keptPack{want, have, keep.b.Bytes()}
+		a.mu.Unlock()
+	}
+	return nil
+}
+
+// tee writes to both; what the second does not take is its own affair.
+type tee struct {
+	io.Writer
+	keep *bounded
+}
+
+func (t tee) Write(b []byte) (int, error) {
+	_, _ = t.keep.Write(b)
+	return t.Writer.Write(b)
 }
 
 // askStanding asks a reporter which line of this node the branch has, once after each start: a host that came back from a
@@ -123,14 +157,20 @@ func (a *Agent) standingAt(ctx context.Context, id string) (line schema.ReportLi
 	return line, json.Unmarshal(b, &line)
 }
 
-// gives reports whether a commit is one that this node has read from the remote or holds in force.
-func (a *Agent) gives(commit string) bool {
-	for _, ref := range []string{trustedRef, "refs/dunlin/incoming/" + a.branch()} {
+// gives reports whether a commit is one that this node has read from the remote or holds in force, or came before those.
+func (a *Agent) gives(ctx context.Context, commit string) bool {
+	if !a.policies.Knows(commit) {
+		return false
+	}
+	for _, ref := range []string{trustedRef, gitrepo.Incoming(a.branch())} {
 		head, err := a.policies.Ref(ref)
 		if err != nil || head == "" {
 			continue
 		}
-		if is, err := a.policies.Descends(head, commit); err == nil && is {
+		if head == commit {
+			return true // references are set to what is here with all its files
+		}
+		if is, err := a.policies.Descends(ctx, head, commit); err == nil && is {
 			return a.policies.Has(commit)
 		}
 	}
@@ -143,68 +183,6 @@ func rawInventory(got map[string][]byte) map[string]json.RawMessage {
 		out[t] = b
 	}
 	return out
-}
-
-// checkClock holds this host's clock against those of up to five others. With most of them against it nothing is
-// started whose moment matters; what is in force stays enforced.
-func (a *Agent) checkClock(ctx context.Context) {
-	var off []time.Duration
-	for _, id := range ranked("clock "+a.keys.ID(), a.here()) {
-		if id == a.keys.ID() {
-			continue
-		}
-		if d, err := a.offset(ctx, id); err == nil {
-			off = append(off, d)
-		}
-		if len(off) == 5 {
-			break
-		}
-	}
-	if len(off) < 2 {
-		// One other clock cannot tell which of the two is wrong.
-		return
-	}
-	a.problem("clock", clockProblem(off))
-}
-
-// offset is how far this node's clock is ahead of another's, less what the way there may explain.
-func (a *Agent) offset(ctx context.Context, id string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	sent := a.now()
-	body, err := a.askPeer(ctx, id, "/v1/time")
-	if err != nil {
-		return 0, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, 64))
-	if err != nil {
-		return 0, err
-	}
-	ms, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("node %s tells no time: %w", id, err)
-	}
-	got := a.now()
-	return sent.Add(got.Sub(sent) / 2).Sub(time.UnixMilli(ms)), nil
-}
-
-// clockProblem is what is wrong with a clock that is off by these against others; empty where most agree with it.
-func clockProblem(off []time.Duration) string {
-	off = slices.Sorted(slices.Values(off))
-	median := off[len(off)/2]
-	if len(off)%2 == 0 && median.Abs() > off[len(off)/2-1].Abs() {
-		median = off[len(off)/2-1]
-	}
-	if median.Abs() <= clockOff {
-		return ""
-	}
-	word := "ahead of"
-	if median < 0 {
-		word = "behind"
-	}
-	return fmt.Sprintf("this host's clock is %s %s those of %d other nodes: no window is trusted and no patch installed until it is set",
-		median.Abs().Round(time.Second), word, len(off))
 }
 
 // fromNode asks another node and reads its answer whole.

@@ -347,7 +347,7 @@ func (r *reporter) once(ctx context.Context, fleet string, rank int) (did, error
 	}
 	moved := head != r.seen
 	r.seen = head
-	before, err := r.lost(head)
+	before, err := r.lost(ctx, head)
 	if err != nil {
 		return did{}, err
 	}
@@ -408,13 +408,13 @@ func (r *reporter) once(ctx context.Context, fleet string, rank int) (did, error
 
 // lost gives the commit that the branch was at when this node last looked, if what it is now does not follow on that:
 // somebody removed the branch, or put it back.
-func (r *reporter) lost(head string) (before string, err error) {
+func (r *reporter) lost(ctx context.Context, head string) (before string, err error) {
 	before, err = r.store.Ref(reportsRef)
 	if err != nil || before == "" || before == head || !r.store.Has(before) {
 		return "", err
 	}
 	if head != "" {
-		follows, err := r.store.Descends(head, before)
+		follows, err := r.store.Descends(ctx, head, before)
 		if err != nil || follows {
 			return "", err
 		}

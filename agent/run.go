@@ -76,6 +76,7 @@ type Agent struct {
 	members   sync.Mutex // one look at who is here at a time
 	pushCame  signal     // a neighbour has pushed a commit
 	settled   settled
+	answers   *answers
 	headLens  lens[schema.HeadRecord]
 	stateLens lens[schema.StateRecord]
 
@@ -122,6 +123,7 @@ func New(o Options) (a *Agent, err error) {
 	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
 	a.unlock = unlock
 	a.start, a.pushCame = rand.Text()[:12], newSignal()
+	a.answers = newAnswers()
 	a.headLens.kind, a.stateLens.kind = schema.RecordHead, schema.RecordState
 	a.patches.wake = newSignal()
 	state := o.Config.State
@@ -182,6 +184,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		{"follow", a.follow},
 		{"share", a.share},
 		{"attend", a.attend},
+		{"clock", a.watchClock},
 	}
 	if a.peers != nil {
 		loops = append(loops, struct {

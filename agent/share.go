@@ -135,10 +135,9 @@ func (a *Agent) share(ctx context.Context) error {
 	if a.cluster != nil {
 		members, hints = a.cluster.Changed(), a.cluster.Hints()
 	}
-	clock := time.NewTimer(5 * time.Second)
-	defer clock.Stop()
-	tick := time.NewTicker(time.Minute)
+	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
+	absent := map[string]absence{}
 	expected, expecting := time.NewTimer(time.Hour), false // the record of a head that was hinted at
 	defer expected.Stop()
 	if a.peers != nil {
@@ -182,12 +181,47 @@ func (a *Agent) share(ctx context.Context) error {
 		case <-tick.C:
 			a.pulses.busy("share")
 			a.clones() // it may be over
-		case <-clock.C:
-			clock.Reset(clockEvery + a.jitter(clockEvery/4))
-			if a.peers != nil {
-				go a.checkClock(ctx)
-			}
+			a.lookFor(absent)
 		}
+	}
+}
+
+// absence is of a node that has told something, and that gossip does not know of.
+type absence struct {
+	boot, seq uint64 // of what it told last
+	looks     int
+}
+
+// lookFor compares members with another node when somebody who is no member has told something new: gossip has missed that it
+// came, which at the start of a whole fleet happens. Who is away tells nothing new.
+func (a *Agent) lookFor(absent map[string]absence) {
+	if a.cluster == nil {
+		return
+	}
+	a.mu.Lock()
+	online, pins := a.online, a.pins
+	a.mu.Unlock()
+	look := false
+	for _, r := range a.records.Of(schema.RecordState) {
+		if _, active := pins[r.Node]; !active || online[r.Node] || r.Node == a.keys.ID() {
+			delete(absent, r.Node)
+			continue
+		}
+		was := absent[r.Node]
+		if was.boot != r.Boot || was.seq != r.Seq {
+			was = absence{boot: r.Boot, seq: r.Seq}
+		}
+		was.looks++
+		look = look || was.looks == 2 || was.looks == 5 // not at once: it may just have come, or gone
+		absent[r.Node] = was
+	}
+	for id := range absent {
+		if _, active := pins[id]; !active {
+			delete(absent, id)
+		}
+	}
+	if look {
+		a.cluster.Resync()
 	}
 }
 

@@ -11,14 +11,22 @@ import (
 // ranked orders nodes by rendezvous hash (highest random weight): all who know the same nodes agree on the order, and
 // a node that comes or goes moves no other.
 func ranked(purpose string, ids []string) []string {
-	weight := func(id string) uint64 {
-		sum := sha256.Sum256([]byte(purpose + "\x00" + id))
-		return binary.BigEndian.Uint64(sum[:8])
+	type weighed struct {
+		id     string
+		weight uint64
 	}
-	out := slices.Clone(ids)
-	slices.SortFunc(out, func(a, b string) int {
-		return cmp.Or(cmp.Compare(weight(b), weight(a)), cmp.Compare(a, b))
+	all := make([]weighed, len(ids))
+	for i, id := range ids {
+		sum := sha256.Sum256([]byte(purpose + "\x00" + id))
+		all[i] = weighed{id, binary.BigEndian.Uint64(sum[:8])}
+	}
+	slices.SortFunc(all, func(a, b weighed) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id, b.id))
 	})
+	out := make([]string, len(ids))
+	for i, w := range all {
+		out[i] = w.id
+	}
 	return out
 }
 

@@ -23,6 +23,8 @@ type world struct {
 	refused  *schema.RefusedCommit // the newest, nil once a later commit is in force
 	pushes   map[string]pushed     // the newest of each neighbour
 	passedOn string                // commit that was pushed to neighbours last
+	kept     keptPack
+	clockAt  time.Time // when the clock was last held against others
 	remote   schema.RemoteStatus
 
 	account    schema.Account

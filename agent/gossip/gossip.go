@@ -73,6 +73,7 @@ type Cluster struct {
 	queue   *memberlist.TransmitLimitedQueue
 	hints   chan []byte
 	changed chan struct{}
+	resync  chan struct{}
 	tell    *translator
 	addr    string
 	stop    context.CancelFunc
@@ -105,7 +106,7 @@ func Start(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), done: make(chan struct{}), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
+	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), done: make(chan struct{}), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
 		tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
 	m := memberlist.DefaultLANConfig()
 	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
@@ -172,6 +173,31 @@ func peerAddress(n *memberlist.Node) string {
 
 // Changed gets a value after members came, went or moved; many changes may share one.
 func (c *Cluster) Changed() <-chan struct{} { return c.changed }
+
+// Resync compares the lists of members with one of them soon, rather than when it is due: what gossip has missed is found.
+func (c *Cluster) Resync() {
+	select {
+	case c.resync <- struct{}{}:
+	default:
+	}
+}
+
+// anyone is the address of some member but this one; empty where there is none.
+func (c *Cluster) anyone() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for id, m := range c.here {
+		if id != c.c.Name {
+			all = append(all, m.addr)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return all[int(c.c.Random()*float64(len(all)))]
+}
 
 // Hint tells all members something of at most MaxHint bytes; longer ones are dropped. It is heard by most within a second
 // or two, and now and then by some not at all.
@@ -240,6 +266,15 @@ func (c *Cluster) seek(ctx context.Context) {
 		case <-ctx.Done():
 			t.Stop()
 			return
+		case <-c.resync:
+			t.Stop()
+			if addr := c.anyone(); addr != "" {
+				if _, err := c.list.Load().Join([]string{addr}); err != nil {
+					c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
+				}
+			}
+			wait = jitter(c.c, 5*time.Second)
+			continue
 		case <-t.C:
 		}
 		addr := c.missing(ctx, turn)
