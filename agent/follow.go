@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -227,7 +228,7 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	}
 	f.tries++
 	a.log().Warn("commit is not taken from peers", "commit", got.commit, "error", one(got.err))
-	if diskFull(got.err) {
+	if host.DiskFull(got.err) {
 		a.problem("disk", fmt.Sprintf("commit %s cannot be kept: %s", short(got.commit), one(got.err)))
 	}
 	if f.tries < takes {
@@ -285,7 +286,7 @@ func (a *Agent) ask(ctx context.Context, forced bool) polled {
 			p.head = fetched
 		case errors.Is(err, gitrepo.ErrTooLarge):
 			p.refused = clip(one(err))
-		case diskFull(err):
+		case host.DiskFull(err):
 			p.local = err
 		default:
 			p.err = err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/peer"
 )
 
@@ -172,7 +173,7 @@ func (a *Agent) takeFromPeers(ctx context.Context, commit string, ids []string) 
 				return nil
 			}
 			last = err
-			if diskFull(err) {
+			if host.DiskFull(err) {
 				return err
 			}
 			ask()

@@ -1,13 +1,13 @@
 //go:build !windows
 
-package agent
+package host
 
 import (
 	"errors"
 	"syscall"
 )
 
-// diskFull reports whether an error is for want of room on this host.
-func diskFull(err error) bool {
+// DiskFull reports whether an error is for want of room on this host.
+func DiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
