@@ -40,6 +40,10 @@ func (s System) Watch(ctx context.Context, w Watched) (<-chan []Drift, error) {
 		}
 	}
 	if len(files.folders) > 1 {
+		if who := newFileWho(h); who != nil {
+			files.who = who
+			watchers = append(watchers, who.run)
+		}
 		files.open()
 		watchers = append(watchers, files.run)
 	}

@@ -41,6 +41,11 @@ type fileWatch struct {
 	events  *fsnotify.Watcher // nil where there is none to be had
 	// add is events.Add, which a test may refuse.
 	add func(path string) error
+	// who, where there is one, tells who changes the files of a folder.
+	who interface {
+		add(path string, files map[string]string)
+		remove(path string)
+	}
 	// said is what was last told of folders that are not watched.
 	said string
 }
@@ -284,6 +289,9 @@ func (w *fileWatch) watch(f *folder) (fresh bool) {
 			return false
 		}
 		f.info, fresh = info, true
+		if w.who != nil && len(f.files) > 0 {
+			w.who.add(f.path, f.files)
+		}
 	}
 	return fresh
 }
@@ -292,6 +300,9 @@ func (w *fileWatch) watch(f *folder) (fresh bool) {
 func (w *fileWatch) forget(f *folder) {
 	if f.info != nil {
 		_ = w.events.Remove(f.path) // it may have ended by itself
+		if w.who != nil {
+			w.who.remove(f.path)
+		}
 	}
 	f.info, f.err = nil, nil
 	for _, b := range f.below {
