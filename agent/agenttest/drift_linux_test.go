@@ -98,7 +98,7 @@ func withDrifts(t testing.TB, files, ports, services int, more map[string]string
 		t.Fatal(err)
 	}
 	h.CopyFS(os.DirFS(dir), "/srv/policy.git")
-	h.MustExec("systemd-run", "--quiet", "--unit=dunlin", "/usr/local/bin/dunlin", "agent", "run")
+	h.MustExec("systemd-run", "--quiet", "--unit=dunlin", "--property=Restart=always", "/usr/local/bin/dunlin", "agent", "run")
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _, _ := h.Exec("journalctl", "--no-pager", "--quiet", "--unit=dunlin", "--output=cat", "--lines=60")
@@ -155,6 +155,12 @@ func TestDriftIsPutRight(t *testing.T) {
 		drift("service", 18, 2)
 		d.h.MustExec("systemctl", "start", "dbus.socket")
 	})
+	t.Run("by the bus where systemd has no socket of its own", func(t *testing.T) {
+		d.h.MustExec("sh", "-c", `pid=$(systemctl show -P MainPID dunlin) && mv /run/systemd/private /run/systemd/away && kill -KILL $pid &&
+			until busctl list | grep -q dunlin; do sleep 0.1; done; mv /run/systemd/away /run/systemd/private`)
+		d.do(driftsRequest{Do: "settled"})
+		drift("service", 10, 2)
+	})
 	t.Run("after folders were made again", func(t *testing.T) {
 		d.h.MustExec("sh", "-c", "mv /srv/managed /srv/old && cp -a /srv/old /srv/managed && rm -r /srv/old")
 		drift("file", 0, 4)
@@ -193,7 +199,7 @@ func TestDriftIsPutRight(t *testing.T) {
 		meddle("file", "echo mine >/srv/managed/0019")
 		meddle("service", "systemctl start meddled")
 		a := d.do(driftsRequest{Do: "problem", Words: []string{
-			"file:/srv/managed/0019: something else on this host changes it back: corrected 3 times since",
+			"file:/srv/managed/0019: something else on this host changes it back: corrected 3 times since", // hosts of a test have no fanotify
 			"port:in/tcp/20000/any and 19 more: nft changes it back: corrected 3 times since",
 			"service:meddled.service: something else on this host changes it back: corrected 3 times since",
 		}})
