@@ -110,18 +110,21 @@ func (s *story) plan(ctx context.Context) error {
 		}
 		byName[n.Name] = accounts[i]
 	}
+	patches := map[string]int{}
 	for _, r := range alike(s.fleet.Nodes, func(n *simulated.Node) (Mark, string) {
-		would, patches := phrases(byName[n.Name].Changes, false)
-		changes, updates = changes+len(would), updates+patches
-		text := strings.Join(would, ", ")
-		if patches > 0 {
-			text += "; " + plural(patches, "security update waits", "security updates wait") + " for a window"
-		}
-		return Attention, text
+		would, waiting := phrases(byName[n.Name].Changes, false)
+		patches[n.Name] = waiting
+		changes, updates = changes+len(would), updates+waiting
+		return Attention, strings.Join(would, ", ")
 	}) {
 		s.row(r)
 	}
-	s.end(ctx, fmt.Sprintf("%s on %d hosts, and %s", plural(changes, "change", "changes"), len(s.fleet.Nodes), plural(updates, "update", "updates")), 0)
+	for _, r := range alike(s.fleet.Nodes, func(n *simulated.Node) (Mark, string) {
+		return Waits, plural(patches[n.Name], "security update waits", "security updates wait") + " for a maintenance window"
+	}) {
+		s.row(r)
+	}
+	s.end(ctx, fmt.Sprintf("%s to %d hosts, and %s for later", plural(changes, "change", "changes"), len(s.fleet.Nodes), plural(updates, "update", "updates")), 0)
 	return nil
 }
 
@@ -231,7 +234,7 @@ func (s *story) window(ctx context.Context) error {
 		}
 		text := strings.Join(did, ", ")
 		if counts(n)["InstalledPendingRebootCount"] > 0 {
-			mark, text = Attention, text+": it waits for a reboot"
+			mark, text = Attention, text+": in force after a reboot"
 		}
 		return mark, text
 	}) {
@@ -296,7 +299,7 @@ func nodeNames(nodes []*simulated.Node) []string {
 func (s *story) reboot(ctx context.Context) error {
 	n := s.fleet.Nodes[rebooted]
 	others := slices.DeleteFunc(slices.Clone(s.fleet.Nodes), func(o *simulated.Node) bool { return o == n })
-	s.begin(8, "reboot", "Reboot", n.Name+" is rebooted for its new kernel, with the broken commit still at the head")
+	s.begin(8, "reboot", "Reboot", n.Name+" is rebooted; the broken commit is still what Git says")
 	begun := time.Now()
 	if err := n.Stop(); err != nil {
 		return err
@@ -317,7 +320,7 @@ func (s *story) reboot(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.row(Row{Nodes: []string{n.Name}, Mark: Waits, Text: "ConnectionLost, say the others after " + seconds(time.Since(begun)) + "; its packet filter is empty"})
+	s.row(Row{Nodes: []string{n.Name}, Mark: Waits, Text: "ConnectionLost, say the others after " + seconds(time.Since(begun))})
 	up := time.Now()
 	if err := s.start(n); err != nil {
 		return err
@@ -325,7 +328,7 @@ func (s *story) reboot(ctx context.Context) error {
 	if err := s.until(ctx, func() string { return n.Name + " enforces what it has on disk" }, func() (bool, error) { return closed(ctx, n), nil }); err != nil {
 		return err
 	}
-	s.row(Row{Nodes: []string{n.Name}, Mark: Good, Text: "commit " + short(s.good) + " in force from disk after " + seconds(time.Since(up)) + ", before anything was asked of the network"})
+	s.row(Row{Nodes: []string{n.Name}, Mark: Good, Text: "port 23 closed " + seconds(time.Since(up)) + " after its agent starts: the last good commit is on its disk"})
 	if err := s.until(ctx, func() string { return n.Name + " is found again" }, func() (bool, error) {
 		l, ok := ownLine(n)
 		return ok && l.Counts["InstalledPendingRebootCount"] == 0 && holds(n, s.good) &&

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -98,9 +99,16 @@ func (s *story) closeStep() {
 	if s.step.Name == "" {
 		return
 	}
-	s.result.Steps = append(s.result.Steps, s.step)
 	s.o.Teller.End(s.step)
+	for i := range s.step.Rows {
+		s.step.Rows[i].Text = breakable(s.step.Rows[i].Text)
+	}
+	s.step.Done = breakable(s.step.Done)
+	s.result.Steps = append(s.result.Steps, s.step)
 	s.step = Step{}
 }
+
+// breakable is text for programs, which break no lines.
+func breakable(s string) string { return strings.ReplaceAll(s, "\u00a0", " ") }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()/100) / 10 }

@@ -86,6 +86,7 @@ func (a *app) demo(ctx context.Context, f demoFlags, meddle func(string, *simula
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	show := a.newDemoTeller(f, cancel)
+	defer show.end()
 	show.intro(f, dir)
 	two := make(chan struct{}, 2)
 	child := load.Child(loadOptions())

@@ -23,6 +23,7 @@ type demoTeller struct {
 	width  int
 	pauses bool
 	enter  <-chan struct{} // somebody does not want to wait
+	end    func()          // gives the terminal back
 	cancel func()          // ends a demo that nobody reads any more
 	failed error
 
@@ -41,7 +42,7 @@ const (
 )
 
 func (a *app) newDemoTeller(f demoFlags, cancel func()) *demoTeller {
-	d := &demoTeller{a: a, look: lookOf(a.out), width: a.width(), cancel: cancel, nodes: f.nodes}
+	d := &demoTeller{a: a, look: lookOf(a.out), width: a.width(), cancel: cancel, nodes: f.nodes, end: func() {}}
 	if d.width == 0 {
 		d.width = demoWidth
 	}
@@ -49,7 +50,7 @@ func (a *app) newDemoTeller(f demoFlags, cancel func()) *demoTeller {
 	if in, ok := a.in.(*os.File); ok && d.look.terminal && !f.script && !a.json() {
 		d.pauses = true
 		if term.IsTerminal(int(in.Fd())) {
-			d.enter = enters(in)
+			d.enter, d.end = enters(in), silence(in)
 		}
 	}
 	return d
@@ -75,7 +76,8 @@ func (d *demoTeller) print(format string, args ...any) {
 		return
 	}
 	d.clear()
-	if _, err := fmt.Fprintf(d.a.out, format+"\n", args...); err != nil {
+	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\u00a0", " ")
+	if _, err := fmt.Fprintln(d.a.out, line); err != nil {
 		d.failed = err
 		d.cancel()
 	}
@@ -102,7 +104,14 @@ func (d *demoTeller) Begin(s demo.Step) {
 		title = fmt.Sprintf("%d %s", s.Number, title)
 	}
 	d.print("")
-	d.print("%s  %s", d.look.paint(busy, d.look.bold(title)), s.Says)
+	column := textWidth(title) + 2
+	for i, line := range wrap(s.Says, d.width-column) {
+		if i == 0 {
+			d.print("%s  %s", d.look.paint(busy, d.look.bold(title)), line)
+		} else {
+			d.print("%*s%s", column, "", line)
+		}
+	}
 }
 
 // Doing shows what is waited for, on a line that goes away.
@@ -228,9 +237,6 @@ func (d *demoTeller) Pause(ctx context.Context) {
 	case <-ctx.Done():
 	case <-t.C:
 	case <-d.enter:
-		// The terminal has begun a new line.
-		fmt.Fprint(d.a.out, "\x1b[A\r\x1b[K")
-		d.busy = false
 	}
 	d.clear()
 }
@@ -258,10 +264,14 @@ func (d *demoTeller) summary(f demoFlags, r demo.Result) {
 		ms[s.Name] = s.Millis
 	}
 	d.print("")
-	d.print("%s", d.look.paint(good, d.look.bold("What happened")))
-	d.paragraph("  ", fmt.Sprintf("A push was in force on %d hosts after %s, an opened port was closed after %s, updates were in after %s, a broken commit was known to all after %s. "+
-		"No server told anybody anything.", r.Nodes, took(ms["converge"]), took(ms["drift"]), took(ms["window"]), took(ms["refuse"])))
-	d.paragraph("  ", fmt.Sprintf("%.1f s in all; %d agents in one process, with the evaluators: %.1f s of processor, %.0f MiB of memory.", r.Seconds, r.Nodes, r.Usage.CPUSeconds, r.Usage.PeakMiB))
+	d.print("%s", d.look.paint(good, d.look.bold("What happened, with no server")))
+	d.table([][2]string{
+		{took(ms["converge"]), fmt.Sprintf("from a push to its being in force on all %d hosts", r.Nodes)},
+		{took(ms["drift"]), "from a port that somebody opens to its being closed again"},
+		{took(ms["window"]), "from a window's opening to the last of its updates"},
+		{took(ms["refuse"]), "from a broken commit to its being refused everywhere"},
+		{took(r.Seconds * 1000), fmt.Sprintf("in all; %d agents and their evaluators used %.1f s of processor, %.0f MiB of memory", r.Nodes, r.Usage.CPUSeconds, r.Usage.PeakMiB)},
+	})
 	d.print("")
 	d.print("%s", d.look.bold("Next"))
 	rows := [][2]string{
@@ -289,16 +299,21 @@ func (d *demoTeller) summary(f demoFlags, r demo.Result) {
 func (d *demoTeller) table(rows [][2]string) {
 	wide := 0
 	for _, r := range rows {
-		if n := len(r[0]); n < d.width/2 {
+		if n := textWidth(r[0]); n < d.width/2 {
 			wide = max(wide, n)
 		}
 	}
 	for _, r := range rows {
-		if len(r[0]) > wide {
+		if textWidth(r[0]) > wide {
 			d.print("  %s", d.look.dim("# "+r[1]))
 			d.print("  %s", r[0])
 			continue
 		}
-		d.print("  %-*s  %s", wide, r[0], d.look.dim(r[1]))
+		for i, line := range wrap(r[1], d.width-wide-4) {
+			if i > 0 {
+				r[0] = ""
+			}
+			d.print("  %-*s  %s", wide, r[0], line)
+		}
 	}
 }

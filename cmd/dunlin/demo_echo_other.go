@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "os"
+
+func silence(*os.File) (restore func()) { return func() {} }
