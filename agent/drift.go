@@ -21,6 +21,7 @@ const (
 	freePasses   = 10
 	// sightingTime is how long who was seen changing something counts for what is found to differ.
 	sightingTime = 10 * time.Second
+	maxSeen      = 4096
 	// retryFailed is how long what could not be put right is left alone; it doubles up to retryFailedMost, so that each
 	// periodic pass tries again. What takes long to fail waits ten times as long, up to retrySlowMost.
 	retryFailed     = 2 * time.Second
@@ -81,6 +82,9 @@ func (e *enforcer) hear(lot []host.Drift) {
 	now := e.a.now()
 	for _, d := range lot {
 		if d.Who != "" {
+			if len(e.seen) >= maxSeen {
+				clear(e.seen)
+			}
 			e.seen[d.Resource] = sighting{d.Who, now}
 		}
 		for name, f := range e.failed {
