@@ -9,7 +9,7 @@ BENCH    ?= .
 # more than the cores only lengthens each.
 P        ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all build deb setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
+.PHONY: all build deb demo recording setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
 all: build
 
 build:
@@ -23,6 +23,14 @@ deb: export DEB_PROGRAM = $(abspath $(BIN))/dunlin
 deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 deb: build
 	GOOS= GOARCH= go -C .packaging tool nfpm package --config nfpm.yaml --packager deb --target $(abspath $(BIN))
+
+# The main job on simulated hosts: no root, no network, nothing left behind.
+demo: build
+	$(BIN)/dunlin demo
+
+# Draws the demo as it runs here; look at the picture before committing it.
+recording: build
+	go run ./cmd/recording -o docs/demo.svg $(BIN)/dunlin demo
 
 # Debian packages, listed in one place; as root.
 setup:

@@ -91,6 +91,7 @@ func entries(t *testing.T, dir string) (names []string) {
 
 // The whole of it as CI sees it: without root, in a folder with a strange name, and nothing is left.
 func TestDemoScript(t *testing.T) {
+	t.Parallel()
 	cmd, temp := demoCommand(t, "demo", "--script", "-o", "json")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -132,6 +133,34 @@ func TestDemoScript(t *testing.T) {
 		t.Errorf("an opened port was closed after %.0f ms, more than a second", s.Millis)
 	}
 	t.Logf("%.1f s in all, %+v", r.Seconds, r.Usage)
+}
+
+// The program that draws the picture in docs still can: it runs the demo as a reader of the page would.
+func TestDemoIsRecorded(t *testing.T) {
+	t.Parallel()
+	cmd, temp := demoCommand(t, "-o", "", "dunlin", "demo", "--nodes", "4")
+	dir := filepath.Dir(temp)
+	drawer, picture := filepath.Join(dir, "recording"), filepath.Join(temp, "demo.svg")
+	if out, err := exec.Command("go", "build", "-o", drawer, "../recording").CombinedOutput(); err != nil {
+		t.Fatalf("build recording: %v\n%s", err, out)
+	}
+	cmd.Args[2], cmd.Args[3] = picture, cmd.Path
+	cmd.Path = drawer
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("recording: %v\n%s", err, out)
+	}
+	svg, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"dunlin demo --nodes 4", ">3 Converge<", "What happened, with no server", "class=\"c32\""} {
+		if !bytes.Contains(svg, []byte(want)) {
+			t.Errorf("the picture does not show %q", want)
+		}
+	}
+	if got := entries(t, temp); !slices.Equal(got, []string{"demo.svg"}) {
+		t.Errorf("left in TMPDIR: %q", got)
+	}
 }
 
 // What the reports say and the hosts do not is found, and is exit code 1.
@@ -212,6 +241,7 @@ func forge(f *simulated.Fleet, id string) error {
 
 // Ctrl-C ends it in the middle, and nothing is left.
 func TestDemoIsInterrupted(t *testing.T) {
+	t.Parallel()
 	cmd, temp := demoCommand(t, "demo")
 	cmd.SysProcAttr.Setpgid = true
 	out, err := cmd.StdoutPipe()
@@ -248,6 +278,7 @@ func TestDemoIsInterrupted(t *testing.T) {
 
 // A reader that has seen enough ends it, and nothing is left.
 func TestDemoWithoutAReader(t *testing.T) {
+	t.Parallel()
 	cmd, temp := demoCommand(t, "demo", "--script")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
