@@ -54,6 +54,7 @@ type reporter struct {
 	a       *Agent
 	started time.Time
 	own     gitrepo.Remote // of the policy, with the credential for reports
+	allowed string         // where else the credential may go, as the host's own file says
 
 	opened gitrepo.Remote // what the store is of
 	store  *gitrepo.Store
@@ -71,7 +72,7 @@ func newReporter(a *Agent, credential string) *reporter {
 	if credential != "" {
 		r.CredentialFile = credential
 	}
-	return &reporter{a: a, own: r, facts: map[string]string{}}
+	return &reporter{a: a, own: r, allowed: c.Reports.Remote, facts: map[string]string{}}
 }
 
 // candidates are the nodes that may write reports, in the order in which they are asked to: those that are here, that
@@ -259,6 +260,10 @@ func (r *reporter) open() error {
 		remote.Branch = "reports"
 	}
 	if f.Remote != "" {
+		if !gitrepo.SameServer(f.Remote, r.own.URL) && !gitrepo.SameServer(f.Remote, r.allowed) {
+			return fmt.Errorf("%w: fleet.reports.remote is not on the server of this host's repo.url, and a commit alone does not send its credential elsewhere: allow it in the host's own file with reports: remote: %q",
+				gitrepo.ErrAuth, clip(redactedURL(f.Remote)))
+		}
 		remote.URL = f.Remote
 	}
 	if remote.URL == r.own.URL && remote.Branch == r.a.branch() {

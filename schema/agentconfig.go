@@ -27,6 +27,8 @@ type AgentRepo struct {
 // AgentReports lets a node be elected to write reports.
 type AgentReports struct {
 	CredentialFile string `json:"credentialFile,omitempty"` // empty: the repository's own
+	// Remote is where the credential may go beside the repository's server, if fleet.reports.remote names it.
+	Remote string `json:"remote,omitempty"`
 }
 
 // AgentTrust is what makes a commit believed.

@@ -174,6 +174,34 @@ func (t target) secret() ([]byte, error) {
 	return b, nil
 }
 
+// SameServer reports whether a credential that was given for one remote goes to nobody else with the other: for https the
+// same scheme, host and port, for file the same folder. With ssh no secret leaves this host, and known_hosts says who is
+// spoken to; so all of ssh are alike.
+func SameServer(one, other string) bool {
+	a, err := parseRemote(Remote{URL: one})
+	if err != nil {
+		return false
+	}
+	b, err := parseRemote(Remote{URL: other})
+	if err != nil || a.scheme != b.scheme {
+		return false
+	}
+	switch a.scheme {
+	case "https":
+		return strings.EqualFold(a.url.Hostname(), b.url.Hostname()) && portOf(a.url) == portOf(b.url)
+	case "ssh":
+		return true
+	}
+	return a.path == b.path
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return "443"
+}
+
 // conn is one conversation with a remote's upload-pack or receive-pack.
 type conn interface {
 	// refs are the remote's branches and other references; capabilities are those of the protocol.
