@@ -41,6 +41,7 @@ const (
 	maxConns     = 512
 	maxStrangers = 128 // connections that have not shown yet whose they are, and how many of one address
 	maxFromOne   = 16
+	maxFromNode  = 16                     // connections of one node
 	batch        = 100 * time.Millisecond // between two offers
 	round        = 30 * time.Second       // between comparisons of a stream, and up to a third more
 	answerWithin = 20 * time.Second       // after which a neighbour that owes an answer is given up
@@ -117,6 +118,8 @@ type Peers struct {
 	links    map[string]*link  // what this node dials
 	accepted map[string]*stream
 	conns    map[*conn]struct{}
+	nth      uint64 // connections so far
+	callers  map[string]*caller
 	unknown  map[string]int // connections that have not shown whose they are, by host
 	wanted   map[string]*wish
 	pushed   push      // the newest
@@ -161,7 +164,7 @@ func New(c Config) (*Peers, error) {
 	p := &Peers{
 		config: c, log: &thinned{to: c.Log}, dirty: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{},
-		conns: map[*conn]struct{}{}, unknown: map[string]int{}, wanted: map[string]*wish{},
+		conns: map[*conn]struct{}{}, unknown: map[string]int{}, callers: map[string]*caller{}, wanted: map[string]*wish{},
 	}
 	p.server = p.newServer()
 	p.transport = p.newTransport()

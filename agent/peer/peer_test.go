@@ -564,3 +564,83 @@ func TestStrangersTakeNoRoomOfNodes(t *testing.T) {
 		}
 	})
 }
+
+func TestOneNodeTakesNoRoomOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		defer f.stop()
+		pass(5 * time.Second)
+		for range maxConns - 10 {
+			c, err := f.nodes[0].dial(t.Context(), "n01")
+			if err != nil {
+				break
+			}
+			defer c.Close()
+		}
+		pass(time.Second)
+		f.nodes[1].mu.Lock()
+		got := len(f.nodes[1].conns)
+		f.nodes[1].mu.Unlock()
+		if got > 4*maxFromNode {
+			t.Errorf("%d connections are open", got)
+		}
+		if err := f.nodes[2].Probe(t.Context(), "n01"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCallsOfOneNodeAreFewAndEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		running, most := 0, 0
+		f := newFleet(t, 3, func(i int, c *Config) {
+			c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				running++
+				most = max(most, running)
+				mu.Unlock()
+				defer func() { mu.Lock(); running--; mu.Unlock() }()
+				for {
+					if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+						return
+					}
+				}
+			})
+		})
+		defer f.stop()
+		pass(5 * time.Second)
+		var refused int
+		for range 20 { // none of which is read
+			client, base, err := f.nodes[0].Client("n01")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Get(base + "/v1/pack")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		pass(time.Second)
+		if most != maxCalls || refused != 20-maxCalls {
+			t.Errorf("%d calls at a time, %d of 20 refused; want %d at a time", most, refused, maxCalls)
+		}
+		if client, base, err := f.nodes[2].Client("n01"); err != nil {
+			t.Error(err)
+		} else if resp, err := client.Get(base + "/"); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("another node gets no answer: %v, %v", resp, err)
+		} else {
+			resp.Body.Close()
+		}
+		pass(callWithin + 5*time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if running != 0 {
+			t.Errorf("%d calls run that nobody reads", running)
+		}
+	})
+}

@@ -70,6 +70,7 @@ type conn struct {
 	p    *Peers
 	once sync.Once
 	host string // counted in Peers.unknown while it is not empty; guarded by Peers.mu
+	nth  uint64 // of all connections
 
 	mu      sync.Mutex
 	id, pin string // after the handshake
@@ -106,6 +107,26 @@ func (c *conn) is(id, pin string) {
 	c.id, c.pin = id, pin
 }
 
+// crowded closes the oldest connection of a node that has too many: what a host that moved has left behind, or all that
+// a hostile one can hold.
+func (p *Peers) crowded(id string) {
+	p.mu.Lock()
+	var oldest *conn
+	n := 0
+	for c := range p.conns {
+		if its, _ := c.who(); its != id {
+			continue
+		}
+		if n++; oldest == nil || c.nth < oldest.nth {
+			oldest = c
+		}
+	}
+	p.mu.Unlock()
+	if n > maxFromNode {
+		_ = oldest.Close()
+	}
+}
+
 // known ends that the connection counts as a stranger's. The caller holds Peers.mu.
 func (c *conn) known() {
 	if c.host == "" {
@@ -129,6 +150,8 @@ func (p *Peers) track(raw net.Conn, opened bool) *conn {
 	c := &conn{Conn: raw, p: p}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.nth++
+	c.nth = p.nth
 	if p.closed || len(p.conns) >= maxConns {
 		return nil
 	}
@@ -161,6 +184,7 @@ func hostOf(a net.Addr) string {
 func (p *Peers) expel() {
 	pins := p.config.Pins()
 	p.mu.Lock()
+	p.forgetCallers(time.Now())
 	var gone []*conn
 	for c := range p.conns {
 		if id, pin := c.who(); id != "" && !strings.EqualFold(pins[id], pin) {
@@ -218,6 +242,7 @@ func (p *Peers) newServer() *http.Server {
 			}
 			if c, ok := hello.Conn.(*conn); ok {
 				c.is(id, pin)
+				p.crowded(id)
 			}
 			return nil
 		}
@@ -256,7 +281,7 @@ func (p *Peers) handle(w http.ResponseWriter, r *http.Request) {
 	case p.config.Handler == nil:
 		http.NotFound(w, r)
 	default:
-		p.config.Handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, id)))
+		p.call(w, r, id)
 	}
 }
 
