@@ -197,3 +197,38 @@ func TestGossipRefusesStrangers(t *testing.T) {
 		}
 	})
 }
+
+// Who has no key may hold a stream for seconds; with all that one address can open others still get in.
+func TestAStrangersStreamsKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := agenttest.NewNetwork(3)
+		all := members(t, net, 1)
+		stranger := net.Host("10.9.9.9")
+		ctx, stop := context.WithCancel(t.Context())
+		var held sync.WaitGroup
+		for range 80 {
+			held.Go(func() {
+				for ctx.Err() == nil {
+					c, err := stranger.Dial(ctx, memberAddr(0)+":7950")
+					if err != nil {
+						time.Sleep(time.Second)
+						continue
+					}
+					_, _ = c.Read(make([]byte, 1)) // until it is closed
+					_ = c.Close()
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		c, err := gossip.Start(gossip.Config{Name: memberName(1), Key: bytes.Repeat([]byte{7}, 32), Label: "dunlin", Bind: memberAddr(1) + ":7950",
+			Peer: ":7951", Join: []string{memberAddr(0) + ":7950"}, Network: net.Host(memberAddr(1))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+		t.Logf("joined after %s", waitMembers(t, all, 2, 10*time.Second))
+		stop()
+		closeAll(all)
+		held.Wait()
+	})
+}

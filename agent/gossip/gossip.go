@@ -37,6 +37,8 @@ const (
 	maxLost = 1024
 	// maxStreams is how many streams of others are open at a time. Each lives for seconds.
 	maxStreams = 64
+	// maxFromOne is how many of them come from one address.
+	maxFromOne = 8
 )
 
 // Config is one member.

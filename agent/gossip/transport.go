@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -44,7 +43,9 @@ type transport struct {
 	port    int
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	open    atomic.Int32 // streams of others
+	mu      sync.Mutex
+	open    int            // streams of others
+	from    map[string]int // the same by host
 	stopped chan struct{}
 	once    sync.Once
 	wg      sync.WaitGroup
@@ -71,7 +72,7 @@ func listen(n Network, bind, advertise string) (*transport, error) {
 		_ = l.Close()
 		return nil, fmt.Errorf("gossip: listen for packets on %q: %w", bind, err)
 	}
-	t := &transport{network: n, l: l, p: p, port: number, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn), stopped: make(chan struct{})}
+	t := &transport{network: n, l: l, p: p, port: number, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn), from: map[string]int{}, stopped: make(chan struct{})}
 	if t.ip, t.port, err = advertised(host, number, advertise); err != nil {
 		_, _ = l.Close(), p.Close()
 		return nil, err
@@ -172,29 +173,52 @@ func (t *transport) readStreams() {
 				continue
 			}
 		}
-		if t.open.Add(1) > maxStreams {
-			t.open.Add(-1)
+		counted := t.count(c)
+		if counted == nil {
 			_ = c.Close()
 			continue
 		}
 		select {
-		case t.streams <- &counted{Conn: c, open: &t.open}:
+		case t.streams <- counted:
 		case <-t.stopped:
-			_ = c.Close()
+			_ = counted.Close()
 			return
 		}
 	}
 }
 
+// count takes a stream into account that somebody else has opened; nil where there is no room. Who has no key may hold one
+// for seconds, so no address has them all.
+func (t *transport) count(c net.Conn) net.Conn {
+	host := c.RemoteAddr().String()
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open >= maxStreams || t.from[host] >= maxFromOne {
+		return nil
+	}
+	t.open++
+	t.from[host]++
+	return &counted{Conn: c, end: sync.OnceFunc(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.open--
+		if t.from[host]--; t.from[host] == 0 {
+			delete(t.from, host)
+		}
+	})}
+}
+
 // counted is a stream that somebody else has opened.
 type counted struct {
 	net.Conn
-	open *atomic.Int32
-	once sync.Once
+	end func()
 }
 
 func (c *counted) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
+	c.end()
 	return c.Conn.Close()
 }
 

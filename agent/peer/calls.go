@@ -66,7 +66,7 @@ func (p *Peers) call(w http.ResponseWriter, r *http.Request, id string) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callerKey{}, id), callWithin)
 	defer cancel()
 	control := http.NewResponseController(w)
-_ = control.SetReadDeadline(time.Now().Add(callWithin))
+	_ = control.SetReadDeadline(time.Now().Add(callWithin))
 	if err := control.SetWriteDeadline(time.Now().Add(callWithin)); err != nil {
 		http.Error(w, "no deadline can be set", http.StatusInternalServerError)
 		return
