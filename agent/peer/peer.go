@@ -118,8 +118,7 @@ type Peers struct {
 	links    map[string]*link  // what this node dials
 	accepted map[string]*stream
 	conns    map[*conn]struct{}
-	nth      uint64 // connections so far
-	callers  map[string]*caller
+	nth      uint64         // connections so far
 	unknown  map[string]int // connections that have not shown whose they are, by host
 	wanted   map[string]*wish
 	pushed   push      // the newest
@@ -164,7 +163,7 @@ func New(c Config) (*Peers, error) {
 	p := &Peers{
 		config: c, log: &thinned{to: c.Log}, dirty: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{},
-		conns: map[*conn]struct{}{}, unknown: map[string]int{}, callers: map[string]*caller{}, wanted: map[string]*wish{},
+		conns: map[*conn]struct{}{}, unknown: map[string]int{}, wanted: map[string]*wish{},
 	}
 	p.server = p.newServer()
 	p.transport = p.newTransport()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -590,17 +591,13 @@ func TestOneNodeTakesNoRoomOfOthers(t *testing.T) {
 	})
 }
 
-func TestCallsOfOneNodeAreFewAndEnd(t *testing.T) {
+func TestAnswersThatNobodyReadsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		running, most := 0, 0
-		f := newFleet(t, 3, func(i int, c *Config) {
+		var running atomic.Int32
+		f := newFleet(t, 2, func(i int, c *Config) {
 			c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				mu.Lock()
-				running++
-				most = max(most, running)
-				mu.Unlock()
-				defer func() { mu.Lock(); running--; mu.Unlock() }()
+				running.Add(1)
+				defer running.Add(-1)
 				for {
 					if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 						return
@@ -610,8 +607,7 @@ func TestCallsOfOneNodeAreFewAndEnd(t *testing.T) {
 		})
 		defer f.stop()
 		pass(5 * time.Second)
-		var refused int
-		for range 20 { // none of which is read
+		for range 5 {
 			client, base, err := f.nodes[0].Client("n01")
 			if err != nil {
 				t.Fatal(err)
@@ -621,26 +617,14 @@ func TestCallsOfOneNodeAreFewAndEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
-			if resp.StatusCode == http.StatusTooManyRequests {
-				refused++
-			}
 		}
-		pass(time.Second)
-		if most != maxCalls || refused != 20-maxCalls {
-			t.Errorf("%d calls at a time, %d of 20 refused; want %d at a time", most, refused, maxCalls)
+		pass(callWithin / 2)
+		if n := running.Load(); n != 5 {
+			t.Errorf("%d answers are under way, want 5", n)
 		}
-		if client, base, err := f.nodes[2].Client("n01"); err != nil {
-			t.Error(err)
-		} else if resp, err := client.Get(base + "/"); err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("another node gets no answer: %v, %v", resp, err)
-		} else {
-			resp.Body.Close()
-		}
-		pass(callWithin + 5*time.Second)
-		mu.Lock()
-		defer mu.Unlock()
-		if running != 0 {
-			t.Errorf("%d calls run that nobody reads", running)
+		pass(callWithin)
+		if n := running.Load(); n != 0 {
+			t.Errorf("%d answers wait for somebody who does not read", n)
 		}
 	})
 }

@@ -184,7 +184,6 @@ func hostOf(a net.Addr) string {
 func (p *Peers) expel() {
 	pins := p.config.Pins()
 	p.mu.Lock()
-	p.forgetCallers(time.Now())
 	var gone []*conn
 	for c := range p.conns {
 		if id, pin := c.who(); id != "" && !strings.EqualFold(pins[id], pin) {
