@@ -243,13 +243,13 @@ func (r *running) apply(ctx context.Context, k Kind, rs []schema.Resource, drift
 			right = append(right, res)
 		}
 	}
-	reverted := r.confirm(ctx, k, right)
+	unconfirmed, why := r.confirm(ctx, k, right)
 
 	var results []schema.Result
 	for i, res := range rs {
 		outcome, reason := judge(errs[i], after[i])
-		if reverted != nil && outcome == schema.Changed {
-			outcome, reason = schema.Reverted, reverted.Error()
+		if unconfirmed != "" && outcome == schema.Changed {
+			outcome, reason = unconfirmed, why
 		}
 		for _, d := range drifts[i] {
 			r.note(change(res, d, outcome, reason))
@@ -290,21 +290,23 @@ func orNothing(s string) string {
 	return s
 }
 
-// confirm makes provisional effects permanent where they can be; it returns why they were not.
-func (r *running) confirm(ctx context.Context, k Kind, right []schema.Resource) error {
+// confirm makes provisional effects permanent where they can be. Where they cut off who made them they are reverted, for
+// good under this commit; what somebody removed before it was confirmed has failed, and is tried again. An empty outcome
+// is that all is well.
+func (r *running) confirm(ctx context.Context, k Kind, right []schema.Resource) (schema.Outcome, string) {
 	c, ok := k.(confirmer)
 	if !ok || len(right) == 0 || r.Journal == nil {
-		return nil
+		return "", ""
 	}
 	if r.Reachable != nil {
 		if err := r.Reachable(ctx); err != nil {
-			return fmt.Errorf("not confirmed, so the kernel drops it: %w", err)
+			return schema.Reverted, "not confirmed, so the kernel drops it: " + err.Error()
 		}
 	}
 	if err := c.Confirm(ctx, right); err != nil {
-		return fmt.Errorf("not confirmed, so the kernel drops it: %w", err)
+		return schema.Failed, "not confirmed: " + err.Error()
 	}
-	return nil
+	return "", ""
 }
 
 func change(res schema.Resource, d schema.Difference, outcome schema.Outcome, reason string) schema.Change {

@@ -270,3 +270,34 @@ func TestWhereTwoPoliciesDifferNothingIsApplied(t *testing.T) {
 		t.Errorf("nginx and nginx.service: %+v; want one service of the higher severity", got)
 	}
 }
+
+// provisional is a kind whose effects must be confirmed.
+type provisional struct {
+	*fakeKind
+	err error
+}
+
+func (p provisional) Confirm(context.Context, []schema.Resource) error { return p.err }
+
+func TestWhatCannotBeConfirmedIsRevertedOnlyIfItCutsOffItsAuthor(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		reachable, confirm error
+		want               string
+	}{
+		{"confirmed", nil, nil, "sysctl:a update Changed "},
+		{"nobody is reached", errors.New("no peer"), nil, "sysctl:a update Reverted not confirmed, so the kernel drops it: no peer"},
+		{"somebody removed it", nil, errors.New("no longer in force"), "sysctl:a update Failed not confirmed: no longer in force"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &fakeKind{got: map[string]string{}}
+			p := pass(k, &fakeJournal{})
+			p.Kinds[schema.KindSysctl] = provisional{k, tt.confirm}
+			p.Reachable = func(context.Context) error { return tt.reachable }
+			got, err := p.Converge(t.Context(), schema.Plan{Resources: []schema.Resource{want("a", "1")}})
+			if err != nil || results(got)+" "+got[0].Reason != tt.want {
+				t.Errorf("changes %+v, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
