@@ -99,6 +99,22 @@ func (e *enforcer) hear(lot []host.Drift) {
 	}
 }
 
+// hearMore takes hints that came during a pass: who changed what it put right is among them.
+func (e *enforcer) hearMore() {
+	for {
+		select {
+		case lot, open := <-e.drifts:
+			if !open {
+				e.drifts, e.watched = nil, host.Watched{}
+				return
+			}
+			e.hear(lot)
+		default:
+			return
+		}
+	}
+}
+
 // due is how long until what was heard calls for a pass; ok is false where nothing does. What failed is tried again when
 // its time has come, and what is fought over by the periodic pass.
 func (e *enforcer) due() (wait time.Duration, ok bool) {
@@ -201,24 +217,24 @@ func (e *enforcer) hold(changes []schema.Change, now time.Time) {
 
 // canPart reports whether what was heard can be answered by a look at a part of the last plan: under the same policy, and
 // where it is known what to look at. What may be done when, and what packages there are, only a whole pass finds out.
-func (e *enforcer) canPart() bool {
+func (e *enforcer) canPart(heard map[string]bool) bool {
 	policy, _, ok := e.a.inForce()
-	return ok && e.commit != "" && policy.Commit == e.commit && !e.heard[""] && !e.heard["package:"]
+	return ok && e.commit != "" && policy.Commit == e.commit && !heard[""] && !heard["package:"]
 }
 
 // partPass looks at what was heard of and mends it. All else stays in the account as it is.
-func (e *enforcer) partPass(ctx context.Context) (fruitful bool) {
+func (e *enforcer) partPass(ctx context.Context, heard map[string]bool) (fruitful bool) {
 	a := e.a
 	policy, _, ok := a.inForce()
 	if !ok {
 		return false
 	}
 	// Services are there to be restarted. A kind that undoes what no policy names must see all that one does.
-	kinds := map[schema.Kind]bool{schema.KindFile: true, schema.KindService: true, schema.KindPort: e.heard["port:"]}
+	kinds := map[schema.Kind]bool{schema.KindFile: true, schema.KindService: true, schema.KindPort: heard["port:"]}
 	part := e.plan
 	part.Resources = nil
 	for i, name := range e.names {
-		if r := &e.plan.Resources[i]; kinds[r.Kind] && (e.heard[name] || e.heard[string(r.Kind)+":"]) {
+		if r := &e.plan.Resources[i]; kinds[r.Kind] && (heard[name] || heard[string(r.Kind)+":"]) {
 			part.Resources = append(part.Resources, *r)
 		}
 	}

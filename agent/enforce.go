@@ -113,14 +113,15 @@ func (a *Agent) enforce(ctx context.Context) error {
 		}
 		a.pulses.busy("enforce")
 		start, fruitful := time.Now(), false
-		if whole || !e.canPart() {
+		heard := e.heard
+		e.heard = map[string]bool{}
+		if whole || !e.canPart(heard) {
 			// Whole minutes, so that a window's first and last instant are met.
 			timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
 			fruitful = e.pass(ctx)
 		} else {
-			fruitful = e.partPass(ctx)
+			fruitful = e.partPass(ctx, heard)
 		}
-		clear(e.heard)
 		if !whole {
 			e.pace.passed(start, time.Now(), fruitful)
 		}
@@ -219,6 +220,7 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 		return nil, false
 	}
 	a.problem("pass", "")
+	e.hearMore()
 	e.settleFights(policy.Commit, changes)
 	changes = e.failed.settle(quick.Resources, changes, a.now(), time.Since(start))
 	e.prove(quick, changes)
