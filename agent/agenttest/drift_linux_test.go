@@ -136,36 +136,44 @@ func TestDriftIsPutRight(t *testing.T) {
 	d := withDrifts(t, 20, 20, 26, map[string]string{
 		"unwanted.cue": "policy: unwanted: {targets: all: true, severity: \"LOW\", services: \"meddled.service\": running: false}\n",
 	})
+	run := func(name string, f func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) {
+			defer func(t testing.TB) { d.t, d.h.t = t, t }(d.t)
+			d.t, d.h.t = t, t
+			f(t)
+		})
+	}
 	drift := func(kind string, from, count int) {
-		t.Helper()
+		d.t.Helper()
 		a := d.do(driftsRequest{Do: kind, From: from, Count: count})
 		slices.Sort(a.Micros)
-		t.Logf("%s: half within %d ms, all within %d ms", kind, quantile(a.Micros, 0.5)/1000, a.Micros[len(a.Micros)-1]/1000)
+		d.t.Logf("%s: half within %d ms, all within %d ms", kind, quantile(a.Micros, 0.5)/1000, a.Micros[len(a.Micros)-1]/1000)
 	}
 	drift("file", 0, 20)
 	drift("port", 0, 20)
 	drift("service", 0, 10)
 	drift("link", 10, 6)
-	t.Run("after systemd has started itself anew", func(t *testing.T) {
+	run("after systemd has started itself anew", func(t *testing.T) {
 		d.h.MustExec("systemctl", "daemon-reexec")
 		drift("service", 16, 2)
 	})
-	t.Run("without the bus daemon", func(t *testing.T) {
+	run("without the bus daemon", func(t *testing.T) {
 		d.h.MustExec("sh", "-c", "systemctl stop dbus.socket dbus.service 2>&1")
 		drift("service", 18, 2)
 		d.h.MustExec("systemctl", "start", "dbus.socket")
 	})
-	t.Run("by the bus where systemd has no socket of its own", func(t *testing.T) {
+	run("by the bus where systemd has no socket of its own", func(t *testing.T) {
 		d.h.MustExec("sh", "-c", `pid=$(systemctl show -P MainPID dunlin) && mv /run/systemd/private /run/systemd/away && kill -KILL $pid &&
 			until busctl list | grep -q dunlin; do sleep 0.1; done; mv /run/systemd/away /run/systemd/private`)
 		d.do(driftsRequest{Do: "settled"})
 		drift("service", 10, 2)
 	})
-	t.Run("after folders were made again", func(t *testing.T) {
-		d.h.MustExec("sh", "-c", "mv /srv/managed /srv/old && cp -a /srv/old /srv/managed && rm -r /srv/old")
+	run("after folders were made again", func(t *testing.T) {
+		d.h.MustExec("sh", "-c", "mv /srv/managed /srv/old && mkdir /srv/managed && rm -r /srv/old")
+		d.h.MustExec("sh", "-c", "until [ $(ls /srv/managed | wc -l) = 20 ]; do sleep 0.1; done")
 		drift("file", 0, 4)
 	})
-	t.Run("services are left alone while packages are exchanged", func(t *testing.T) {
+	run("services are left alone while packages are exchanged", func(t *testing.T) {
 		d.h.MustExec("sh", "-c", "apt-get update && mkfifo /etc/tb-slow") // its script waits until somebody writes to it
 		apt := d.h.Command(t.Context(), "apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=false", "install", "tb-slow=1.1-1")
 		out, err := apt.StdoutPipe()
@@ -188,12 +196,12 @@ func TestDriftIsPutRight(t *testing.T) {
 		if err := apt.Wait(); err != nil {
 			t.Errorf("apt-get: %v", err)
 		}
-		d.h.MustExec("sh", "-c", "until systemctl -q is-active drift@25; do sleep 0.1; done")
+		d.h.MustExec("sh", "-c", "until systemctl -q is-active drift@25; do sleep 0.3; done")
 	})
-	t.Run("a fight is told with who is known, and left", func(t *testing.T) {
+	run("a fight is told with who is known, and left", func(t *testing.T) {
 		d.h.Write("/etc/systemd/system/meddled.service", "[Service]\nExecStart=/bin/sleep infinity\n", 0o644)
 		meddle := func(name, command string) {
-			d.h.MustExec("systemd-run", "--quiet", "--unit=meddle-"+name, "sh", "-c", "while :; do "+command+"; sleep 0.1; done")
+			d.h.MustExec("systemd-run", "--quiet", "--unit=meddle-"+name, "sh", "-c", "while :; do "+command+"; sleep 0.3; done")
 		}
 		meddle("nft", "nft flush ruleset")
 		meddle("file", "echo mine >/srv/managed/0019")
