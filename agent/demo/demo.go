@@ -82,6 +82,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	err := s.run(ctx)
 	if err != nil {
 		s.step.Done = one(err)
+		if ctx.Err() != nil {
+			s.step.Done = "interrupted"
+		}
 		s.closeStep()
 	}
 	err = errors.Join(err, s.close())
@@ -113,6 +116,9 @@ func (s *story) run(ctx context.Context) error {
 	} {
 		if part.name == "check" && !s.o.Check {
 			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // while a person read
 		}
 		if s.o.Meddle != nil {
 			if err := s.o.Meddle(part.name, s.fleet); err != nil {

@@ -263,7 +263,11 @@ func TestDemoIsInterrupted(t *testing.T) {
 			break
 		}
 	}
-	_, _ = io.Copy(io.Discard, out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "context canceled") {
+			t.Errorf("people are shown %q", lines.Text())
+		}
+	}
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
 		t.Errorf("exit code %d, want %d; %s", code, exitInterrupted, errs.String())
