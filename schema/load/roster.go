@@ -78,6 +78,9 @@ func (l *loading) rosterLine(file string, number int, line []byte) (schema.Roste
 		l.faultAt(file, number, column, p.String(), message)
 		return node, false
 	}
+	if len(bytes.TrimSpace(line)) == 0 {
+		return fail(nil, "a blank line: take it out")
+	}
 	v, err := parseJSON(line)
 	if err != nil {
 		return fail(nil, "not a line of JSON: "+err.Error())
