@@ -49,10 +49,15 @@ func typesOf(p schema.Patching, changes []schema.Change) []schema.TypeCompliance
 		}
 	}
 	policy := tally{Type: typePolicy, State: schema.Compliant, Items: []schema.ComplianceItem{}}
+	var last schema.Change // one resource may need two changes, such as a service to be enabled and started
 	for _, c := range changes {
 		if c.Result == schema.Changed || strings.HasPrefix(c.Resource, string(schema.KindPatch)+":") {
 			continue
 		}
+		if c.Resource == last.Resource && c.Result == last.Result && c.Reason == last.Reason {
+			continue
+		}
+		last = c
 		state := string(c.Result)
 		if c.Result == schema.WouldChange {
 			state = string(schema.ResourceNonCompliant)

@@ -18,6 +18,8 @@ const (
 	// A commit that could not be put into force, and that may not be to blame, is tried again after a while, which doubles.
 	leastRetry = 15 * time.Second
 	mostRetry  = 15 * time.Minute
+	// A host that never had a policy asks more often than one that has: somebody is at work on it.
+	firstRetry = 2 * time.Minute
 	// takes is how often others are asked for a commit's objects before the remote is.
 	takes = 3
 )
@@ -316,7 +318,13 @@ func (f *follower) answered(ctx context.Context, got polled) {
 		failed = got.local
 	}
 	if failed != nil {
-		f.pollAt = f.pacer.Next(time.Now(), failed)
+		now := time.Now()
+		f.pollAt = f.pacer.Next(now, failed)
+		if p, _, _ := a.inForce(); p.Commit == "" {
+			if soon := now.Add(firstRetry + a.jitter(firstRetry/4)); soon.Before(f.pollAt) {
+				f.pollAt = soon
+			}
+		}
 		got.retry = got.at.Add(time.Until(f.pollAt))
 	}
 	f.note(got)

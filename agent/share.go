@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gossip"
@@ -35,7 +36,7 @@ func (a *Agent) join(ctx context.Context) error {
 		Dial:  a.o.Network.Dial,
 		Store: a.records, Handler: a.peerHandler(), Rand: a.o.Random,
 		Urgent: func(r schema.Record) bool { return r.Kind == schema.RecordHead }, Pushed: a.takePush,
-		Log: func(text string) { a.log().Warn(text, "what", "peer") },
+		Log: func(text string) { a.log().Warn(a.named(text), "what", "peer") },
 	})
 	if err != nil {
 		_ = l.Close()
@@ -225,12 +226,25 @@ func (a *Agent) lookFor(absent map[string]absence) {
 	}
 }
 
+// named says the names of nodes in a text that has their ids in quotes.
+func (a *Agent) named(text string) string {
+	words := strings.Split(text, `"`)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := 1; i < len(words); i += 2 {
+		if l, listed := a.roster[words[i]]; listed {
+			words[i] = l.Name
+		}
+	}
+	return strings.Join(words, `"`)
+}
+
 // clones looks whether records show two hosts with this node's key. What gossip says of it proves nothing: who has the
 // gossip key can say it of any node.
 func (a *Agent) clones() {
 	text := ""
 	if a.records.Cloned(a.keys.ID()) {
-		text = "another host uses this host's key: nothing is started here until one of them has a new key (stop it, remove its state folder, commit its new roster line)"
+		text = "another host uses this host's key, as after a copy of its state folder: no patches are installed on either. Stop the agent of one, remove its state folder, start it, and commit the line that `dunlin node line` prints; 10 minutes later this is over"
 	}
 	a.problem("clone", text)
 }

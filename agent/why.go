@@ -39,6 +39,15 @@ func (a *Agent) Scan(ctx context.Context) (schema.Patching, error) {
 	return plan.Patching, err
 }
 
+// worded is an error that callers know as err and that says it in words of its own.
+type worded struct {
+	text string
+	err  error
+}
+
+func (e worded) Error() string { return e.text }
+func (e worded) Unwrap() error { return e.err }
+
 // managed is the policy in force and this host's line; it fails where nothing is enforced here.
 func (a *Agent) managed() (Policy, schema.RosterLine, error) {
 	p, line, active := a.inForce()
@@ -46,7 +55,7 @@ func (a *Agent) managed() (Policy, schema.RosterLine, error) {
 	case p.Commit == "":
 		return p, line, api.ErrNoPolicy
 	case !active:
-		return p, line, fmt.Errorf("%w: this host (id %s) is not an active node of its roster", api.ErrNoPolicy, a.keys.ID())
+		return p, line, worded{fmt.Sprintf("nothing is in force on this host: its id %s is not an active node of the roster in %s", a.keys.ID(), short(p.Commit)), api.ErrNoPolicy}
 	}
 	return p, line, nil
 }
@@ -87,7 +96,7 @@ func (a *Agent) Explain(ctx context.Context, node, item string, all bool) (api.E
 		err = a.explainOther(ctx, &x, p, line, state, item, all)
 	}
 	if u, ok := errors.AsType[*UnknownItemError](err); ok {
-		return x, fmt.Errorf("%w: %w", api.ErrNoItem, u)
+		return x, worded{u.Error(), api.ErrNoItem}
 	}
 	if n := len(x.Items); n > maxExplained {
 		x.Items, x.More = x.Items[:maxExplained], n-maxExplained

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -69,9 +70,15 @@ func (a *Agent) use(p Policy, since time.Time) {
 		}
 	}
 	a.mu.Unlock()
-	if listed {
+	own, named := roster[a.keys.ID()]
+	switch {
+	case listed && own.Keys.TLS == a.keys.TLSPin():
 		a.problem("roster", "")
-	} else {
+	case listed:
+		a.problem("roster", "the roster has another TLS key for this host, so other nodes accept no stream of it: commit the line that `dunlin node line` prints")
+	case named:
+		a.problem("roster", fmt.Sprintf("this host is %s in the roster, so nothing is enforced here: set its line to active to change that", own.State))
+	default:
 		a.problem("roster", "this host is not an active node of the roster, so nothing is enforced here: commit the line that `dunlin node line` prints")
 	}
 	a.records.Forget()

@@ -195,6 +195,18 @@ func TestAPeerThatIsNotInTheRoster(t *testing.T) {
 		if got := motdOf(stranger); got != "" {
 			t.Errorf("the stranger enforces %q", got)
 		}
+		// A line with a key that is not its own: it enforces, talks to nobody, and says why.
+		c.Roster(stranger, func(line string) string {
+			at := strings.Index(line, `"tls":"`) + len(`"tls":"`)
+			other := "0"
+			if line[at] == '0' {
+				other = "1"
+			}
+			return line[:at] + other + line[at+1:]
+		})
+		c.Until("the stranger tells of the other key", 2*time.Minute, func() bool {
+			return strings.Contains(problems(stranger), "another TLS key for this host")
+		})
 		c.Roster(stranger, func(line string) string { return line })
 		t.Logf("a node after %s", c.Until("the stranger is a node", 2*time.Minute, func() bool {
 			return motdOf(stranger) == "one\n" && !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return statusOf(n, stranger) != schema.Online })

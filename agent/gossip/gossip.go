@@ -295,7 +295,7 @@ func (c *Cluster) seek(ctx context.Context) {
 			c.c.Alone("")
 		case turn+1 < len(c.c.Join): // others are asked first
 		case otherKey:
-			c.c.Alone("no other node is reached: who answers has another gossip key (gossip.keyFile)")
+			c.c.Alone("no other node is reached: who answers has another gossip key; gossip.keyFile must be the same file on all nodes")
 		default:
 			c.c.Alone("no other node is reached at the addresses of gossip.join")
 		}

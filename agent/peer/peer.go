@@ -457,6 +457,14 @@ func (p *Peers) dialled(id string, l *link, err error) {
 	closed := p.closed
 	p.mu.Unlock()
 	if err != nil && !closed && !errors.Is(err, context.Canceled) {
-		p.log.printf("stream to %q: %v", clip(id), err)
+		p.log.printf("stream to %q: %s", clip(id), told(err))
 	}
+}
+
+// told is an error in words for people.
+func told(err error) string {
+	if s := err.Error(); !strings.Contains(s, "remote error: tls: bad certificate") {
+		return s
+	}
+	return "it does not accept this node's key: the policy in force there has no line of this node in its roster, or another one"
 }
