@@ -97,7 +97,12 @@ func (e exitWith) Error() string {
 func (e exitWith) Unwrap() error { return e.err }
 
 // noArgs and exactArgs are cobra's, as usage errors.
-func noArgs(cmd *cobra.Command, args []string) error { return exactArgs(0)(cmd, args) }
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes flags only, and not %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
 
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

@@ -27,9 +27,9 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Say of a patch or a resource what it should be, which policy or approval rule says
 so and where that is written, how it is now, and why it is not changed if it is
 not. ITEM is a name as reconcile prints it, such as file:/etc/motd, service:nginx,
-port:in/tcp/23/any or patch:openssl.amd64; after NODE a patch needs no patch:. Without
-ITEM it explains what counts against the node, with --all everything that policies
-manage on it. It changes nothing.
+port:in/tcp/23/any or patch:openssl.amd64. A word without a kind is a node; after NODE,
+and where no node has that name, it is a patch. Without ITEM it explains what counts
+against the node, with --all everything that policies manage on it. It changes nothing.
 
 The policy is that in DIR, or without --repo the commit that this host's agent has in
 force. This host is looked at now. Of another node the agent knows what that node told of
@@ -56,6 +56,15 @@ it told nothing yet; 9 no such node, or nothing of that name is managed on it; w
 			if f.repo == "" {
 				at.config = f.config
 				x, err = a.explainByAgent(cmd.Context(), f, at, node, item, all)
+				if errors.Is(err, api.ErrNoNode) && len(args) == 1 && args[0] == node {
+					// A word alone is a node, and where there is none of that name a patch of this host.
+					patch := string(schema.KindPatch) + ":" + node
+					if y, asPatch := a.explainByAgent(cmd.Context(), f, at, "", patch, all); asPatch == nil {
+						x, err, item = y, nil, patch
+					} else if errors.Is(asPatch, api.ErrNoItem) {
+						err = exitWith{code: exitNoMatch, err: err, hint: "dunlin nodes lists all nodes; an item of this host is named with its kind, as dunlin explain --all prints it"}
+					}
+				}
 			} else {
 				err = a.lookHere(cmd.Context(), f, func(l agent.Local) (err error) {
 					x.Items, err = l.Explain(cmd.Context(), f.repo, node, item)

@@ -285,6 +285,9 @@ func (f *fakeFleet) Explain(_ context.Context, node, item string, all bool) (api
 	}
 	every = append(every, schema.Explanation{Item: "file:/etc/motd", State: "Compliant", Policy: "motd", Severity: schema.Low,
 		Reason: "as policy motd wants it", Position: &schema.Position{File: "policies/motd.cue", Line: 5, Column: 9}, Restart: []string{"cron"}})
+	if own && item == "patch:zsh.amd64" {
+		every = append(every, schema.Explanation{Item: item, State: "Installed", Reason: "5.9-4 is installed"})
+	}
 	for _, e := range every {
 		e.Node = v.Name
 		if !own {

@@ -255,11 +255,21 @@ func (a *app) printSync(s schema.FleetStatus) error {
 		return exitWith{code: exitFaults, err: err, hint: "mend the lines above and push again; what was in force before stays in force"}
 	}
 	if s.Commit != s.Remote.Head {
-		why := "dunlin status tells why"
-		return exitWith{code: exitError, err: fmt.Errorf("the head %s of %s is not in force", short(s.Remote.Head), s.Remote.URL), hint: why}
+		err := fmt.Errorf("the head %s of %s is not in force", short(s.Remote.Head), s.Remote.URL)
+		for _, p := range s.Problems {
+			err = fmt.Errorf("%w; %s", err, p)
+		}
+		return exitWith{code: exitError, err: err, hint: "dunlin status tells more"}
 	}
 	if !a.json() {
 		l := lookOf(a.out)
+		if s.Node == "" {
+			fmt.Fprintf(a.out, "%s read: %s, the head of %s\n", l.symbol(attention), short(s.Commit), printable(s.Remote.URL))
+			for _, p := range s.Problems {
+				fmt.Fprintln(a.out, printable(p))
+			}
+			return nil
+		}
 		fmt.Fprintf(a.out, "%s in force: %s, the head of %s\n", l.symbol(good), short(s.Commit), printable(s.Remote.URL))
 	}
 	return nil

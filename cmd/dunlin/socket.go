@@ -78,6 +78,10 @@ func ask[T any](ctx context.Context, a *app, f socketFlags, limit time.Duration,
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the agent on %q said nothing for %s: %w", path, limit, api.ErrUnreachable)
 	}
+	if _, none := os.Stat(defaultConfig); f == (socketFlags{}) && errors.Is(err, api.ErrUnreachable) && errors.Is(none, fs.ErrNotExist) {
+		// The unit of the package starts nothing then, and says so to nobody who does not ask it.
+		err = exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: write " + defaultConfig + ", then systemctl start dunlin; --socket names another socket"}
+	}
 	return got, socketError(err)
 }
 

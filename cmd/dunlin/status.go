@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -136,6 +137,10 @@ func statusPolicy(p page, s schema.FleetStatus, now time.Time) {
 		p.fact(bad, "policy", "no commit is in force here yet")
 		return
 	}
+	if s.Node == "" {
+		p.fact(attention, "policy", short(s.Commit)+" is read, and means nothing for this host")
+		return
+	}
 	text := short(s.Commit) + " in force"
 	if !s.Since.IsZero() {
 		text += " for " + span(now.Sub(s.Since))
@@ -185,13 +190,14 @@ func statusRemote(p page, s schema.FleetStatus, now time.Time) {
 		if !r.Retry.IsZero() && r.Retry.After(now) {
 			read += "; tried again in " + span(r.Retry.Sub(now))
 		}
-	case len(r.Readers) > 0 && !slices.Contains(r.Readers, s.Node):
-		read = "read by " + listed(r.Readers, 3) + ", who tell the others"
+	case len(r.Readers) > 0 && !slices.Contains(r.Readers, s.Node) && !slices.Contains(r.Readers, s.ID):
+		read = "read by " + listed(r.Readers, 3) + " for all"
 	case r.LastRead.IsZero():
 		m = waits
 	}
 	switch {
 	case r.Head == "":
+	case r.Head == s.Commit && s.Node == "":
 	case r.Head == s.Commit:
 		read += "; its head is in force"
 	case slices.ContainsFunc(s.Refused, func(c schema.RefusedCommit) bool { return c.Commit == r.Head }):
@@ -208,6 +214,14 @@ func statusRemote(p page, s schema.FleetStatus, now time.Time) {
 
 func statusReports(p page, s schema.FleetStatus, now time.Time) {
 	r := s.Reporter
+	if s.Node == "" && len(r.Elected) == 0 {
+		text := "only a node of the roster knows who writes them"
+		if s.Commit == "" {
+			text = "who writes them is known once a commit is in force"
+		}
+		p.fact(waits, "reports", text)
+		return
+	}
 	if len(r.Elected) == 0 {
 		p.fact(attention, "reports", "nobody writes them: no node that may (reports in its agent.cue) is here; nothing is lost, the nodes keep what they have to say")
 		return
@@ -296,9 +310,9 @@ func statusNodes(p page, s schema.FleetStatus, now time.Time) {
 		case n.Status == schema.Pending:
 			say = "never heard of"
 		case n.Status == schema.CloneConflict:
-			say = "two hosts have its key: " + n.Problem
+			say = cmp.Or(n.Problem, "two hosts have its key")
 		}
-		g.add(plain(n.Name), marked(m, string(n.Status)), plain(strings.TrimSuffix(say, ": ")))
+		g.add(plain(n.Name), marked(m, string(n.Status)), plain(say))
 	}
 	p.under(g)
 	if s.More > 0 {
