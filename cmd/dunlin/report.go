@@ -62,7 +62,7 @@ type reports struct {
 func (a *app) openReports(ctx context.Context, f reportFlags) (reports, error) {
 	var r reports
 	if f.repo == "" {
-		return r, usageError{errors.New("--repo is missing: name the Git repository with the branch of reports; in a clone of it that is --repo .")}
+		return r, usageError{errors.New("--repo is missing: name the Git repository with the branch of reports (--repo . in a clone of it)")}
 	}
 	tree, from, err := policyTree(f)
 	if err != nil {
