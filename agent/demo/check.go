@@ -32,9 +32,6 @@ func (s *story) check(ctx context.Context) error {
 		s.untrue("%s:%d: %s", b.File, b.Line, b.Problem)
 	}
 	s.same("", "lines of the reports branch", lines, len(s.fleet.Nodes))
-	if err := writeFiles(s.goodFolder(), s.goodFiles); err != nil {
-		return err
-	}
 	for _, n := range s.fleet.Nodes {
 		if err := s.checkNode(ctx, w, n); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
@@ -108,7 +105,7 @@ func (s *story) checkNode(ctx context.Context, w written, n *simulated.Node) err
 	s.same(n.Name, "reboot pending", l.Counts["InstalledPendingRebootCount"] > 0, facts.PendingReboot.Is)
 
 	// All else: what the last good commit would still change.
-	account, err := n.Local(s.shared.evaluate, time.Now).Reconcile(ctx, s.goodFolder(), n.Name, true)
+	account, err := n.Local(s.shared.evaluate, time.Now).Reconcile(ctx, s.repository(), n.Name, true)
 	if err != nil {
 		return err
 	}
@@ -130,6 +127,3 @@ func (s *story) checkNode(ctx context.Context, w written, n *simulated.Node) err
 	s.same(n.Name, "/etc/motd is the policy's", l.Compliance["Policy"] == schema.Compliant, string(text) == motd+"\n")
 	return nil
 }
-
-// goodFolder gets the files of the last good commit.
-func (s *story) goodFolder() string { return filepath.Join(s.fleet.Dir, "good") }

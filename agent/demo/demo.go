@@ -62,10 +62,9 @@ type story struct {
 	logs    []*os.File
 	started time.Time
 
-	files     map[string]string // of the work tree
-	head      string            // of main
-	good      string            // the last commit that is in force
-	goodFiles map[string]string
+	files map[string]string // of the work tree
+	head  string            // of main
+	good  string            // the last commit that is in force
 
 	shared memo
 
@@ -277,11 +276,6 @@ func (s *story) commit(branch, parent, message string, files map[string]string) 
 		return "", err
 	}
 	return s.fleet.Commit(branch, parent, message, files, time.Now())
-}
-
-// inForce notes that a commit of the files as they are is in force everywhere.
-func (s *story) inForce(commit string) {
-	s.good, s.goodFiles = commit, maps.Clone(s.files)
 }
 
 func writeFiles(dir string, files map[string]string) error {

@@ -124,9 +124,20 @@ func (s *story) report(ctx context.Context) error {
 	return s.told(ctx, w)
 }
 
-// settle waits for the reports to say that all is well.
+// settle takes the slip back, and waits for the reports to say that all is well.
 func (s *story) settle(ctx context.Context) error {
-	s.begin(9, "settle", "Report", "the branch tells how it all ended")
+	s.begin(9, "settle", "Mend", "the slip is taken back, and the branch tells how it all ended")
+	commit, err := s.commit("main", s.head, "Revert \"Tidy up\"", map[string]string{hardeningFile: branchFiles()[hardeningFile]})
+	if err != nil {
+		return err
+	}
+	s.head = commit
+	begun := time.Now()
+	if _, _, err := s.all(ctx, "commit "+short(commit)+" in force", func(n *simulated.Node) bool { return holds(n, commit) }); err != nil {
+		return err
+	}
+	s.good = commit
+	s.row(Row{Nodes: nodeNames(s.fleet.Nodes), Mark: Good, Text: "commit " + short(commit) + " in force after " + seconds(time.Since(begun))})
 	w, err := s.await(ctx, func(l schema.ReportLine) bool {
 		return l.Commit == s.good && l.Compliance["Patch"] == schema.Compliant && l.Compliance["Policy"] == schema.Compliant
 	})

@@ -55,7 +55,7 @@ func (s *story) hosts(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.inForce(s.head)
+	s.good = s.head
 	for _, r := range alike(s.fleet.Nodes, func(n *simulated.Node) (Mark, string) {
 		role := "a web server"
 		if n.Tags["role"] == "db" {
@@ -144,7 +144,7 @@ func (s *story) converge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.inForce(head)
+	s.good = head
 	for _, n := range s.fleet.Nodes {
 		if !closed(ctx, n) {
 			return fmt.Errorf("%s holds commit %s, and port 23 is open", n.Name, short(head))
@@ -221,7 +221,7 @@ func (s *story) window(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.inForce(commit)
+	s.good = commit
 	took := time.Since(begun)
 	updates := 0
 	for _, r := range alike(s.fleet.Nodes, func(n *simulated.Node) (Mark, string) {

@@ -66,6 +66,10 @@ func New(dir string, specs []Spec) (*Fleet, error) {
 	if f.Remote, err = gitrepo.OpenStore(filepath.Join(dir, Repository), gitrepo.Remote{}); err != nil {
 		return nil, err
 	}
+	// Whoever clones it gets the branch that there is.
+	if err := os.WriteFile(filepath.Join(dir, Repository, "HEAD"), []byte("ref: refs/heads/main\n"), 0o644); err != nil {
+		return nil, fmt.Errorf("make repository: %w", err)
+	}
 	for _, s := range specs {
 		n := &Node{Name: s.Name, Tags: s.Tags, Gossip: s.Gossip, Peer: s.Peer,
 			State: filepath.Join(dir, s.Name, "state"), Host: host.Simulated{Dir: filepath.Join(dir, s.Name, "host")}}

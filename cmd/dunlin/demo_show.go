@@ -287,7 +287,7 @@ func (d *demoTeller) summary(f demoFlags, r demo.Result) {
 		rows = append(rows[:2:2],
 			[2]string{"  git -C " + repo + " log --all --oneline --graph", "the policy and the reports"},
 			[2]string{"  git -C " + repo + " show reports:README.md", "the fleet at a glance"},
-			[2]string{"  dunlin report verify --repo " + repo + " --policy " + filepath.Join(d.folder, "good"), "every signature"},
+			[2]string{"  dunlin report verify --repo " + repo, "every signature"},
 			[2]string{"  ls " + filepath.Join(web, "host"), "what a simulated host is"},
 			[2]string{"  less " + filepath.Join(web, "agent.log"), "what its agent did"},
 		)
