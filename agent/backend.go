@@ -300,6 +300,13 @@ func (a *Agent) Inventory(ctx context.Context, node string, types []string) (map
 	return out, nil
 }
 
+// Head is the newest head of the remote that this node knows.
+func (a *Agent) Head() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.remote.Head
+}
+
 // Traffic is how often this node asked its remotes: for the policy, and for the reports.
 func (a *Agent) Traffic() (policy, reports gitrepo.Traffic) {
 	if a.reporter != nil {

@@ -20,6 +20,8 @@ const (
 	mostRetry  = 15 * time.Minute
 	// A host that never had a policy asks more often than one that has: somebody is at work on it.
 	firstRetry = 2 * time.Minute
+	// firstPoll is how long after its start a node with a policy waits for others to tell of a newer one.
+	firstPoll = 5 * time.Second
 	// takes is how often others are asked for a commit's objects before the remote is.
 	takes = 3
 )
@@ -81,6 +83,10 @@ func (a *Agent) follow(ctx context.Context) error {
 		answers: make(chan polled, 1), took: make(chan taken, 1), doubts: map[string]doubt{},
 	}
 	defer f.timer.Stop()
+	if _, _, ok := a.inForce(); ok && a.peers != nil {
+		// Others are likely to know: a fleet that starts together must not ask together.
+		f.pollAt = f.pollAt.Add(firstPoll + a.jitter(firstPoll))
+	}
 	for {
 		f.arm()
 		a.pulses.idle("follow")

@@ -1,16 +1,25 @@
 package agenttest_test
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -117,53 +126,183 @@ func TestAPushTakesHoldOnFiveAndIsReported(t *testing.T) {
 	})
 }
 
-func TestFiftyNodesTakeACommitWithinThreeSeconds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := agenttest.NewCluster(t, 2, 50, fleetFiles("one\n"))
-		defer c.StopAll()
-		for _, n := range c.Nodes {
-			n.Start()
+// unreliable is a remote for reports that refuses half of all pushes; of every other one that it refuses it took the commit.
+type unreliable struct {
+	agent.ReportsRemote
+	coin func() float64
+}
+
+func (u unreliable) Push(ctx context.Context, branch, commit, old string) error {
+	x := u.coin()
+	if x < 0.25 {
+		return fmt.Errorf("push: %w: not now", gitrepo.ErrRejected)
+	}
+	err := u.ReportsRemote.Push(ctx, branch, commit, old)
+	if err == nil && x < 0.5 {
+		err = fmt.Errorf("push: %w: no answer", gitrepo.ErrUnreachable)
+	}
+	return err
+}
+
+// settledReports waits until the branch has exactly the newest line of every node.
+func settledReports(c *agenttest.Cluster, d time.Duration) time.Duration {
+	return c.Until("the branch has the newest line of every node", d, func() bool {
+		time.Sleep(250 * time.Millisecond)
+		branch := reportLines(c)
+		return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return !maps.Equal(branch, linesOf(n)) })
+	})
+}
+
+// reportLines are the lines of the reports branch by node; nil where it has one twice, or a conflict.
+func reportLines(c *agenttest.Cluster) map[string]string {
+	out := map[string]string{}
+	for i := range 256 {
+		for line := range strings.Lines(c.Reports(fmt.Sprintf("nodes/%02x.jsonl", i))) {
+			var l schema.ReportLine
+			if json.Unmarshal([]byte(line), &l) != nil || out[l.Node] != "" {
+				return nil
+			}
+			out[l.Node] = strings.TrimSuffix(line, "\n")
 		}
+	}
+	if c.Reports("conflicts.jsonl") != "" || len(out) != len(c.Nodes) {
+		return nil
+	}
+	return out
+}
+
+// linesOf are the report lines that a node holds, by id.
+func linesOf(of *agenttest.Node) map[string]string {
+	out := map[string]string{}
+	for _, l := range of.Agent.Lines() {
+		var line schema.ReportLine
+		if json.Unmarshal(l.Line, &line) == nil {
+			out[line.Node] = string(l.Line)
+		}
+	}
+	return out
+}
+
+// A fleet of fifty, and one of a hundred in the long run, keeps to its budgets: what it sends and asks while nothing happens,
+// a commit on a bad network, a change on every host at once, and a start of all together. Nothing that a node reports is
+// lost or written twice, though every other push is refused and nodes are started again meanwhile.
+func TestAFleetKeepsToItsBudgets(t *testing.T) {
+	t.Parallel()
+	n, quiet := 50, 3*time.Minute
+	if os.Getenv("DUNLIN_LONG") != "" {
+		n, quiet = 100, 10*time.Minute
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := agenttest.NewCluster(t, 2, n, fleetFiles("one\n"))
+		defer c.StopAll()
+		var mu sync.Mutex
+		random := rand.New(rand.NewPCG(2, 2))
+		for _, node := range c.Nodes {
+			node.Change = func(o *agent.Options) {
+				o.Reports = func(s agent.ReportsRemote) agent.ReportsRemote {
+					return unreliable{s, func() float64 { mu.Lock(); defer mu.Unlock(); return random.Float64() }}
+				}
+			}
+			node.Start()
+		}
+		t.Logf("online after %s", online(c, n))
 		first, err := c.Remote.Ref("refs/heads/main")
 		if err != nil {
 			t.Fatal(err)
 		}
 		agree(t, c, first, time.Minute)
-		c.Until("all are online", 5*time.Minute, func() bool {
-			for _, n := range c.Nodes {
-				if n.Agent.Status().Nodes[string(schema.Online)] != 50 {
-					return false
-				}
-			}
-			return true
-		})
-		t.Logf("reported after %s", c.Until("reports of all", 3*time.Minute, func() bool { return reported(c, first) == 50 }))
-		c.Net.SetLoss(0.2)
-		commit := c.Push(map[string]string{"policies/web.cue": fleetFiles("two\n")["policies/web.cue"]})
-		seen := c.Until("a member holds the new head", time.Minute, func() bool {
-			for _, n := range c.Nodes {
-				if n.Agent.Status().Remote.Head == commit {
-					return true
-				}
-			}
-			return false
-		})
-		d := agree(t, c, commit, 30*time.Second)
-		t.Logf("seen after %s, in force on all %s later", seen, d)
-		if d > 3*time.Second {
-			t.Errorf("in force on all %s after a member held it, more than 3 s", d)
-		}
-		c.Net.SetLoss(0)
+		t.Logf("reported after %s", settledReports(c, 10*time.Minute))
+		time.Sleep(3 * time.Minute) // until the joins are told to all
 
-		// Restarts: what they enforce and say survives.
-		for _, n := range c.Nodes[10:15] {
-			n.Stop()
-			n.Start()
-		}
-		t.Logf("reported after %s", c.Until("reports of all", 5*time.Minute, func() bool { return reported(c, commit) == 50 }))
-		if s := c.Reports("conflicts.jsonl"); s != "" {
-			t.Errorf("conflicts: %s", s)
-		}
+		func() { // idle
+			bytes, reads := sent(c), asked(c)
+			time.Sleep(quiet)
+			perSecond := float64(sent(c)-bytes) / quiet.Seconds() / float64(n)
+			now := asked(c)
+			perMinute := float64(now.Heads-reads.Heads) / quiet.Minutes()
+			t.Logf("%.0f bytes a second sent by each, %.1f reads of the remote a minute", perSecond, perMinute)
+			if perSecond > 800 {
+				t.Errorf("%.0f bytes a second are more than 800", perSecond)
+			}
+			if perMinute > 13 || now.Fetches != reads.Fetches {
+				t.Errorf("the remote is asked %+v, then %+v", reads, now)
+			}
+		}()
+		func() { // commit
+			c.Net.SetLoss(0.2)
+			defer c.Net.SetLoss(0)
+			reads := asked(c)
+			commit := c.Push(map[string]string{"policies/web.cue": fleetFiles("two\n")["policies/web.cue"]})
+			pushed := time.Now()
+			c.Until("a member holds the new head", time.Minute, func() bool {
+				for _, n := range c.Nodes {
+					if n.Agent.Head() == commit {
+						return true
+					}
+				}
+				return false
+			})
+			seen := time.Now()
+			again, ended := map[*agenttest.Node]bool{}, 0 // and how often they fetched before
+			var restarts sync.WaitGroup
+			for i := 10; i < n; i += 10 { // what they enforce and say survives
+				again[c.Nodes[i]] = true
+				traffic, _ := c.Nodes[i].Agent.Traffic()
+				ended += traffic.Fetches
+				restarts.Go(func() { c.Nodes[i].Stop(); c.Nodes[i].Start() })
+			}
+			c.Until("in force on all that are not started again", 30*time.Second, func() bool {
+				return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return !again[n] && !n.Holds(commit) })
+			})
+			d := time.Since(seen)
+			restarts.Wait()
+			t.Logf("in force on those that were started again after %s", agree(t, c, commit, 15*time.Second))
+			fetches := asked(c).Fetches + ended - reads.Fetches
+			t.Logf("seen after %s, in force on all %s later, after %d fetches of the remote", seen.Sub(pushed), d, fetches)
+			if d > 3*time.Second {
+				t.Errorf("in force on all %s after a member held it, more than 3 s", d)
+			}
+			if fetches >= 10 {
+				t.Errorf("%d nodes fetched one commit from the remote", fetches)
+			}
+		}()
+		t.Logf("reported after %s", settledReports(c, 10*time.Minute))
+		online(c, n)
+
+		func() { // changes at once
+			for _, n := range c.Nodes { // a link where the file should be is told of, and not followed
+				motd := filepath.Join(n.Host.Dir, "files", "etc", "motd")
+				if err := errors.Join(os.Remove(motd), os.Symlink("/etc/"+n.Name, motd)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute))) // the pass that all make
+			d := c.Until("all know of all changes", time.Minute, func() bool {
+				return !slices.ContainsFunc(c.Nodes, func(o *agenttest.Node) bool { return o.Agent.Status().Compliance[schema.NonCompliant] != n })
+			})
+			t.Logf("everywhere after %s", d)
+			if d > 3*time.Second {
+				t.Errorf("%d changes at once are everywhere after %s, more than 3 s", n, d)
+			}
+		}()
+		func() { // start of all
+			var all sync.WaitGroup
+			for _, n := range c.Nodes {
+				all.Go(n.Stop)
+			}
+			all.Wait()
+			for _, n := range c.Nodes {
+				n.Start()
+			}
+			d := online(c, n)
+			time.Sleep(20 * time.Second)
+			reads := asked(c)
+			t.Logf("healed after %s, the remote was asked %d times in %s", d, reads.Heads, d+20*time.Second)
+			if d > time.Minute || reads.Heads > 20 || reads.Fetches > 3 {
+				t.Errorf("healed after %s, the remote was asked %+v", d, reads)
+			}
+		}()
+		t.Logf("reported after %s", settledReports(c, 10*time.Minute))
 	})
 }
 

@@ -36,14 +36,22 @@ func cluster(t *testing.T, seed uint64, n int, test func(t *testing.T, c *agentt
 
 // online waits until all nodes see so many.
 func online(c *agenttest.Cluster, want int) time.Duration {
+	start := time.Now()
 	return c.Until(fmt.Sprintf("all see %d online", want), 2*time.Minute, func() bool {
-		for _, n := range c.Nodes {
-			if statuses(n)[schema.Online] != want {
-				return false
-			}
+		ok := !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return n.Agent.Status().Nodes[string(schema.Online)] != want })
+		if !ok && time.Since(start) > time.Second {
+			time.Sleep(200 * time.Millisecond)
 		}
-		return true
+		return ok
 	})
+}
+
+// sent is how many bytes all nodes have sent.
+func sent(c *agenttest.Cluster) (sum uint64) {
+	for _, n := range c.Nodes {
+		sum += c.Net.Host(n.Addr).Sent()
+	}
+	return sum
 }
 
 // statuses counts the nodes as one sees them.
