@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/reconciler"
@@ -134,7 +135,18 @@ func (a *Agent) statusText() string {
 	for _, p := range a.problemTexts() {
 		b.WriteString("; " + p)
 	}
-	return b.String()
+	return oneLine(b.String())
+}
+
+// oneLine takes a text's control characters away: a line that begins with a name of its own would be another word to the
+// service manager (sd_notify(3)), and paths and names of processes may have one.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // livingHost shows that a lane lives with each call that may take long; there may be many in one pass.

@@ -2,8 +2,11 @@ package gitrepo
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
@@ -29,6 +32,43 @@ func (s steady) ReadDir(path string) (list []os.FileInfo, err error) {
 		}
 	}
 	return nil, errors.New("the folder changes too fast to be read")
+}
+
+// maxSmall bounds each of a repository's own small files in bytes, but for its list of packed references: they are read whole.
+const maxSmall = 1 << 20
+
+// Open opens a file for reading.
+func (s steady) Open(name string) (billy.File, error) { return s.OpenFile(name, os.O_RDONLY, 0) }
+
+// OpenFile opens what is a regular file. The folder may be somebody else's: a named pipe there would be waited for, a device or
+// a huge file read to the end of memory.
+func (s steady) OpenFile(name string, flag int, perm os.FileMode) (billy.File, error) {
+	info, err := s.Stat(name)
+	if err == nil {
+		if err := fit(name, info); err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
+	return s.Filesystem.OpenFile(name, flag|noWait, perm)
+}
+
+// fit fails for what a repository has not among its files.
+func fit(name string, info fs.FileInfo) error {
+	most := int64(maxSmall)
+	switch {
+	case info.IsDir():
+		return nil // opening fails, in words that go-git knows
+	case !info.Mode().IsRegular():
+		return errNotRegular
+	case strings.HasPrefix(filepath.ToSlash(name), "objects/"):
+		return nil
+	case name == "packed-refs":
+		most = maxAdvertised
+	}
+	if info.Size() > most {
+		return fmt.Errorf("%d bytes: %w", info.Size(), ErrTooLarge)
+	}
+	return nil
 }
 
 // Capabilities are those of what is wrapped.
