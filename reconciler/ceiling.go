@@ -15,6 +15,9 @@ type Ceiling struct {
 	File string // where it is written; empty for a host without one
 	// Own are files and folders that are the program's own: what it may do, and what it has done. No policy writes there.
 	Own []string
+	// OwnUnit and OwnPackage are what runs the program: no policy stops, disables, restarts or removes them, for nobody
+	// would be there to take that back. Empty: it runs otherwise.
+	OwnUnit, OwnPackage string
 }
 
 // NoCeiling allows everything: that of a host without a configuration.
@@ -29,6 +32,17 @@ func (c Ceiling) Denies(res schema.Resource) string {
 	case schema.KindPackage, schema.KindPatch:
 		if !c.Packages {
 			return c.because("ceiling.packages", "false")
+		}
+		name, _, _ := strings.Cut(res.Key, ":")
+		if c.OwnPackage != "" && res.Kind == schema.KindPackage && name == c.OwnPackage && res.Package != nil && res.Package.State == schema.Absent {
+			return "it is dunlin itself, and nothing would be enforced here any more: remove it by hand"
+		}
+	case schema.KindService:
+		// Without a service the question is whether it may be restarted.
+		s := res.Service
+		ends := s == nil || s.Running != nil && !*s.Running || s.Enabled != nil && !*s.Enabled
+		if c.OwnUnit != "" && ends && (res.Key == c.OwnUnit || res.Key+".service" == c.OwnUnit) {
+			return "it is dunlin itself, and nothing would be enforced here any more: stop or restart it by hand"
 		}
 	case schema.KindFile:
 		for _, own := range c.Own {

@@ -83,6 +83,10 @@ func (r *running) restarts(ctx context.Context) error {
 			result.Reason = "no policy asks for it any more"
 		case needed[name] && r.started[identity(res)]:
 			result = schema.Result{Outcome: schema.Changed, Reason: "started after the change"}
+		case needed[name] && r.Ceiling.Denies(res) != "":
+			result = schema.Result{Outcome: schema.Denied, Reason: r.Ceiling.Denies(res)}
+			r.note(schema.Change{Resource: res.Name(), Want: "restarted", Got: "running since before the change", Action: schema.Restart,
+				Result: result.Outcome, Reason: result.Reason})
 		case needed[name]:
 			c := schema.Change{Resource: res.Name(), Want: "restarted", Got: "running since before the change", Action: schema.Restart, Result: schema.Changed}
 			r.tell(Step{Kind: schema.KindService, Doing: "restarting " + name})

@@ -62,7 +62,7 @@ func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, 
 	if !filepath.IsAbs(state) {
 		return agent.Local{}, usageError{fmt.Errorf("--state %q is not an absolute path", state)}
 	}
-	ceiling.Own = own(f.config, state)
+	ceiling.Own, ceiling.OwnUnit, ceiling.OwnPackage = own(f.config, state, config), ownUnit, "dunlin"
 	system := host.System{}
 	last := host.LastInstalls{Path: filepath.Join(state, "lastinstall.json")}
 	return agent.Local{
@@ -78,11 +78,33 @@ func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, 
 	}, nil
 }
 
-// own lists what no policy may write: the host's own configuration, and the state folder, also by their real names.
-func own(config, state string) []string {
+// ownUnit is the unit that the package brings.
+const ownUnit = "dunlin.service"
+
+// own lists what no policy may write, also by real names: the host's own configuration and the files that it names, the
+// state folder, this program, and the unit that starts it, which says with which configuration.
+func own(file, state string, c schema.AgentConfig) []string {
 	out := []string{filepath.Dir(defaultConfig), filepath.Clean(state)}
-	if abs, err := filepath.Abs(config); err == nil && config != "" {
+	if abs, err := filepath.Abs(file); err == nil && file != "" {
 		out = append(out, abs)
+	}
+	named := []string{c.Repo.CredentialFile, c.Repo.KnownHosts, c.Repo.CAFile, c.Socket}
+	if c.Reports != nil {
+		named = append(named, c.Reports.CredentialFile)
+	}
+	if c.Gossip != nil {
+		named = append(named, c.Gossip.KeyFile)
+	}
+	for _, path := range named {
+		if path != "" {
+			out = append(out, filepath.Clean(path))
+		}
+	}
+	if self, err := os.Executable(); err == nil {
+		out = append(out, self)
+	}
+	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+		out = append(out, dir+"/"+ownUnit, dir+"/"+ownUnit+".d")
 	}
 	for _, path := range slices.Clone(out) {
 		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
