@@ -138,7 +138,7 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 		if b.found[raw] {
 			continue // on the branch: its signature was checked before it came there, and verify checks it again
 		}
-		if !b.signed(s.line) {
+		if !b.signed(s) {
 			b.refused[s.line.Node] = "its line is not signed by it"
 			continue
 		}
@@ -168,7 +168,9 @@ func (b *builder) restore(nodes []Node) error {
 	for _, n := range nodes {
 		known[n.Line.Node] = true
 	}
-	ours := func(l schema.ReportLine) bool { return known[l.Node] && l.Fleet == b.fleet && b.signed(l) }
+	ours := func(l schema.ReportLine) bool {
+		return known[l.Node] && l.Fleet == b.fleet && b.signed(stored{line: l})
+	}
 	for i := range 256 {
 		text, err := readOurs(b.before, "nodes/"+hex.EncodeToString([]byte{byte(i)})+".jsonl", maxShard)
 		if err != nil {

@@ -3,6 +3,7 @@ package report_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -51,6 +52,18 @@ func TestAHostileBranchIsPutRight(t *testing.T) {
 		"a raised revision":      func(b branch) { b[shard(0)] = []byte(strings.Replace(lineOf(0), `"rev":2`, `"rev":9`, 1)) },
 		"the lines of another fleet": func(b branch) {
 			b[shard(0)] = []byte(strings.Replace(lineOf(0), `"fleet":"acme"`, `"fleet":"other"`, 1))
+		},
+		"a line of a later form that nobody signed": func(b branch) {
+			b[shard(0)] = fmt.Appendf(nil, `{"fleet":"acme","node":%q,"rev":9007199254740991,"v":2}`+"\n", nodes[0].Line.Node)
+		},
+		"a line of a later form that another signed": func(b branch) {
+			b[shard(0)] = laterLine(ownKey(2), nodes[0].Line.Node, "acme", "dunlin-report/v2\n")
+		},
+		"a later form under this one's signature": func(b branch) {
+			b[shard(0)] = laterLine(ownKey(1), nodes[0].Line.Node, "acme", schema.ReportPrefix)
+		},
+		"a later form of another fleet": func(b branch) {
+			b[shard(0)] = laterLine(ownKey(1), nodes[0].Line.Node, "other", "dunlin-report/v2\n")
 		},
 		"an old line":      func(b branch) { old := branch{}; build(t, old, fleetOf(t, 1, 1)); b[shard(0)] = old[shard(0)] },
 		"forged conflicts": func(b branch) { b["conflicts.jsonl"] = twins(t, nodes[0], []byte(lineOf(0)), 7) },
@@ -272,5 +285,32 @@ func TestVerifyEndsOnAHostileBranch(t *testing.T) {
 	}
 	if _, _, err := report.Build(func(string) ([]byte, error) { return nil, fails }, "acme", nodes, pageTime); !errors.Is(err, fails) {
 		t.Errorf("a branch that cannot be read: %v", err)
+	}
+}
+
+// laterLine is a line of a form that this build does not know.
+func laterLine(key ed25519.PrivateKey, node, fleet, prefix string) []byte {
+	head, tail := fmt.Sprintf(`{"fleet":%q,"news":[1],"node":%q,"rev":77`, fleet, node), `,"v":2}`
+	sig := base64.StdEncoding.EncodeToString(ed25519.Sign(key, []byte(prefix+head+tail)))
+	return []byte(head + `,"sig":"` + sig + `"` + tail + "\n")
+}
+
+// What a node of a later version signed is carried by reporters that cannot read it.
+func TestALineOfALaterFormIsCarriedIfItsNodeSignedIt(t *testing.T) {
+	nodes := fleetOf(t, 2, 2)
+	b := branch{}
+	build(t, b, nodes)
+	for i := range nodes {
+		key := ownKey(byte(i) + 1)
+		if schema.NodeID(key.Public().(ed25519.PublicKey)) != nodes[i].Line.Node {
+			t.Fatalf("node %d has another key", i)
+		}
+	}
+	shard := "nodes/" + report.Shard(nodes[0].Line.Node) + ".jsonl"
+	later := laterLine(ownKey(1), nodes[0].Line.Node, "acme", "dunlin-report/v2\n")
+	b[shard] = later
+	build(t, b, nodes)
+	if !bytes.Equal(b[shard], later) {
+		t.Errorf("the shard has %s, want %s", b[shard], later)
 	}
 }

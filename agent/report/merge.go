@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type stored struct {
 	raw  []byte
 	line schema.ReportLine
 	old  bool // the branch has it so
-	// newer says that the line is of a later version of the form; only node, rev and facts are then known, and it is
+	// newer says that the line is of a later version of the form; only what all forms have is then known, and it is
 	// carried as it is.
 	newer bool
 }
@@ -114,7 +115,7 @@ func (m *merger) shard(shard string, text []byte) {
 		s, err := read(raw)
 		s.old = true
 		switch {
-		case err != nil, Shard(s.line.Node) != shard, !s.newer && s.line.Fleet != m.fleet, !s.newer && !m.signed(s.line):
+		case err != nil, Shard(s.line.Node) != shard, s.line.Fleet != m.fleet, !m.signed(s):
 			m.dropped++
 		default:
 			m.take(s)
@@ -123,9 +124,27 @@ func (m *merger) shard(shard string, text []byte) {
 }
 
 // signed reports whether a line was not forged, as far as the reporter can know.
-func (m *merger) signed(l schema.ReportLine) bool {
-	key, ok := m.keys[l.Node]
-	return !ok || verify(l, key) == nil
+func (m *merger) signed(s stored) bool {
+	key, ok := m.keys[s.line.Node]
+	switch {
+	case !ok:
+		return true
+	case s.newer:
+		return verifyLater(s, key)
+	}
+	return verify(s.line, key) == nil
+}
+
+// verifyLater checks what all forms have in common: sig is over "dunlin-report/v<v>", a newline, and the line without the
+// field sig. Else who may push could silence a node with a line of a form that there is not.
+func verifyLater(s stored, key ed25519.PublicKey) bool {
+	field := []byte(`,"sig":"` + s.line.Sig + `"`)
+	sig, err := base64.StdEncoding.Strict().DecodeString(s.line.Sig)
+	if err != nil || bytes.Count(s.raw, field) != 1 || len(key) != ed25519.PublicKeySize || schema.NodeID(key) != s.line.Node {
+		return false
+	}
+	message := fmt.Appendf(nil, "dunlin-report/v%d\n", s.line.V)
+	return ed25519.Verify(key, append(message, bytes.Replace(s.raw, field, nil, 1)...), sig)
 }
 
 // read parses a line of the branch, and knows a later form of it when it sees one.
@@ -139,14 +158,16 @@ func read(raw []byte) (stored, error) {
 		Node  string `json:"node"`
 		Rev   uint64 `json:"rev"`
 		Facts string `json:"facts"`
+		Fleet string `json:"fleet"`
+		Sig   string `json:"sig"`
 	}
-	if len(raw) > MaxLine || json.Unmarshal(raw, &later) != nil || later.V < 2 || !isID(later.Node) || later.Rev == 0 || later.Rev > maxNumber {
+	if len(raw) > MaxLine || json.Unmarshal(raw, &later) != nil || later.V < 2 || !isID(later.Node) || later.Rev == 0 || later.Rev > maxNumber || !isSignature(later.Sig) {
 		return stored{}, err
 	}
 	if !isHex(later.Facts, 64) {
 		later.Facts = ""
 	}
-	return stored{raw: raw, newer: true, line: schema.ReportLine{V: later.V, Node: later.Node, Rev: later.Rev, Facts: later.Facts}}, nil
+	return stored{raw: raw, newer: true, line: schema.ReportLine{V: later.V, Fleet: later.Fleet, Node: later.Node, Rev: later.Rev, Facts: later.Facts, Sig: later.Sig}}, nil
 }
 
 // readConflicts merges conflicts.jsonl of the branch.
@@ -158,7 +179,7 @@ func (m *merger) readConflicts(text []byte) {
 			continue
 		}
 		for _, one := range c.Lines {
-			if l, err := parseLine(one); err == nil && l.Fleet == m.fleet && m.signed(l) {
+			if l, err := parseLine(one); err == nil && l.Fleet == m.fleet && m.signed(stored{line: l}) {
 				m.conflict(c.Node, c.Rev, one)
 			}
 		}
