@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 const (
 	// maxFactsFile bounds a facts file in bytes.
 	maxFactsFile = 16 << 20
-	// keptFacts is how many facts files of other nodes are kept for the reports, and for how long.
+	// keptFacts is how many facts files are kept, with those of other nodes that are for the reports, and maxFacts how many
+	// bytes: a node may have others keep what it likes.
 	keptFacts = 256
+	maxFacts  = 256 << 20
 )
 
 // isDigest reports whether s is SHA-256 in hex, and so a name that may be made a path.
@@ -55,7 +58,7 @@ func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
 		now := time.Now()
 		return digest, os.Chtimes(path, now, now)
 	}
-	a.dropFacts(dir, digest, keep)
+	dropFacts(dir, len(b), digest, keep)
 	f, err := os.CreateTemp(dir, "new-*")
 	if err != nil {
 		return "", err
@@ -68,25 +71,40 @@ func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
 	return digest, os.Rename(f.Name(), path)
 }
 
-// dropFacts removes the oldest facts files beyond the limit, and what a write left that was cut off.
-func (a *Agent) dropFacts(dir string, keep ...string) {
+// dropFacts removes the oldest facts files beyond the limits, and what a write left that was cut off, so that there is room
+// for one more of so many bytes.
+func dropFacts(dir string, room int, keep ...string) {
 	list, err := os.ReadDir(dir)
-	if err != nil || len(list) < keptFacts {
+	if err != nil {
 		return
 	}
-	var oldest string
-	var at time.Time
+	type file struct {
+		name string
+		at   time.Time
+		size int64
+	}
+	var all []file
+	total := int64(room)
 	for _, e := range list {
 		info, err := e.Info()
-		if err != nil || e.Name() == keep[0] || len(keep) > 1 && e.Name() == keep[1] {
+		if err != nil {
 			continue
 		}
-		if oldest == "" || info.ModTime().Before(at) {
-			oldest, at = e.Name(), info.ModTime()
+		total += info.Size()
+		if !slices.Contains(keep, e.Name()) {
+			all = append(all, file{e.Name(), info.ModTime(), info.Size()})
 		}
 	}
-	if oldest != "" {
-		_ = os.Remove(filepath.Join(dir, oldest))
+	slices.SortFunc(all, func(a, b file) int { return a.at.Compare(b.at) })
+	count := len(list)
+	for _, f := range all {
+		if count < keptFacts && total <= maxFacts {
+			return
+		}
+		if os.Remove(filepath.Join(dir, f.name)) == nil {
+			count--
+			total -= f.size
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -66,5 +68,27 @@ func writes(t *testing.T, path string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What other nodes call their facts takes a bounded part of this host's disk; its own are never dropped for it.
+func TestFactsOfOthersTakeABoundedPartOfTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 40 {
+		path := filepath.Join(dir, fmt.Sprintf("%064d", i))
+		writes(t, path, nil)
+		if err := os.Truncate(path, maxFactsFile); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(int64(i), 0)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := fmt.Sprintf("%064d", 0)
+	dropFacts(dir, maxFactsFile, own)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != maxFacts/maxFactsFile-1 || left[0].Name() != own || left[len(left)-1].Name() != fmt.Sprintf("%064d", 39) {
+		t.Errorf("%d files are left, %v", len(left), err)
 	}
 }
