@@ -19,7 +19,7 @@ import (
 const (
 	// takeTime bounds how long a commit's objects are asked for in one go.
 	takeTime = 2 * time.Minute
-	// hedge is after how long without an answer another node is asked, too, and stalled after how long without a byte a
+	// hedge is after how long without an answer another node is asked, too, and stalled after how long without some KiB a
 	// transfer is given up.
 	hedge   = 500 * time.Millisecond
 	stalled = 5 * time.Second
@@ -209,18 +209,23 @@ func (a *Agent) takeFrom(ctx context.Context, id, commit, have string, slot chan
 	}
 	stop := time.AfterFunc(stalled, cancel)
 	defer stop.Stop()
-	return a.policies.Ingest(ctx, io.LimitReader(alive{body, stop}, gitrepo.MaxPack+1), commit)
+	return a.policies.Ingest(ctx, io.LimitReader(&alive{Reader: body, stop: stop}, gitrepo.MaxPack+1), commit)
 }
 
-// alive puts off the end of a transfer as long as something comes.
+// leastFlow is how many bytes put off the end of a transfer: one that drips holds up those that others would give.
+const leastFlow = 8 << 10
+
+// alive puts off the end of a transfer as long as enough comes.
 type alive struct {
 	io.Reader
 	stop *time.Timer
+	came int // since it was put off last
 }
 
-func (r alive) Read(b []byte) (int, error) {
+func (r *alive) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
-	if n > 0 {
+	if r.came += n; r.came >= leastFlow {
+		r.came = 0
 		r.stop.Reset(stalled)
 	}
 	return n, err
