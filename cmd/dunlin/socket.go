@@ -78,11 +78,22 @@ func ask[T any](ctx context.Context, a *app, f socketFlags, limit time.Duration,
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("the agent on %q said nothing for %s: %w", path, limit, api.ErrUnreachable)
 	}
-	if _, none := os.Stat(defaultConfig); f == (socketFlags{}) && errors.Is(err, api.ErrUnreachable) && errors.Is(none, fs.ErrNotExist) {
-		// The unit of the package starts nothing then, and says so to nobody who does not ask it.
-		err = exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: write " + defaultConfig + ", then systemctl start dunlin; --socket names another socket"}
+	return got, f.error(err, fileExists(defaultConfig))
+}
+
+// fileExists is true also where it cannot be known.
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// error is socketError that knows whether the host has a file for its agent: without one the unit of the package starts
+// nothing, and says so to nobody who does not ask it.
+func (f *socketFlags) error(err error, configured bool) error {
+	if configured || *f != (socketFlags{}) || !errors.Is(err, api.ErrUnreachable) {
+		return socketError(err)
 	}
-	return got, socketError(err)
+	return exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: write " + defaultConfig + ", then systemctl start dunlin; --socket names another socket"}
 }
 
 // socketError gives what came of a question its exit code and remedy.
