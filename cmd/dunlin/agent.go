@@ -160,7 +160,8 @@ func staySmall(ctx context.Context) {
 	}
 }
 
-// agentSecrets reads the gossip key, and refuses files of secrets that others could have read or exchanged.
+// agentSecrets reads the gossip key, and refuses files of secrets that others could have read or exchanged, and files that say
+// which server is believed that others could have written.
 func agentSecrets(c schema.AgentConfig) (gossipKey []byte, err error) {
 	files := []struct{ field, path string }{{"repo.credentialFile", c.Repo.CredentialFile}}
 	if c.Reports != nil {
@@ -172,6 +173,16 @@ func agentSecrets(c schema.AgentConfig) (gossipKey []byte, err error) {
 		}
 		if err := host.Private(f.path); err != nil {
 			return nil, secretError(f.field, f.path, err)
+		}
+	}
+	for _, f := range []struct{ field, path string }{{"repo.knownHosts", c.Repo.KnownHosts}, {"repo.caFile", c.Repo.CAFile}} {
+		if f.path == "" {
+			continue
+		}
+		// One that is not there is told of as the remote's fault, as long as it is missing.
+		if err := host.Owned(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, exitWith{code: exitError, err: fmt.Errorf("%s is not used: %w", f.field, err),
+				hint: fmt.Sprintf("who could write it could put another server in the repository's place: chown root:root %s && chmod go-w %s", f.path, f.path)}
 		}
 	}
 	if c.Gossip == nil {
