@@ -105,7 +105,7 @@ func (s *story) checkNode(ctx context.Context, w written, n *simulated.Node) err
 	s.same(n.Name, "reboot pending", l.Counts["InstalledPendingRebootCount"] > 0, facts.PendingReboot.Is)
 
 	// All else: what the last good commit would still change.
-	account, err := n.Local(s.shared.evaluate, time.Now).Reconcile(ctx, s.repository(), n.Name, true)
+	account, err := n.Local(s.shared, time.Now).Reconcile(ctx, s.repository(), n.Name, true)
 	if err != nil {
 		return err
 	}

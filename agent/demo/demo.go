@@ -66,7 +66,7 @@ type story struct {
 	head  string            // of main
 	good  string            // the last commit that is in force
 
-	shared memo
+	shared load.Func // the same files once for whoever looks at many hosts
 
 	step   Step
 	since  time.Time
@@ -76,7 +76,7 @@ type story struct {
 // Run shows the demo. The result tells how far it came also where it fails. When Run returns, nothing of it runs any more.
 func Run(ctx context.Context, o Options) (Result, error) {
 	s := &story{o: o, network: &simulated.Loopback{}, started: time.Now(), files: map[string]string{}}
-	s.shared.from = o.Evaluate
+	s.shared = simulated.Shared(o.Evaluate)
 	s.result = Result{Nodes: o.Nodes, Steps: []Step{}, Untrue: []string{}}
 	err := s.run(ctx)
 	if err != nil {
@@ -167,7 +167,7 @@ func (s *story) start(n *simulated.Node) error {
 	s.logs = append(s.logs, f)
 	around := simulated.Around{Join: s.fleet.Seeds(), GossipKey: s.key, Network: s.network, Evaluate: s.o.Evaluate, Now: time.Now}
 	if s.o.Nodes > ownEvaluator {
-		around.Evaluate = s.shared.evaluate
+		around.Evaluate = s.shared
 	}
 	o := s.fleet.Options(n, around)
 	o.Log = slog.New(tap{slog.NewJSONHandler(f, nil), &s.feed, n.Name})

@@ -167,6 +167,9 @@ func (s *story) told(ctx context.Context, w written) error {
 
 // verdict is a line of the branch for people.
 func verdict(l schema.ReportLine) (Mark, string) {
+	if len(l.Compliance) == 0 {
+		return Attention, string(schema.UnspecifiedData) + ": it has told nothing yet"
+	}
 	mark, word := Good, schema.Compliant
 	policy := "policy kept"
 	for kind, state := range l.Compliance {

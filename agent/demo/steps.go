@@ -98,7 +98,7 @@ func (s *story) plan(ctx context.Context) error {
 		wg.Go(func() {
 			two <- struct{}{}
 			defer func() { <-two }()
-			accounts[i], errs[i] = n.Local(s.shared.evaluate, time.Now).Reconcile(ctx, s.work(), n.Name, true)
+			accounts[i], errs[i] = n.Local(s.shared, time.Now).Reconcile(ctx, s.work(), n.Name, true)
 		})
 	}
 	wg.Wait()

@@ -70,20 +70,28 @@ func New(dir string, specs []Spec) (*Fleet, error) {
 	if err := os.WriteFile(filepath.Join(dir, Repository, "HEAD"), []byte("ref: refs/heads/main\n"), 0o644); err != nil {
 		return nil, fmt.Errorf("make repository: %w", err)
 	}
-	for _, s := range specs {
-		n := &Node{Name: s.Name, Tags: s.Tags, Gossip: s.Gossip, Peer: s.Peer,
-			State: filepath.Join(dir, s.Name, "state"), Host: host.Simulated{Dir: filepath.Join(dir, s.Name, "host")}}
-		for _, d := range []string{n.State, filepath.Join(n.Host.Root(), "etc")} {
-			if err := os.MkdirAll(d, 0o700); err != nil {
-				return nil, fmt.Errorf("make host %q: %w", s.Name, err)
-			}
-		}
-		if n.Keys, err = identity.Open(n.State); err != nil {
+	for _, spec := range specs {
+		n, err := NewNode(dir, spec)
+		if err != nil {
 			return nil, err
 		}
 		f.Nodes = append(f.Nodes, n)
 	}
 	return f, nil
+}
+
+// NewNode makes a host with the state folder and keys of an agent, in dir, or takes what is there of them.
+func NewNode(dir string, s Spec) (*Node, error) {
+	n := &Node{Name: s.Name, Tags: s.Tags, Gossip: s.Gossip, Peer: s.Peer,
+		State: filepath.Join(dir, s.Name, "state"), Host: host.Simulated{Dir: filepath.Join(dir, s.Name, "host")}}
+	for _, d := range []string{n.State, filepath.Join(n.Host.Root(), "etc")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("make host %q: %w", s.Name, err)
+		}
+	}
+	var err error
+	n.Keys, err = identity.Open(n.State)
+	return n, err
 }
 
 // URL is the repository as agents name it.
@@ -95,7 +103,7 @@ func (f *Fleet) URL() string {
 func (f *Fleet) Roster(added time.Time) (map[string]string, error) {
 	shards := map[string][]string{}
 	for _, n := range f.Nodes {
-		line, err := canonical(n.Keys.Line(n.Name, "debian", n.Tags, added))
+		line, err := n.Line(added)
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +116,11 @@ func (f *Fleet) Roster(added time.Time) (map[string]string, error) {
 		files[path] = strings.Join(lines, "\n") + "\n"
 	}
 	return files, nil
+}
+
+// Line is the node's line of the roster, without a newline.
+func (n *Node) Line(added time.Time) (string, error) {
+	return canonical(n.Keys.Line(n.Name, "debian", n.Tags, added))
 }
 
 // canonical is v as JSON with sorted keys and no blanks.

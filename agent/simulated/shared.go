@@ -1,4 +1,4 @@
-package demo
+package simulated
 
 import (
 	"context"
@@ -9,7 +9,13 @@ import (
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
-// memo evaluates the same files once for all who ask.
+// Shared evaluates the same files once for all who ask, so that one machine need not do the work of a fleet. It is safe for
+// concurrent use.
+func Shared(evaluate load.Func) load.Func {
+	m := &memo{from: evaluate, done: map[string]*evaluated{}}
+	return m.evaluate
+}
+
 type memo struct {
 	from load.Func
 
@@ -30,9 +36,6 @@ func (m *memo) evaluate(ctx context.Context, files fs.FS) (schema.Repo, []schema
 		return schema.Repo{}, nil, err
 	}
 	m.mu.Lock()
-	if m.done == nil {
-		m.done = map[string]*evaluated{}
-	}
 	e := m.done[digest]
 	if e == nil {
 		e = &evaluated{}
