@@ -3,7 +3,6 @@ package agenttest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,116 +20,75 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
-	"github.com/dunlin-dev/dunlin/agent/host"
-	"github.com/dunlin-dev/dunlin/agent/identity"
-	"github.com/dunlin-dev/dunlin/reconciler"
-	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/agent/simulated"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
 // Cluster is a fleet of real agents on simulated hosts, a simulated network and a bare repository in a folder. It is for
 // synctest bubbles.
 type Cluster struct {
-	t      *testing.T
-	dir    string
-	Net    *Network
-	Remote *gitrepo.Store // what the agents follow
-	reader *gitrepo.Store
-	Nodes  []*Node
-	others []*Node // not of the fleet
-	files  map[string][]byte
-	head   string
-
-	mu    sync.Mutex
-	cache map[string]evaluated
-}
-
-type evaluated struct {
-	repo   schema.Repo
-	faults []schema.Fault
+	*simulated.Fleet
+	t        *testing.T
+	Net      *Network
+	reader   *gitrepo.Store
+	Nodes    []*Node
+	others   []*Node // not of the fleet
+	head     string
+	evaluate load.Func
 }
 
 // Node is one agent and its host.
 type Node struct {
-	c     *Cluster
-	Name  string
-	Addr  string
-	Keys  identity.Keys
-	Host  host.Simulated
-	Agent *agent.Agent
-	Log   bytes.Buffer
-	Skew  time.Duration // of its clock
+	*simulated.Node
+	c    *Cluster
+	Addr string
+	Log  bytes.Buffer
+	Skew time.Duration // of its clock
 	// Change, where set, alters what the agent is made of, before it starts.
 	Change func(*agent.Options)
 
-	state  string
 	copies int
-	stop   context.CancelFunc
-	done   chan error
 }
+
+// rostered is when all nodes were added.
+func rostered() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // NewCluster makes n hosts and the repository with a first commit: the given files, fleet.cue's neighbours and a roster
 // of all nodes. No agent runs yet.
 func NewCluster(t *testing.T, seed uint64, n int, files map[string]string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, dir: t.TempDir(), Net: NewNetwork(seed), files: map[string][]byte{}, cache: map[string]evaluated{}}
+	c := &Cluster{t: t, Net: NewNetwork(seed), evaluate: simulated.Shared(load.InProcess(load.Options{}))}
+	var specs []simulated.Spec
+	for i := range n {
+		specs = append(specs, spec(fmt.Sprintf("node-%02d", i), fmt.Sprintf("10.1.%d.%d", i/200, i%200+1)))
+	}
 	var err error
-	if c.Remote, err = gitrepo.OpenStore(filepath.Join(c.dir, "policy.git"), gitrepo.Remote{}); err != nil {
+	if c.Fleet, err = simulated.New(t.TempDir(), specs); err != nil {
 		t.Fatal(err)
 	}
-	roster := map[string][]string{}
-	for i := range n {
-		node, err := c.newNode(fmt.Sprintf("node-%02d", i), fmt.Sprintf("10.1.%d.%d", i/200, i%200+1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		shard := "nodes/" + node.Keys.ID()[:2] + ".jsonl"
-		roster[shard] = append(roster[shard], node.Line())
-		c.Nodes = append(c.Nodes, node)
+	for _, node := range c.Fleet.Nodes {
+		addr, _, _ := strings.Cut(node.Gossip, ":")
+		c.Nodes = append(c.Nodes, &Node{Node: node, c: c, Addr: addr})
 	}
-	for path, lines := range roster {
-		slices.Sort(lines)
-		c.files[path] = []byte(strings.Join(lines, "\n") + "\n")
+	first, err := c.Fleet.Roster(rostered())
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.Push(files)
+	maps.Copy(first, files)
+	c.Push(first)
 	return c
 }
 
-// canonicalJSON has its keys sorted and no blanks.
-func canonicalJSON(v any) (string, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	var m map[string]any
-	if err := json.Unmarshal(b, &m); err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	err = e.Encode(m)
-	return strings.TrimSpace(out.String()), err
+// spec is a web server at an address.
+func spec(name, addr string) simulated.Spec {
+	return simulated.Spec{Name: name, Tags: map[string]string{"role": "web"}, Gossip: addr + ":7950", Peer: addr + ":7951"}
 }
 
 // Push commits files upon what is there; an empty text deletes one.
 func (c *Cluster) Push(files map[string]string) string {
 	c.t.Helper()
-	change := map[string][]byte{}
-	if c.head == "" {
-		maps.Copy(change, c.files)
-	}
-	for p, text := range files {
-		change[p] = []byte(text)
-		if text == "" {
-			change[p] = nil
-		}
-	}
-	commit, err := c.Remote.Commit(gitrepo.Change{Parent: c.head, Files: change, Message: "change", Author: "ann", Email: "ann@example.org", When: time.Now()})
+	commit, err := c.Commit("main", c.head, "change", files, time.Now())
 	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := c.Remote.SetRef("refs/heads/main", commit); err != nil {
 		c.t.Fatal(err)
 	}
 	c.head = commit
@@ -138,34 +96,16 @@ func (c *Cluster) Push(files map[string]string) string {
 }
 
 // HideRemote makes the remote unreachable, ShowRemote ends that.
-func (c *Cluster) HideRemote() { c.move("policy.git", "hidden.git") }
+func (c *Cluster) HideRemote() { c.move(simulated.Repository, "hidden.git") }
 
 // ShowRemote puts back what HideRemote took away.
-func (c *Cluster) ShowRemote() { c.move("hidden.git", "policy.git") }
+func (c *Cluster) ShowRemote() { c.move("hidden.git", simulated.Repository) }
 
 func (c *Cluster) move(from, to string) {
 	c.t.Helper()
-	if err := os.Rename(filepath.Join(c.dir, from), filepath.Join(c.dir, to)); err != nil {
+	if err := os.Rename(filepath.Join(c.Dir, from), filepath.Join(c.Dir, to)); err != nil {
 		c.t.Fatal(err)
 	}
-}
-
-// evaluate evaluates each content once for all nodes.
-func (c *Cluster) evaluate(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	digest, err := load.Digest(fsys)
-	if err != nil {
-		return schema.Repo{}, nil, err
-	}
-	if e, ok := c.cache[digest]; ok {
-		return e.repo, e.faults, nil
-	}
-	repo, faults, err := load.InProcess(load.Options{})(ctx, fsys)
-	if err == nil {
-		c.cache[digest] = evaluated{repo, faults}
-	}
-	return repo, faults, err
 }
 
 // Start starts the node's agent.
@@ -173,38 +113,19 @@ func (n *Node) Start() {
 	n.c.t.Helper()
 	random := rand.New(rand.NewPCG(uint64(len(n.Name)), uint64(n.Name[len(n.Name)-1])<<8|uint64(n.Name[len(n.Name)-2])))
 	var mu sync.Mutex
-	var join []string
-	for _, other := range n.c.Nodes[:min(3, len(n.c.Nodes))] {
-		join = append(join, other.Addr+":7950")
-	}
-	now := func() time.Time { return time.Now().Add(n.Skew) }
-	o := agent.Options{
-		Config: schema.AgentConfig{
-			Repo:    schema.AgentRepo{URL: "file://" + filepath.Join(n.c.dir, "policy.git")},
-			Reports: &schema.AgentReports{}, Trust: schema.AgentTrust{Unsigned: true}, State: n.state,
-			Gossip: &schema.AgentGossip{Bind: n.Addr + ":7950", Join: join}, Peer: schema.Listen{Bind: n.Addr + ":7951"},
-		},
-		Local: agent.Local{
-			State: n.state, Root: n.Host.Dir, Evaluate: n.c.evaluate, Host: n.Host, Packages: n.Host,
-			LastInstalls: func() ([]schema.LastInstall, error) { return nil, nil },
-			Ceiling:      reconciler.NoCeiling(), Now: now,
-		},
-		GossipKey: bytes.Repeat([]byte{9}, 32),
-		Network:   n.c.Net.Host(n.Addr),
-		Version:   "test",
-		Log:       slog.New(slog.NewTextHandler(&lockedWriter{w: &n.Log}, nil)),
-		Random:    func() float64 { mu.Lock(); defer mu.Unlock(); return random.Float64() },
-	}
+	o := n.c.Options(n.Node, simulated.Around{
+		Join: n.c.Seeds(), GossipKey: bytes.Repeat([]byte{9}, 32), Network: n.c.Net.Host(n.Addr), Evaluate: n.c.evaluate,
+		Now: func() time.Time { return time.Now().Add(n.Skew) },
+	})
+	o.Version = "test"
+	o.Log = slog.New(slog.NewTextHandler(&lockedWriter{w: &n.Log}, nil))
+	o.Random = func() float64 { mu.Lock(); defer mu.Unlock(); return random.Float64() }
 	if n.Change != nil {
 		n.Change(&o)
 	}
-	a, err := agent.New(o)
-	if err != nil {
-		n.c.t.Fatalf("start %s: %v", n.Name, err)
+	if err := n.Node.Start(o); err != nil {
+		n.c.t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.Agent, n.stop, n.done = a, stop, make(chan error, 1)
-	go func() { n.done <- a.Run(ctx) }()
 }
 
 type lockedWriter struct {
@@ -221,14 +142,9 @@ func (l *lockedWriter) Write(b []byte) (int, error) {
 // Stop ends the node's agent and waits for it.
 func (n *Node) Stop() {
 	n.c.t.Helper()
-	if n.stop == nil {
-		return
+	if err := n.Node.Stop(); err != nil {
+		n.c.t.Error(err)
 	}
-	n.stop()
-	if err := <-n.done; err != nil {
-		n.c.t.Errorf("%s ended: %v", n.Name, err)
-	}
-	n.stop = nil
 }
 
 // StopAll stops all agents, and lets what has a timer end.
@@ -269,7 +185,7 @@ func (c *Cluster) Reports(path string) string {
 	}
 	if c.reader == nil {
 		// A store of its own: what others pushed is seen by fetching it.
-		c.reader, err = gitrepo.OpenStore(filepath.Join(c.dir, "reader.git"), gitrepo.Remote{URL: "file://" + filepath.Join(c.dir, "policy.git"), Branch: "reports"})
+		c.reader, err = gitrepo.OpenStore(filepath.Join(c.Dir, "reader.git"), gitrepo.Remote{URL: c.URL(), Branch: "reports"})
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -7,34 +7,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/dunlin-dev/dunlin/agent/host"
-	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/simulated"
 )
-
-// newNode makes a host with keys. It is in no roster and in no list.
-func (c *Cluster) newNode(name, addr string) (*Node, error) {
-	n := &Node{c: c, Name: name, Addr: addr}
-	n.state = filepath.Join(c.dir, name, "state")
-	n.Host = host.Simulated{Dir: filepath.Join(c.dir, name, "host")}
-	for _, d := range []string{n.state, filepath.Join(n.Host.Dir, "files", "etc")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	n.Keys, err = identity.Open(n.state)
-	return n, err
-}
 
 // Stranger is one more host with an agent that has the gossip key and is not in the roster.
 func (c *Cluster) Stranger(name, addr string) *Node {
 	c.t.Helper()
-	n, err := c.newNode(name, addr)
+	made, err := simulated.NewNode(c.Dir, spec(name, addr))
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	n := &Node{Node: made, c: c, Addr: addr}
 	c.others = append(c.others, n)
 	return n
 }
@@ -42,7 +26,7 @@ func (c *Cluster) Stranger(name, addr string) *Node {
 // Line is the node's line of the roster.
 func (n *Node) Line() string {
 	n.c.t.Helper()
-	line, err := canonicalJSON(n.Keys.Line(n.Name, "debian", map[string]string{"role": "web"}, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+	line, err := n.Node.Line(rostered())
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
@@ -73,14 +57,17 @@ func (c *Cluster) Roster(n *Node, change func(line string) string) string {
 // Copy is another host with what this one has in its folders at this moment, its keys included, under another address.
 func (n *Node) Copy(name, addr string) *Node {
 	n.c.t.Helper()
-	twin := &Node{c: n.c, Name: name, Addr: addr, Keys: n.Keys}
-	twin.state = filepath.Join(n.c.dir, name, "state")
-	twin.Host = host.Simulated{Dir: filepath.Join(n.c.dir, name, "host")}
-	for from, to := range map[string]string{n.state: twin.state, n.Host.Dir: twin.Host.Dir} {
+	dir := filepath.Join(n.c.Dir, name)
+	for from, to := range map[string]string{n.Node.State: filepath.Join(dir, "state"), n.Host.Dir: filepath.Join(dir, "host")} {
 		if err := copyFolder(from, to); err != nil {
 			n.c.t.Fatal(err)
 		}
 	}
+	made, err := simulated.NewNode(n.c.Dir, spec(name, addr)) // of what was copied
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	twin := &Node{Node: made, c: n.c, Addr: addr}
 	n.c.others = append(n.c.others, twin)
 	return twin
 }
@@ -89,15 +76,15 @@ func (n *Node) Copy(name, addr string) *Node {
 func (n *Node) Backup() (restore func()) {
 	n.c.t.Helper()
 	n.copies++
-	kept := fmt.Sprintf("%s.%d", n.state, n.copies)
-	if err := copyFolder(n.state, kept); err != nil {
+	kept := fmt.Sprintf("%s.%d", n.Node.State, n.copies)
+	if err := copyFolder(n.Node.State, kept); err != nil {
 		n.c.t.Fatal(err)
 	}
 	return func() {
-		if err := os.RemoveAll(n.state); err != nil {
+		if err := os.RemoveAll(n.Node.State); err != nil {
 			n.c.t.Fatal(err)
 		}
-		if err := os.Rename(kept, n.state); err != nil {
+		if err := os.Rename(kept, n.Node.State); err != nil {
 			n.c.t.Fatal(err)
 		}
 	}
@@ -115,7 +102,7 @@ func (n *Node) PowerCut() {
 }
 
 // State is the node's state folder.
-func (n *Node) State() string { return n.state }
+func (n *Node) State() string { return n.Node.State }
 
 // copyFolder copies files that come and go meanwhile, as far as they are there.
 func copyFolder(from, to string) error {
