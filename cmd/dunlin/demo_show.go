@@ -239,6 +239,11 @@ func (d *demoTeller) Pause(ctx context.Context) {
 	case <-d.enter:
 	}
 	d.clear()
+	if ctx.Err() != nil && d.enter != nil {
+		// They say goodbye to each other, which takes a few seconds.
+		fmt.Fprint(d.a.out, d.look.dim("  The hosts are stopped"))
+		d.busy = true
+	}
 }
 
 func (d *demoTeller) paragraph(indent, text string) {
