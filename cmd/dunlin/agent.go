@@ -150,7 +150,7 @@ func collectGarbage() {
 
 // staySmall gives back what the start needed, and then now and then what has gathered.
 func staySmall(ctx context.Context) {
-	for wait := time.Minute; ; wait = time.Hour {
+	for wait := 10 * time.Second; ; wait = 10 * time.Minute {
 		select {
 		case <-ctx.Done():
 			return
