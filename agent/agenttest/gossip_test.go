@@ -220,7 +220,9 @@ func TestAStrangersStreamsKeepNobodyOut(t *testing.T) {
 						time.Sleep(time.Second)
 						continue
 					}
+					end := context.AfterFunc(ctx, func() { _ = c.Close() })
 					_, _ = c.Read(make([]byte, 1)) // until it is closed
+					end()
 					_ = c.Close()
 				}
 			})
