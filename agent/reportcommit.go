@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
@@ -56,6 +57,11 @@ func (c ReportsCommit) build() (files map[string][]byte, message string, left in
 	}
 	left = report.AddFacts(c.Nodes, c.Room, func(path, digest string) bool { return now.holds(path, digest, c.Known) }, c.Facts)
 	files, message, err = report.Restore(now.read, before, c.Fleet, c.Nodes, c.Now)
+	if err == nil {
+		if now.clear(files); message == "" {
+			message = "reports: remove what is not of this branch\n"
+		}
+	}
 	return files, message, left, err
 }
 
@@ -93,6 +99,28 @@ func (r reportsTree) read(path string) ([]byte, error) {
 		return []byte{0}, nil
 	}
 	return fs.ReadFile(r.tree, path)
+}
+
+// clear deletes from the folder of shards what is none: nobody else writes there.
+func (r reportsTree) clear(files map[string][]byte) {
+	if r.tree == nil {
+		return
+	}
+	entries, err := fs.ReadDir(r.tree, "nodes")
+	if err != nil {
+		return // none, or nothing that can be listed: it gives way to a folder
+	}
+	for _, e := range entries {
+		path := "nodes/" + e.Name()
+		if _, ours := files[path]; !ours && (!isShard(e.Name()) || !e.Type().IsRegular()) && fs.ValidPath(path) {
+			files[path] = nil
+		}
+	}
+}
+
+func isShard(name string) bool {
+	hex, ok := strings.CutSuffix(name, ".jsonl")
+	return ok && len(hex) == 2 && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
 // holds reports whether a file is the one of that digest. known has the objects that were seen to be.

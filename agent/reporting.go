@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/report"
-	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -27,8 +25,9 @@ const (
 	standIns = 6
 	// gather is how long a reporter waits for others' lines once one has changed, so that one push carries many.
 	gather = 2 * time.Second
-	// settle is how long after its start a node believes that others, which it has not heard yet, are there and may write:
-	// a fleet that starts together must not push together.
+	// settle is how long after its start a node believes that others, which it has not heard yet, are there and may write,
+	// and waits for the lines of all: a fleet that starts together must not push together, and a reporter that starts anew
+	// must not write that it has not heard of the others.
 	settle = 20 * time.Second
 	// pushTries is how often a rejected push is tried again at once, upon what the branch has become.
 	pushTries = 5
@@ -75,64 +74,20 @@ func newReporter(a *Agent, credential string) *reporter {
 	return &reporter{a: a, own: r, allowed: c.Reports.Remote, facts: map[string]string{}}
 }
 
-// candidates are the nodes that may write reports, in the order in which they are asked to: those that are here, that
-// have the credential, as their records say, and that fleet.reports.reporters selects. While this node settles, those
-// that it has not heard of count too. The caller holds mu.
-func (a *Agent) candidates(states map[string]schema.StateRecord, settling bool) []string {
-	fleet, sets := schema.Fleet{}, target.Sets{}
-	if a.policy != nil {
-		fleet, sets = a.policy.Repo.Fleet, target.Sets{Groups: a.policy.Repo.Groups, ResourceGroups: a.policy.Repo.ResourceGroups}
-	}
-	var may []string
-	for id := range a.pins {
-		s, heard := states[id]
-		switch {
-		case id == a.keys.ID() && a.reporter != nil, id != a.keys.ID() && a.online[id] && s.Reporter, settling && !heard && id != a.keys.ID():
-		default:
-			continue
-		}
-		if t := fleet.Reports.Reporters; t == nil || target.Match(*t, a.roster[id].Node(), sets) {
-			may = append(may, id)
+// settling says that others may not have been heard yet.
+func (r *reporter) settling() bool { return r.a.cluster != nil && time.Since(r.started) < settle }
+
+// hasAll reports whether this node has a line of each active one.
+func (r *reporter) hasAll() bool {
+	lines := r.a.lineRevisions()
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	for id := range r.a.pins {
+		if lines[id] == 0 {
+			return false
 		}
 	}
-	may = ranked("report "+fleet.Name, may)
-	return may[:min(len(may), standIns)]
-}
-
-// reporters are the elected nodes: the first of the candidates that do not say that they fail. The caller holds mu.
-func (a *Agent) reporters(states map[string]schema.StateRecord) []string {
-	return a.elected(states, a.candidates(states, false))
-}
-
-func (a *Agent) elected(states map[string]schema.StateRecord, may []string) []string {
-	well := slices.DeleteFunc(slices.Clone(may), func(id string) bool {
-		if id == a.keys.ID() {
-			return a.report.Error != ""
-		}
-		return states[id].ReportFails
-	})
-	if len(well) == 0 {
-		well = may
-	}
-	return well[:min(len(well), electedReporters)]
-}
-
-// rank is this node's place among the reporters, -1 where it is none. One that fails goes on trying, behind all others:
-// it cannot know when it would not.
-func (r *reporter) rank() int {
-	a := r.a
-	settling := a.cluster != nil && time.Since(r.started) < settle
-	states := a.states()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	may := a.candidates(states, settling)
-	if i := slices.Index(a.elected(states, may), a.keys.ID()); i >= 0 {
-		return i
-	}
-	if a.report.Error != "" && slices.Contains(may, a.keys.ID()) {
-		return electedReporters
-	}
-	return -1
+	return true
 }
 
 // interval is the least time between two pushes.
@@ -195,13 +150,14 @@ func (r *reporter) run(ctx context.Context) error {
 		}
 		a.pulses.busy("report")
 		now, rank, interval := time.Now(), r.rank(), r.interval()
-		if soon = gather; rank < 0 {
+		if soon = gather; rank < 0 && !r.settling() {
 			soon = 10 * gather // to be elected is all that it waits for
 		}
-		if due = g.next(now, rank, interval); due.After(now) {
-			if end := r.started.Add(settle); rank < 0 && now.Before(end) && end.Before(due) {
-				due = end
-			}
+		due = g.next(now, rank, interval)
+		if end := r.started.Add(settle); r.settling() && (rank < 0 && end.Before(due) || rank >= 0 && !r.hasAll()) {
+			due = end
+		}
+		if due.After(now) {
 			continue
 		}
 		did, err := r.write(ctx, rank)
@@ -474,6 +430,10 @@ func (r *reporter) factsFor(ctx context.Context, n report.Node) ([]byte, error) 
 		return nil, os.ErrNotExist
 	}
 	b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+	// A node that has just started anew is reached by a new stream, once the old one is known to be dead.
+	for try := 0; err != nil && try < 2 && sleep(ctx, gather/4); try++ {
+		b, err = a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+	}
 	if err != nil {
 		a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
 	}
@@ -535,45 +495,4 @@ func (r *reporter) written(nodes []report.Node) {
 	r.a.mu.Lock()
 	r.a.written = revs
 	r.a.mu.Unlock()
-}
-
-// waiting counts the lines that this node holds and that the branch lacks; nil where it cannot know, because others write.
-// The caller holds mu.
-func (a *Agent) waiting(elected []string, lines map[string]uint64) *int {
-	switch {
-	case a.report.Error != "":
-	case a.written == nil, len(elected) == 0, elected[0] != a.keys.ID():
-		return nil
-	}
-	n := 0
-	for id, rev := range lines {
-		if rev > a.written[id] {
-			n++
-		}
-	}
-	return &n
-}
-
-// nodes are all of the roster with the lines that this node holds.
-func (r *reporter) nodes() []report.Node {
-	a := r.a
-	lines := map[string]schema.ReportLine{}
-	for _, rec := range a.records.Of(schema.RecordReport) {
-		if l, ok := decode[schema.ReportLine](rec); ok && l.Node == rec.Node {
-			lines[rec.Node] = l
-		}
-	}
-	states := a.states()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	status := make(map[string]schema.NodeStatus, len(a.roster))
-	keys := make(map[string]ed25519.PublicKey, len(a.roster)) // of retired nodes too: what they said stays checked
-	for id, l := range a.roster {
-		st, heard := states[id]
-		status[id] = a.statusOf(l, st, heard)
-		if key, ok := signingKey(l); ok {
-			keys[id] = key
-		}
-	}
-	return report.Known(slices.Collect(maps.Values(a.roster)), lines, status, keys)
 }

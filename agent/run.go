@@ -143,7 +143,8 @@ func New(o Options) (a *Agent, err error) {
 		return nil, err
 	}
 	a.records = record.New(record.Config{Key: a.keys.Sign, Boot: boot, Keys: a.signingKey,
-		Jump: func(boot uint64) error { return record.SetBoot(state, boot) }})
+		Jump:   func(boot uint64) error { return record.SetBoot(state, boot) },
+		Beaten: a.beaten})
 	if err := os.MkdirAll(filepath.Join(state, factsFolder), 0o700); err != nil {
 		return nil, fmt.Errorf("make facts folder: %w", err)
 	}

@@ -41,7 +41,11 @@ type world struct {
 	written  map[string]uint64 // revisions of the lines on the reports branch as this node wrote or found them, by id
 	// standing is the line that the reports branch has of a node; nil where this node has not read the branch.
 	standing func(node string) (schema.ReportLine, error)
-	stood    bool // this node's counter knows what the branch has of it
+	// twins are lines of two hosts with one key, by its node: the last two of one revision. twinLooked is when such lines
+	// were looked at last.
+	twins      map[string][2]schema.ReportLine
+	twinLooked map[string]time.Time
+	stood      bool // this node's counter knows what the branch has of it
 
 	since time.Time // when the policy came into force
 

@@ -147,6 +147,9 @@ func (n *Node) Stop() {
 	}
 }
 
+// Path is the folder of the bare repository.
+func (c *Cluster) Path() string { return filepath.Join(c.Dir, "policy.git") }
+
 // StopAll stops all agents, and lets what has a timer end.
 func (c *Cluster) StopAll() {
 	var wg sync.WaitGroup

@@ -58,6 +58,11 @@ func (s *story) written() (written, error) {
 
 func (w written) read(path string) ([]byte, error) { return fs.ReadFile(w.tree.FS, path) }
 
+func (w written) hasFacts(l schema.ReportLine) bool {
+	_, err := fs.Stat(w.tree.FS, "facts/"+l.Facts[:2]+"/"+l.Facts+".json")
+	return err == nil
+}
+
 func (w written) list(dir string) ([]string, error) {
 	entries, err := fs.ReadDir(w.tree.FS, dir)
 	if err != nil {
@@ -74,7 +79,8 @@ func (w written) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// await waits until the branch has a line of each node that satisfies ok.
+// await waits until the branch has a line of each node that satisfies ok, and the facts that it names: those of a host that
+// was away come with the next push.
 func (s *story) await(ctx context.Context, ok func(schema.ReportLine) bool) (written, error) {
 	var w written
 	last := ""
@@ -92,7 +98,7 @@ func (s *story) await(ctx context.Context, ok func(schema.ReportLine) bool) (wri
 		}
 		last, have = w.commit, 0
 		for _, n := range s.fleet.Nodes {
-			if l, there := w.lines[n.Keys.ID()]; there && ok(l) {
+			if l, there := w.lines[n.Keys.ID()]; there && ok(l) && w.hasFacts(l) {
 				have++
 			}
 		}

@@ -20,7 +20,7 @@ import (
 // Change is a commit to be made: what differs from its parent.
 type Change struct {
 	Parent                 string            // a full hash; "" begins a history
-	Files                  map[string][]byte // by slash-separated path; nil deletes, empty is an empty file
+	Files                  map[string][]byte // by slash-separated path; nil deletes a file or a folder, empty is an empty file
 	Message, Author, Email string
 	When                   time.Time
 }
@@ -143,6 +143,7 @@ func (b *builder) tree(old plumbing.Hash, files map[string][]byte) (plumbing.Has
 		}
 	}
 	below := map[string]map[string][]byte{}
+	var gone []string
 	for name, content := range files {
 		dir, rest, deep := strings.Cut(name, "/")
 		if deep {
@@ -153,9 +154,7 @@ func (b *builder) tree(old plumbing.Hash, files map[string][]byte) (plumbing.Has
 			continue
 		}
 		if content == nil {
-			if e, ok := entries[name]; ok && e.Mode != filemode.Dir {
-				delete(entries, name)
-			}
+			gone = append(gone, name)
 			continue
 		}
 		h, err := b.put(plumbing.BlobObject, content)
@@ -163,6 +162,12 @@ func (b *builder) tree(old plumbing.Hash, files map[string][]byte) (plumbing.Has
 			return plumbing.ZeroHash, err
 		}
 		entries[name] = object.TreeEntry{Name: name, Mode: filemode.Regular, Hash: h}
+	}
+	for _, name := range gone {
+		// A folder goes with all that is in it, if nothing is put there.
+		if e := entries[name]; e.Mode != filemode.Dir || below[name] == nil {
+			delete(entries, name)
+		}
 	}
 	for dir, in := range below {
 		if content, both := files[dir]; both && content != nil {

@@ -115,6 +115,21 @@ func (t *treeFS) Lstat(name string) (fs.FileInfo, error) {
 	return e, nil
 }
 
+// ReadLink is where a link points; it is given so that fs.Lstat opens nothing, and nobody follows it.
+func (t *treeFS) ReadLink(name string) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, err := t.find("readlink", name)
+	if err != nil {
+		return "", err
+	}
+	if e.TreeEntry.Mode != filemode.Symlink {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	b, err := t.blob(e.Hash)
+	return string(b), err
+}
+
 // ReadDir lists a folder, sorted.
 func (t *treeFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	t.mu.Lock()

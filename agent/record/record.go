@@ -11,6 +11,7 @@
 package record
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -63,6 +64,10 @@ type Config struct {
 	// Past is told of records under this node's own key that an earlier start, of a state folder that was lost, has
 	// published, or another host with the key. It must not call the store. Nil: nobody is told.
 	Past func(schema.Record)
+	// Beaten is told of a record that does not stand because another of its place does: an older one that somebody gave
+	// late, or another host's with the same key. Its signature may not have been checked. It must not call the store. Nil:
+	// nobody is told.
+	Beaten func(loser, winner schema.Record)
 	// Now is the time since any instant; nil: the system's monotonic clock.
 	Now func() time.Time
 }
@@ -187,6 +192,28 @@ func (s *Store) sign(at place, body []byte) schema.Record {
 // Put takes a record that came from elsewhere; fresh reports whether it stands now. It fails for a record that the
 // roster's key has not signed, and for one more than its node may have.
 func (s *Store) Put(r schema.Record) (fresh bool, err error) {
+	before, had := s.at(r)
+	fresh, err = s.take(r)
+	if s.config.Beaten == nil || !had || err != nil || before.Boot == r.Boot && before.Seq == r.Seq && bytes.Equal(before.Body, r.Body) {
+		return fresh, err
+	}
+	if fresh {
+		s.config.Beaten(before, r)
+	} else {
+		s.config.Beaten(r, before)
+	}
+	return fresh, err
+}
+
+// at is the record that stands where r would.
+func (s *Store) at(r schema.Record) (schema.Record, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.standing[place{r.Node, r.Kind, r.Key}]
+	return h.record, ok
+}
+
+func (s *Store) take(r schema.Record) (fresh bool, err error) {
 	key, ok := s.config.Keys(r.Node)
 	if r.Node == s.self {
 		key, ok = s.config.Key.Public().(ed25519.PublicKey), true

@@ -18,7 +18,8 @@ import (
 // maxFacts bounds a facts file in bytes.
 const maxFacts = 16 << 20
 
-// Node is what a reporter knows of one node.
+// Node is what a reporter knows of one node. A node may come more than once, with lines of two hosts that have its key; the
+// first says all else of it.
 type Node struct {
 	// Line is the node's newest signed line. With Rev 0 there is none, and only Node, its id, counts.
 	Line   schema.ReportLine
@@ -134,15 +135,21 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 		return 0, err
 	}
 	maps.DeleteFunc(b.conflicts, func(_ conflictKey, lines [][]byte) bool { return len(lines) < 2 })
+	said := map[conflictKey][]byte{}
 	for raw, s := range b.own {
-		if b.found[raw] {
-			continue // on the branch: its signature was checked before it came there, and verify checks it again
+		// What is on the branch: its signature was checked before it came there, and verify checks it again.
+		if !b.found[raw] {
+			if !b.signed(s) {
+				b.refused[s.line.Node] = "its line is not signed by it"
+				continue
+			}
+			b.merger.take(s)
 		}
-		if !b.signed(s) {
-			b.refused[s.line.Node] = "its line is not signed by it"
-			continue
+		k := conflictKey{s.line.Node, s.line.Rev}
+		if other := said[k]; other != nil {
+			b.conflict(k.node, k.rev, other, s.raw)
 		}
-		b.merger.take(s)
+		said[k] = s.raw
 	}
 	var shards [256][]string
 	for node, s := range b.lines {

@@ -14,6 +14,9 @@ import (
 // maxBad bounds the faults of one Verify: a branch full of rubbish needs no longer list.
 const maxBad = 10_000
 
+// ErrNoFile is what a reader wraps where a path of the branch is no regular file, or one of absurd size.
+var ErrNoFile = errors.New("not a file of reports")
+
 // Bad is one thing on the branch that is not as its nodes signed it.
 type Bad struct {
 	File    string `json:"file"`
@@ -28,7 +31,7 @@ type Bad struct {
 // bad. A line of a node without a key is bad: the line holds no key, so nobody can tell who wrote it.
 //
 // list gives the names in a folder, those of folders with a slash at the end. A file or folder that is not there must wrap
-// fs.ErrNotExist; a branch without nodes is such an error. At most 10,000 faults are listed.
+// fs.ErrNotExist, one that is no file ErrNoFile; a branch without nodes is such an error. At most 10,000 faults are listed.
 func Verify(read func(path string) ([]byte, error), list func(dir string) ([]string, error), fleet string, keys map[string]ed25519.PublicKey) (lines int, bad []Bad, err error) {
 	v := verifier{read: read, fleet: fleet, keys: keys, facts: map[string]bool{}}
 	names, err := list("nodes")
@@ -74,7 +77,7 @@ func (v *verifier) full() bool { return len(v.found) > maxBad }
 func (v *verifier) shard(name string) error {
 	file := "nodes/" + name
 	text, err := readFile(v.read, file, maxShard)
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, errTooLarge) || errors.Is(err, ErrNoFile) {
 		v.bad(file, 0, "", err.Error())
 		return nil
 	}
@@ -145,6 +148,10 @@ func (v *verifier) digest(node, digest string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a fleet may keep its facts to itself
 	}
+	if errors.Is(err, ErrNoFile) {
+		v.bad(factsFile(digest), 0, node, ErrNoFile.Error())
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read %q of the reports: %w", factsFile(digest), err)
 	}
@@ -161,7 +168,7 @@ func (v *verifier) digest(node, digest string) error {
 
 func (v *verifier) conflicts() error {
 	text, err := readFile(v.read, "conflicts.jsonl", maxShard)
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, errTooLarge) || errors.Is(err, ErrNoFile) {
 		v.bad("conflicts.jsonl", 0, "", err.Error())
 		return nil
 	}

@@ -156,7 +156,7 @@ has faults.`,
 				return repositoryError(err)
 			}
 			lines, bad, err := report.Verify(
-				func(path string) ([]byte, error) { return fs.ReadFile(tree.FS, path) },
+				func(path string) ([]byte, error) { return readReported(tree.FS, path) },
 				func(dir string) ([]string, error) { return folderNames(tree.FS, dir) },
 				r.repo.Fleet.Name, r.keys)
 			if err != nil {
@@ -167,6 +167,21 @@ has faults.`,
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// maxReported bounds what is read of one file of the branch, in bytes; none that is sound has so many.
+const maxReported = 32 << 20
+
+// readReported reads a file as report.Verify asks for it.
+func readReported(fsys fs.FS, path string) ([]byte, error) {
+	info, err := fs.Lstat(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxReported {
+		return nil, fmt.Errorf("%q: %w", path, report.ErrNoFile)
+	}
+	return fs.ReadFile(fsys, path)
 }
 
 // folderNames lists a folder as report.Verify asks for it.
@@ -357,6 +372,9 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 		if err != nil {
 			return done, err
 		}
+		if err := noPolicy(store, head, r.branch); err != nil {
+			return done, err
+		}
 		var changed int
 		done.Commit, changed, done.FactsLeft, err = agent.ReportsCommit{Store: store, Head: head, Fleet: r.repo.Fleet.Name, Nodes: nodes,
 			Facts: facts, Room: factsRoom, Now: time.Now()}.Make()
@@ -375,6 +393,21 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 			return done, err
 		}
 	}
+}
+
+// noPolicy fails for a branch that holds a policy: reports would be written over it.
+func noPolicy(store *gitrepo.Store, head, branch string) error {
+	if head == "" {
+		return nil
+	}
+	tree, err := store.Tree(head)
+	if err != nil {
+		return err
+	}
+	if _, err := fs.Lstat(tree.FS, "fleet.cue"); err == nil {
+		return exitWith{code: exitError, err: fmt.Errorf("the branch %q holds a policy", branch), hint: "name the branch of reports with --branch"}
+	}
+	return nil
 }
 
 // heads are where the local branch is and what to build upon: that, or the branch of origin where it is further on.
