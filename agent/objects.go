@@ -155,7 +155,7 @@ func (a *Agent) takeFromPeers(ctx context.Context, commit string, ids []string) 
 			}
 			if sum := string(pack); len(pack) > 0 && !seen[sum] {
 				seen[sum] = true
-				if err := a.policies.Ingest(ctx, bytes.NewReader(pack), commit); err == nil {
+				if err := a.policies.Ingest(ctx, bytes.NewReader(pack), commit, have); err == nil {
 					return nil
 				}
 			}
@@ -209,7 +209,7 @@ func (a *Agent) takeFrom(ctx context.Context, id, commit, have string, slot chan
 	}
 	stop := time.AfterFunc(stalled, cancel)
 	defer stop.Stop()
-	return a.policies.Ingest(ctx, io.LimitReader(&alive{Reader: body, stop: stop}, gitrepo.MaxPack+1), commit)
+	return a.policies.Ingest(ctx, io.LimitReader(&alive{Reader: body, stop: stop}, gitrepo.MaxPack+1), commit, have)
 }
 
 // leastFlow is how many bytes put off the end of a transfer: one that drips holds up those that others would give.

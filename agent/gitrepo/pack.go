@@ -18,6 +18,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
@@ -372,20 +373,53 @@ func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error 
 	return writePack(ctx, w, s.objects(), list)
 }
 
-// Ingest takes a pack of at most MaxPack bytes from r and keeps it only if the commit want is then here with all its files.
-func (s *Store) Ingest(ctx context.Context, r io.Reader, want string) error {
+// Ingest takes a pack of at most MaxPack bytes from r and keeps it only if the commit want is then here with all its files,
+// and with its history: back to have, which this store holds, or to its beginning. have is "" where it holds nothing yet.
+func (s *Store) Ingest(ctx context.Context, r io.Reader, want, have string) error {
 	h, err := hash40(want)
 	if err != nil {
 		return err
 	}
-	if err := s.add(ctx, r, h); err != nil {
+	check := func() error { return nil }
+	if have != "" {
+		old, err := hash40(have)
+		if err != nil {
+			return err
+		}
+		check = func() error { return joined(ctx, s.st, h, old) }
+	}
+	if err := s.addIf(ctx, r, h, check); err != nil {
 		return fmt.Errorf("take commit %s from a peer: %w", want, err)
 	}
 	return nil
 }
 
+// joined says whether what lies between a commit and one before it is here; a history that does not come by there is whole.
+func joined(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash) error {
+	found := false
+	var missing plumbing.Hash
+	err := ancestors(ctx, st, want, func(c *object.Commit) bool {
+		found = c.Hash == have
+		for _, p := range c.ParentHashes {
+			if st.HasEncodedObject(p) != nil {
+				missing = p
+			}
+		}
+		return !found
+	})
+	if err != nil || found || missing.IsZero() {
+		return err
+	}
+	return fmt.Errorf("history of %s: commit %s is not here: %w", want, missing, plumbing.ErrObjectNotFound)
+}
+
 // add takes a pack into the store, and out again where want is not whole with it.
 func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error {
+	return s.addIf(ctx, r, want, func() error { return nil })
+}
+
+// addIf is add that also asks check, which is called with mu held.
+func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, check func() error) error {
 	f, err := receive(ctx, s.dir, r)
 	if err != nil {
 		return err
@@ -398,7 +432,10 @@ func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error 
 		return err
 	}
 	s.reopen()
-	if err := whole(ctx, s.st, want); err != nil {
+	if err = whole(ctx, s.st, want); err == nil {
+		err = check()
+	}
+	if err != nil {
 		if path != "" && !before[path] {
 			_ = os.Remove(path + ".pack")
 			_ = os.Remove(path + ".idx")

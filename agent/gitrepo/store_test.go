@@ -235,6 +235,36 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// A commit whose files are all here does not count while commits before it are missing: it would look as if it did not
+// follow on what is in force.
+func TestIngestWantsTheHistory(t *testing.T) {
+	a, b := open(t, Remote{}), open(t, Remote{})
+	str, ctx := must[string](t), context.Background()
+	c1 := str(a.Commit(Change{Files: map[string][]byte{"a": []byte("1"), "b": []byte("b")}, When: time.Unix(1, 0)}))
+	c2 := str(a.Commit(Change{Parent: c1, Files: map[string][]byte{"a": []byte("2")}, When: time.Unix(2, 0)}))
+	c3 := str(a.Commit(Change{Parent: c2, Files: map[string][]byte{"a": []byte("3")}, When: time.Unix(3, 0)}))
+	other := str(a.Commit(Change{Files: map[string][]byte{"a": []byte("4"), "b": []byte("b")}, When: time.Unix(4, 0)}))
+	take := func(want, have, known string) error {
+		var pack bytes.Buffer
+		if err := a.Pack(ctx, &pack, want, have); err != nil {
+			t.Fatal(err)
+		}
+		return b.Ingest(ctx, &pack, want, known)
+	}
+	if err := take(c1, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(c3, c2, c1); !isMissing(err) || b.Has(c3) {
+		t.Errorf("a commit without the one before it is kept: %v", err)
+	}
+	if err := take(other, "", c1); err != nil || !b.Has(other) {
+		t.Errorf("a whole history that is another one: %v", err)
+	}
+	if err := take(c3, c1, c1); err != nil || !b.Has(c3) || !must[bool](t)(b.Descends(ctx, c3, c1)) {
+		t.Errorf("with the history: %v", err)
+	}
+}
+
 func TestPeers(t *testing.T) {
 	a, b := open(t, Remote{}), open(t, Remote{})
 	str := must[string](t)
@@ -247,21 +277,21 @@ func TestPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Ingest(ctx, bytes.NewReader(delta.Bytes()), c2); err == nil || b.Has(c2) || len(b.packs()) != 0 {
+	if err := b.Ingest(ctx, bytes.NewReader(delta.Bytes()), c2, ""); err == nil || b.Has(c2) || len(b.packs()) != 0 {
 		t.Errorf("a commit without all its files is kept: %v", err)
 	}
 	for _, n := range []int{0, 5, 40, full.Len() - 1} {
-		if err := b.Ingest(ctx, bytes.NewReader(full.Bytes()[:n]), c2); err == nil {
+		if err := b.Ingest(ctx, bytes.NewReader(full.Bytes()[:n]), c2, ""); err == nil {
 			t.Errorf("%d bytes of a pack are taken", n)
 		}
 	}
-	if err := b.Ingest(ctx, &full, c2); err != nil || !b.Has(c2) || b.Has(c1) {
+	if err := b.Ingest(ctx, &full, c2, ""); err != nil || !b.Has(c2) || b.Has(c1) {
 		t.Errorf("Ingest: %v", err)
 	}
 	if ok, err := b.Descends(context.Background(), c2, c1); err != nil || !ok {
 		t.Errorf("Descends: %v, %v", ok, err)
 	}
-	if err := b.Ingest(ctx, io.LimitReader(zeros{}, 1<<30), c2); !errors.Is(err, ErrTooLarge) {
+	if err := b.Ingest(ctx, io.LimitReader(zeros{}, 1<<30), c2, ""); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("oversize: %v", err)
 	}
 	left, _ := filepath.Glob(filepath.Join(b.dir, "objects/pack/tmp*"))
@@ -408,7 +438,7 @@ func TestWhatNobodyNeedsDoesNotFillTheDisk(t *testing.T) {
 			if err := s.Pack(ctx, &pack, parent, ""); err != nil {
 				t.Fatal(err)
 			}
-			if err := other.Ingest(ctx, &pack, parent); err != nil {
+			if err := other.Ingest(ctx, &pack, parent, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -435,7 +465,7 @@ func TestWhatNobodyNeedsDoesNotFillTheDisk(t *testing.T) {
 		if err := writePack(ctx, &pack, other.objects(), append(list, more...)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Ingest(ctx, &pack, good); err != nil {
+		if err := s.Ingest(ctx, &pack, good, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetRef("refs/dunlin/trusted", good); err != nil {
