@@ -20,8 +20,12 @@ const (
 	mostRetry  = 15 * time.Minute
 	// A host that never had a policy asks more often than one that has: somebody is at work on it.
 	firstRetry = 2 * time.Minute
+	// A host that had no room for a commit looks once more at least as often as this.
+	roomRetry = 5 * time.Minute
 	// firstPoll is how long after its start a node with a policy waits for others to tell of a newer one.
 	firstPoll = 5 * time.Second
+	// ownLook is after how long a node looks at the remote itself though it is never its turn.
+	ownLook = 6 * time.Hour
 	// takes is how often others are asked for a commit's objects before the remote is.
 	takes = 3
 )
@@ -53,6 +57,8 @@ type follower struct {
 	timer  *time.Timer
 	pollAt time.Time // when it is seen whether it is this node's turn
 	mustAt time.Time // when the remote is asked whoever's turn it is; zero: not
+	readAt time.Time // when the remote answered last
+	hearAt time.Time // the same as mustAt, for what others tell, unless more of them tell it by then
 	put    struct {  // into force once more
 		commit string
 		wait   time.Duration
@@ -79,7 +85,7 @@ type follower struct {
 // follow is the loop.
 func (a *Agent) follow(ctx context.Context) error {
 	f := &follower{
-		a: a, pacer: gitrepo.NewPacer(a.interval(), a.o.Random), timer: time.NewTimer(0), pollAt: time.Now(), polling: a.interval(),
+		a: a, pacer: gitrepo.NewPacer(a.interval(), a.o.Random), timer: time.NewTimer(0), pollAt: time.Now(), polling: a.interval(), readAt: time.Now(),
 		answers: make(chan polled, 1), took: make(chan taken, 1), doubts: map[string]doubt{},
 	}
 	defer f.timer.Stop()
@@ -125,7 +131,7 @@ func (a *Agent) follow(ctx context.Context) error {
 // arm sets the timer to what is due next.
 func (f *follower) arm() {
 	next := f.pollAt
-	for _, t := range []time.Time{f.mustAt, f.put.at, f.takeAt} {
+	for _, t := range []time.Time{f.mustAt, f.hearAt, f.put.at, f.takeAt} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -135,12 +141,17 @@ func (f *follower) arm() {
 
 // mustAsk lets the remote be asked at t, or as soon as it was left alone for long enough.
 func (f *follower) mustAsk(t time.Time) {
-	if free := time.Now().Add(f.a.pause()); t.Before(free) {
-		t = free
-	}
-	if f.mustAt.IsZero() || t.Before(f.mustAt) {
+	if t = f.atLeisure(t); f.mustAt.IsZero() || t.Before(f.mustAt) {
 		f.mustAt = t
 	}
+}
+
+// atLeisure is t, or when the remote was left alone for long enough.
+func (f *follower) atLeisure(t time.Time) time.Time {
+	if free := time.Now().Add(f.a.pause()); t.Before(free) {
+		return free
+	}
+	return t
 }
 
 // tick does what is due.
@@ -153,11 +164,17 @@ func (f *follower) tick(ctx context.Context, now time.Time) {
 		f.consider(ctx, f.put.commit, true)
 	}
 	switch {
-	case !f.mustAt.IsZero() && !now.Before(f.mustAt):
+	case f.asking: // what it hears is held against what others tell, and then it is seen what is still due
+		f.mustAt, f.hearAt = time.Time{}, time.Time{}
+		f.pollAt = now.Add(fetchTime)
+	case !f.mustAt.IsZero() && !now.Before(f.mustAt), !f.hearAt.IsZero() && !now.Before(f.hearAt):
 		f.ask(ctx)
 	case now.Before(f.pollAt):
 	default:
-		if wait := f.a.notMyTurn(); wait > 0 {
+		// Who has no stream hears nothing, whatever gossip says of who is there. And now and then each looks for itself, so
+		// that nobody can keep a commit from it for ever.
+		deaf := f.a.peers != nil && len(f.a.peers.Neighbours()) == 0
+		if wait := f.a.notMyTurn(); wait > 0 && !deaf && now.Sub(f.readAt) < ownLook {
 			f.pollAt = now.Add(wait)
 			return
 		}
@@ -172,7 +189,7 @@ func (f *follower) ask(ctx context.Context) {
 		return
 	}
 	a, forced := f.a, f.forced
-	f.asking, f.forced, f.mustAt = true, false, time.Time{}
+	f.asking, f.forced, f.mustAt, f.hearAt = true, false, time.Time{}, time.Time{}
 	f.pollAt = time.Now().Add(fetchTime + time.Minute)
 	f.asked = a.claims(ctx)
 	a.pulses.busy("ask")
@@ -239,12 +256,16 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	if host.DiskFull(got.err) {
 		a.problem("disk", fmt.Sprintf("commit %s cannot be kept: %s", short(got.commit), one(got.err)))
 	}
+	large := a.toldTooLarge(got.commit)
+	if large {
+		f.tries = takes
+	}
 	if f.tries < takes {
 		f.takeAt = now.Add(time.Second<<f.tries + a.jitter(time.Second))
 		return
 	}
 	wait := leastRetry + a.jitter(leastRetry)
-	if a.toldTooLarge(got.commit) {
+	if large {
 		wait = time.Hour + a.jitter(time.Hour) // the remote has it, and no host takes it
 	}
 	f.mustAsk(now.Add(wait))
@@ -331,6 +352,9 @@ func (f *follower) answered(ctx context.Context, got polled) {
 				f.pollAt = soon
 			}
 		}
+		if soon := now.Add(roomRetry + a.jitter(roomRetry/4)); got.local != nil && soon.Before(f.pollAt) {
+			f.pollAt = soon
+		}
 		got.retry = got.at.Add(time.Until(f.pollAt))
 	}
 	f.note(got)
@@ -339,6 +363,7 @@ func (f *follower) answered(ctx context.Context, got polled) {
 		f.weigh(ctx, got.head, time.Now())
 	}
 	if failed == nil {
+		f.readAt = time.Now().Add(a.jitter(ownLook / 3))
 		// After it was judged: what it put into force may say how often to ask.
 		f.polling = a.interval()
 		f.pacer = gitrepo.NewPacer(f.polling, a.o.Random)
@@ -350,7 +375,7 @@ func (f *follower) answered(ctx context.Context, got polled) {
 		a.mu.Unlock()
 	}
 	f.replies = nil
-	f.mustAt = time.Time{}
+	f.mustAt, f.hearAt = time.Time{}, time.Time{}
 	if got.local != nil {
 		f.mustAt = f.pollAt // what the remote has is to be had, and nobody else gets it for this host
 	}

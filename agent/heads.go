@@ -111,9 +111,12 @@ func (a *Agent) claims(ctx context.Context) []claim {
 func (f *follower) hear(ctx context.Context, now time.Time) {
 	a := f.a
 	claims := a.claims(ctx)
-	if len(claims) == 0 && f.pacer.Failures() == 0 {
-		f.well = true
-		return
+	if len(claims) == 0 {
+		f.hearAt = time.Time{}
+		if f.pacer.Failures() == 0 {
+			f.well = true
+			return
+		}
 	}
 	order := a.inTurn()
 	knowing := order[:min(len(order), max(a.fleet().Sync.Fetchers, 2))]
@@ -145,12 +148,17 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 	}
 	for commit, ids := range say {
 		if len(ids) >= 2 {
+			f.hearAt = time.Time{}
 			f.take(ctx, commit, ids, now)
 			return
 		}
 	}
-	if wait >= 0 && f.pacer.Failures() == 0 {
-		f.mustAsk(now.Add(wait))
+	if wait < 0 || f.pacer.Failures() > 0 {
+		f.hearAt = time.Time{}
+		return
+	}
+	if t := f.atLeisure(now.Add(wait)); f.hearAt.IsZero() || t.Before(f.hearAt) {
+		f.hearAt = t
 	}
 }
 

@@ -73,6 +73,7 @@ type Agent struct {
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
 	start     string     // a random name of this start
+	uncounted bool       // nothing may be told yet; of the loop that shares
 	members   sync.Mutex // one look at who is here at a time
 	pushCame  signal     // a neighbour has pushed a commit
 	settled   settled
@@ -139,9 +140,11 @@ func New(o Options) (a *Agent, err error) {
 		return nil, err
 	}
 	boot, err := record.NextBoot(state)
-	if err != nil {
+	if err != nil && !host.DiskFull(err) {
 		return nil, err
 	}
+	// With a full disk this start is not counted and nothing is told to others; what is in force is enforced all the same.
+	a.uncounted = err != nil
 	a.records = record.New(record.Config{Key: a.keys.Sign, Boot: boot, Keys: a.signingKey,
 		Jump:   func(boot uint64) error { return record.SetBoot(state, boot) },
 		Beaten: a.beaten})

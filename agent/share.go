@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/gossip"
 	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/agent/record"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -181,6 +183,7 @@ func (a *Agent) share(ctx context.Context) error {
 			}
 		case <-tick.C:
 			a.pulses.busy("share")
+			a.count()
 			a.clones() // it may be over
 			a.lookFor(absent)
 		}
@@ -294,9 +297,26 @@ func (a *Agent) headKnown(commit string) bool {
 	return false
 }
 
+// count counts this start where there was no room on the disk for it before.
+func (a *Agent) count() {
+	if !a.uncounted {
+		return
+	}
+	boot, err := record.NextBoot(a.o.Config.State)
+	if err != nil {
+		a.problem("start", "nothing is told to others: "+one(err))
+		return
+	}
+	a.uncounted = false
+	a.records.Begin(boot)
+	a.problem("start", "")
+	a.publishState()
+	a.heads.raise()
+}
+
 // publish tells the others; what they know already is not told again.
 func (a *Agent) publish(kind schema.RecordKind, key string, body any) {
-	if _, err := a.records.Publish(kind, key, body); err != nil {
+	if _, err := a.records.Publish(kind, key, body); err != nil && !errors.Is(err, record.ErrNotBegun) {
 		a.log().Warn("not told to others", "what", kind, "error", one(err))
 	}
 }

@@ -28,9 +28,13 @@ import (
 // synctest bubbles.
 type Cluster struct {
 	*simulated.Fleet
-	t        *testing.T
-	Net      *Network
-	reader   *gitrepo.Store
+	t      *testing.T
+	Net    *Network
+	reader *gitrepo.Store
+	branch struct { // of reports, as it was read last
+		head  string
+		files map[string]string
+	}
 	Nodes    []*Node
 	others   []*Node // not of the fleet
 	head     string
@@ -193,14 +197,20 @@ func (c *Cluster) Reports(path string) string {
 			c.t.Fatal(err)
 		}
 	}
-	if !c.reader.Has(head) {
+	if c.branch.head != head {
 		if _, err := c.reader.Fetch(context.Background(), "reports"); err != nil {
 			c.t.Fatal(err)
 		}
+		c.branch.head, c.branch.files = head, map[string]string{}
 	}
-	b, err := c.reader.Read(head, path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.t.Fatal(err)
+	text, read := c.branch.files[path]
+	if !read {
+		b, err := c.reader.Read(head, path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.t.Fatal(err)
+		}
+		text = string(b)
+		c.branch.files[path] = text
 	}
-	return string(b)
+	return text
 }

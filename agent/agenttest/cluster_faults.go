@@ -1,12 +1,19 @@
 package agenttest
 
 import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha1" //nolint:gosec // Git's own
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/simulated"
 )
@@ -104,6 +111,15 @@ func (n *Node) PowerCut() {
 // State is the node's state folder.
 func (n *Node) State() string { return n.Node.State }
 
+// MoveState lets the node keep its state in another folder from now on, with what it has.
+func (n *Node) MoveState(dir string) {
+	n.c.t.Helper()
+	if err := copyFolder(n.Node.State, dir); err != nil {
+		n.c.t.Fatal(err)
+	}
+	n.Node.State = dir
+}
+
 // copyFolder copies files that come and go meanwhile, as far as they are there.
 func copyFolder(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
@@ -148,5 +164,61 @@ func (c *Cluster) Logs() {
 	for _, n := range append(slices.Clone(c.Nodes[:min(len(c.Nodes), 6)]), c.others...) {
 		text := n.Log.String()
 		c.t.Logf("log of %s (%s, %s):\n%s", n.Name, n.Keys.ID(), n.Addr, text[max(0, len(text)-most):])
+	}
+}
+
+// PowerCut ends all agents at once, as a power cut of the whole site does.
+func (c *Cluster) PowerCut() {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		c.Net.Down(n.Addr)
+	}
+	var restores []func()
+	for _, n := range c.Nodes {
+		restores = append(restores, n.Backup())
+	}
+	var wg sync.WaitGroup
+	for _, n := range c.Nodes {
+		wg.Go(n.Stop)
+	}
+	wg.Wait()
+	for i, n := range c.Nodes {
+		c.Net.Host(n.Addr).Cut()
+		restores[i]()
+		c.Net.Up(n.Addr)
+	}
+}
+
+// PushObject commits one file of so many zero bytes and nothing else, written as Git's own loose objects, which have no limits.
+func (c *Cluster) PushObject(name string, size int) string {
+	c.t.Helper()
+	put := func(kind string, content []byte) []byte {
+		whole := append(fmt.Appendf(nil, "%s %d\x00", kind, len(content)), content...)
+		sum := sha1.Sum(whole) //nolint:gosec // Git's own
+		path := filepath.Join(c.Dir, simulated.Repository, "objects", hex.EncodeToString(sum[:1]), hex.EncodeToString(sum[1:]))
+		var packed bytes.Buffer
+		z := zlib.NewWriter(&packed)
+		_, err := z.Write(whole)
+		if err = errors.Join(err, z.Close(), os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, packed.Bytes(), 0o600)); err != nil {
+			c.t.Fatal(err)
+		}
+		return sum[:]
+	}
+	blob := put("blob", make([]byte, size))
+	tree := put("tree", append([]byte("100644 "+name+"\x00"), blob...))
+	who := fmt.Sprintf("ann <ann@example.org> %d +0000", time.Now().Unix())
+	commit := put("commit", fmt.Appendf(nil, "tree %x\nparent %s\nauthor %s\ncommitter %s\n\nlarge\n", tree, c.head, who, who))
+	ref := filepath.Join(c.Dir, simulated.Repository, "refs", "heads", "main")
+	if err := os.WriteFile(ref, fmt.Appendf(nil, "%x\n", commit), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return hex.EncodeToString(commit)
+}
+
+// Point points the policy branch at a commit; "" removes it.
+func (c *Cluster) Point(commit string) {
+	c.t.Helper()
+	if err := c.Remote.SetRef("refs/heads/main", commit); err != nil {
+		c.t.Fatal(err)
 	}
 }
