@@ -27,7 +27,7 @@ import (
 // Bounds of a demo.
 const (
 	MinNodes = 3
-	MaxNodes = 200
+	MaxNodes = 100
 	// stepLimit and nodeLimit, for each host, are how long one step may take before the demo has failed. Healthy ones
 	// take a second or three.
 	stepLimit = 60 * time.Second

@@ -311,7 +311,7 @@ func TestDemoWithoutAReader(t *testing.T) {
 
 func TestDemoRefusesWrongFlags(t *testing.T) {
 	for _, args := range [][]string{
-		{"demo", "--nodes", "2"}, {"demo", "--nodes", "201"}, {"demo", "--nodes", "-1"}, {"demo", "--nodes", "many"},
+		{"demo", "--nodes", "2"}, {"demo", "--nodes", "101"}, {"demo", "--nodes", "-1"}, {"demo", "--nodes", "many"},
 		{"demo", "tour"}, {"demo", "--fast"}, {"demo", "-o", "xml"},
 	} {
 		var out, errs bytes.Buffer
