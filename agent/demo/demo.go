@@ -84,6 +84,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		if ctx.Err() != nil {
 			s.step.Done = "interrupted"
 		}
+		s.step.Millis = millis(time.Since(s.since))
 		s.closeStep()
 	}
 	err = errors.Join(err, s.close())

@@ -20,6 +20,9 @@ func (s *story) hosts(ctx context.Context) error {
 	if err := s.makeKey(); err != nil {
 		return err
 	}
+	if err := s.network.Check(ctx); err != nil {
+		return err
+	}
 	specs := names(s.o.Nodes)
 	for i := range specs {
 		var err error

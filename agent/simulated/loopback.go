@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gossip"
 )
@@ -20,6 +21,21 @@ type Loopback struct {
 
 // reserveTries is how often a port is drawn that must be free for TCP and UDP alike.
 const reserveTries = 100
+
+// Check fails where this machine does not reach itself, as in a container whose loopback is down.
+func (l *Loopback) Check(ctx context.Context) error {
+	s, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err == nil {
+		defer s.Close()
+		var c net.Conn
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if c, err = l.Dial(ctx, s.Addr().String()); err == nil {
+			return c.Close()
+		}
+	}
+	return fmt.Errorf("this machine does not reach itself at 127.0.0.1 (is its loopback up?): %w", err)
+}
 
 // Reserve gives addresses for the gossip and the streams of one host.
 func (l *Loopback) Reserve() (gossipAddr, peerAddr string, err error) {
