@@ -63,9 +63,12 @@ func statuses(n *agenttest.Node) map[schema.NodeStatus]int {
 	return out
 }
 
-// asked is how often all nodes have asked the remote for the policy.
-func asked(c *agenttest.Cluster) (sum gitrepo.Traffic) {
-	for _, n := range c.Nodes {
+// asked is how often nodes, all where none are named, have asked the remote for the policy.
+func asked(c *agenttest.Cluster, nodes ...*agenttest.Node) (sum gitrepo.Traffic) {
+	if nodes == nil {
+		nodes = c.Nodes
+	}
+	for _, n := range nodes {
 		t, _ := n.Agent.Traffic()
 		sum.Heads, sum.Fetches, sum.Pushes = sum.Heads+t.Heads, sum.Fetches+t.Fetches, sum.Pushes+t.Pushes
 	}
