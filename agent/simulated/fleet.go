@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -200,6 +201,14 @@ func (f *Fleet) Seeds() []string {
 // Start runs an agent on the node's host.
 func (n *Node) Start(o agent.Options) error {
 	a, err := agent.New(o)
+	// A child that this process starts at the moment an agent ends holds that one's lock until it is another program.
+	for try := 0; err != nil && try < 20; try++ {
+		if _, locked := errors.AsType[*host.LockedError](err); !locked {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		a, err = agent.New(o)
+	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
