@@ -39,7 +39,7 @@ setup:
 
 # Tests that need root, overlayfs or nf_tables fail without them and say so.
 test:
-	go test -timeout 15m -p $(P) ./...
+	go test -timeout 30m -p $(P) ./...
 
 # What CI runs; the tests come last, so that their summary ends the output.
 check: format vet staticcheck layers vulnerabilities build race
@@ -60,7 +60,7 @@ layers:
 
 race:
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: run make setup"; exit 1; }
-	CGO_ENABLED=1 go test -race -timeout 15m -p $(P) ./...
+	CGO_ENABLED=1 go test -race -timeout 30m -p $(P) ./...
 
 # The database of known vulnerabilities is on the network. Without it there is
 # one line; with it, a vulnerability that the program reaches is a failure.

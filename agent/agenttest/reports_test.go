@@ -598,9 +598,14 @@ func TestAReadOnlyRemoteLosesNothing(t *testing.T) {
 		}
 		commit := change(c, "two\n")
 		agree(t, c, commit, 2*time.Minute)
-		before := tries
+		pushes := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return tries
+		}
+		before := pushes()
 		time.Sleep(2 * time.Hour)
-		if n := tries - before; n > 3*2*10 {
+		if n := pushes() - before; n > 3*2*10 {
 			t.Errorf("%d pushes in two hours", n)
 		}
 		for _, n := range c.Nodes {
