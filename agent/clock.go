@@ -19,6 +19,8 @@ const (
 	clockOff = 2 * time.Minute
 	// clockJump is how far the clock may differ from the time that has passed before it is looked at out of turn.
 	clockJump = 30 * time.Second
+	// clockGrace is how long after its start a node waits for others to hold its clock against.
+	clockGrace = 5 * time.Minute
 	// clocks is how many others are asked, clockTries how many may fail to answer.
 	clocks     = 5
 	clockTries = 10
@@ -56,7 +58,7 @@ var errFewClocks = errors.New("fewer than two other nodes tell their time")
 
 // checkClock holds this host's clock against those of a few others, always the same as long as they are here. With most of
 // them against it nothing is started whose moment matters; what is in force stays enforced. So a node that lies about its
-// time stops nobody, and half of those asked must to stop one.
+// time stops nobody: more than half of those asked must, to stop one.
 func (a *Agent) checkClock(ctx context.Context) error {
 	var off []time.Duration
 	tries := 0
@@ -86,15 +88,19 @@ func (a *Agent) checkClock(ctx context.Context) error {
 	return nil
 }
 
-// trustClock looks at the clock before something begins whose moment matters, unless that was done just now.
-func (a *Agent) trustClock(ctx context.Context) {
+// trustClock looks at the clock before something begins whose moment matters, unless that was done just now. It gives why
+// nothing may begin yet: soon after the start others are not found yet. A host that is cut off for longer is on its own.
+func (a *Agent) trustClock(ctx context.Context) (wait string) {
 	a.mu.Lock()
-	at := a.clockAt
+	at, nodes := a.clockAt, len(a.pins)
 	a.mu.Unlock()
-	if a.peers == nil || !at.IsZero() && time.Since(at) < time.Minute {
-		return
+	if a.peers == nil || nodes < 3 || !at.IsZero() && time.Since(at) < time.Minute {
+		return ""
 	}
-	_ = a.checkClock(ctx) // with fewer than two others there is nobody to ask
+	if a.checkClock(ctx) != nil && at.IsZero() && time.Since(a.began) < clockGrace {
+		return "the clock was not held against those of other nodes yet"
+	}
+	return ""
 }
 
 // offset is how far this node's clock is ahead of another's, less what the way there may explain.

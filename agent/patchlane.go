@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +23,7 @@ const (
 // patchLane installs patches inside windows, beside the lane that keeps everything else right.
 type patchLane struct {
 	wake signal
+	why  string // nothing was begun when the lane looked last; of its loop
 
 	mu    sync.Mutex
 	busy  bool
@@ -119,29 +121,33 @@ func (a *Agent) patch(ctx context.Context) error {
 		case <-a.patches.wake:
 		}
 		a.pulses.busy("patch")
-		a.install(ctx, &j)
+		tried := a.install(ctx, &j)
 		a.pulses.idle("patch")
 		a.patches.setBusy(false)
-		a.passes.raise()
+		if tried {
+			a.passes.raise()
+		} // else the next pass wakes it again, and one at once would do so at once
 	}
 }
 
-// install is one go at the patches of the window that is open.
-func (a *Agent) install(ctx context.Context, j *sharedJournal) {
+// install is one go at the patches of the window that is open. It reports whether it came so far as to try.
+func (a *Agent) install(ctx context.Context, j *sharedJournal) (tried bool) {
 	policy, line, ok := a.inForce()
 	if !ok {
-		return
+		return false
 	}
-	a.trustClock(ctx)
-	if why := a.startsNothing(); why != "" {
+	why := cmp.Or(a.trustClock(ctx), a.startsNothing())
+	if why != "" && why != a.patches.why {
 		a.log().Warn("no patch is installed", "reason", why)
-		return
+	}
+	if a.patches.why = why; why != "" {
+		return false
 	}
 	a.patches.setBusy(true)
 	l := a.localFor("patch")
 	plan, err := l.PlanAgain(ctx, policy, line.Node(), true)
 	if err != nil || plan.Patching.Opening == nil || !l.Ceiling.Packages {
-		return
+		return false
 	}
 	o := plan.Patching.Opening
 	now := a.now()
@@ -150,7 +156,7 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) {
 	a.patches.mu.Unlock()
 	if t.window != o.Window || !t.start.Equal(o.Start) || now.Sub(t.refreshed) >= refreshEvery {
 		if plan, err = l.refreshed(ctx, policy, line.Node(), plan); err != nil {
-			return
+			return false
 		}
 		t.refreshed = now
 	}
@@ -160,16 +166,16 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) {
 	a.patches.mu.Unlock()
 	if p := plan.Patching.Problem; p != "" {
 		a.problem("patch", p)
-		return
+		return true
 	}
 	a.problem("patch", "")
 	if t.missing == "" {
-		return
+		return true
 	}
 	jj, err := j.open()
 	if err != nil {
 		a.problem("patch", "no patch is installed, since it cannot be written down: "+one(err))
-		return
+		return true
 	}
 	only := plan
 	only.Restart, only.Resources = nil, nil
@@ -194,6 +200,7 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) {
 		}
 	}
 	a.log().Info("patches installed", "window", o.Window, "changes", len(changes), "failed", failed)
+	return true
 }
 
 // startsNothing says why nothing may begin on this host whose moment matters: its clock or its identity is in doubt.

@@ -73,6 +73,7 @@ type Agent struct {
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
 	start     string     // a random name of this start
+	began     time.Time  // when it was
 	uncounted bool       // nothing may be told yet; of the loop that shares
 	members   sync.Mutex // one look at who is here at a time
 	pushCame  signal     // a neighbour has pushed a commit
@@ -123,7 +124,7 @@ func New(o Options) (a *Agent, err error) {
 	}()
 	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
 	a.unlock = unlock
-	a.start, a.pushCame = rand.Text()[:12], newSignal()
+	a.start, a.began, a.pushCame = rand.Text()[:12], time.Now(), newSignal()
 	a.answers = newAnswers()
 	a.headLens.kind, a.stateLens.kind = schema.RecordHead, schema.RecordState
 	a.patches.wake = newSignal()

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -367,24 +370,86 @@ func TestAForcePushIsRefused(t *testing.T) {
 	})
 }
 
+// A host whose clock is an hour off says so, installs no patch in a window that its clock says is open, and enforces all
+// else. A node that lies about its time stops nobody. Once the clock is set, patches are installed.
 func TestAClockAnHourOffStartsNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := agenttest.NewCluster(t, 5, 4, fleetFiles("one\n"))
+		files := fleetFiles("one\n")
+		files["baselines/debian.cue"] = `package fleet
+
+baseline: debian: {operatingSystem: "DEBIAN", default: true, approvalRules: [{filters: PRIORITY: ["*"], approveAfterDays: 0}]}
+`
+		files["windows/night.cue"] = `package fleet
+
+window: night: {
+	schedule: "cron(0 0 ? * * *)"
+	duration: "4h"
+	targets: all: true
+	tasks: patch: {document: "AWS-RunPatchBaseline", parameters: {Operation: "Install", RebootOption: "NoReboot"}, maxConcurrency: "100%", maxErrors: "100%"}
+}
+`
+		c := agenttest.NewCluster(t, 5, 6, files)
 		defer c.StopAll()
-		c.Nodes[2].Skew = time.Hour
-		for _, n := range c.Nodes {
-			n.Start()
+		wrong := c.Nodes[2]
+		var skew atomic.Int64
+		skew.Store(int64(time.Hour))
+		wrong.Change = func(o *agent.Options) {
+			o.Local.Now = func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }
 		}
-		c.Until("the node knows that its clock is off", 30*time.Minute, func() bool {
-			return strings.Contains(strings.Join(c.Nodes[2].Agent.Status().Problems, " "), "ahead of")
-		})
-		for i, n := range c.Nodes {
-			if i != 2 && len(n.Agent.Status().Problems) > 0 {
-				t.Errorf("%s blames itself: %v", n.Name, n.Agent.Status().Problems)
+		patched := func(n *agenttest.Node) bool {
+			all, err := n.Host.Packages(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(all, func(p schema.PackageStatus) bool { return p.Name == "openssl" && p.Version == "3.0.17-1~deb12u2" })
+		}
+		for _, n := range c.Nodes {
+			if err := n.Host.SetArchive(host.SimulatedArchive{
+				Arch: "amd64", Debian: "12",
+				Installed: map[string]host.SimulatedInstalled{
+					"dpkg":    {Version: "1.21.22", State: schema.PackageInstalled},
+					"openssl": {Version: "3.0.16-1~deb12u1", State: schema.PackageInstalled},
+				},
+				Versions: map[string][]host.SimulatedVersion{
+					"dpkg":    {{Version: "1.21.22", Priority: "required", Section: "admin"}},
+					"openssl": {{Version: "3.0.16-1~deb12u1", Section: "utils"}, {Version: "3.0.17-1~deb12u2", Section: "utils", Security: true}},
+				},
+			}); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if motdOf(c.Nodes[2]) != "one\n" {
+		for _, n := range c.Nodes[:5] {
+			n.Start()
+		}
+		liar, end := lie(t, c, c.Nodes[5])
+		defer end()
+		liar.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintln(w, time.Now().Add(-24*time.Hour).UnixMilli())
+		}))
+		liar.say(t, schema.RecordState, "", schema.StateRecord{Name: c.Nodes[5].Name, Types: []schema.TypeCompliance{}})
+		sound := slices.DeleteFunc(slices.Clone(c.Nodes[:5]), func(n *agenttest.Node) bool { return n == wrong })
+		c.Until("the node knows that its clock is off", 30*time.Minute, func() bool { return strings.Contains(problems(wrong), "ahead of") })
+		c.Until("the others are patched", 10*time.Minute, func() bool {
+			return !slices.ContainsFunc(sound, func(n *agenttest.Node) bool { return !patched(n) })
+		})
+		time.Sleep(30 * time.Minute)
+		for _, n := range sound {
+			if p := problems(n); p != "" {
+				t.Errorf("%s blames itself: %s", n.Name, p)
+			}
+		}
+		if patched(wrong) {
+			t.Error("patches were installed under a wrong clock")
+		}
+		if motdOf(wrong) != "one\n" {
 			t.Error("what is in force is not enforced under a wrong clock")
+		}
+		holds(c, c.Nodes[:5], c.Push(motd("two\n")), time.Minute)
+		skew.Store(0)
+		t.Logf("patched %s after the clock was set", c.Until("the node is patched", 5*time.Minute, func() bool { return patched(wrong) }))
+		if p := problems(wrong); p != "" {
+			t.Errorf("it still blames itself: %s", p)
 		}
 	})
 }
