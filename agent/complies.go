@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/reconciler/compliance"
@@ -108,4 +110,39 @@ func availableSecurity(j schema.Judgement) int {
 		}
 	}
 	return n
+}
+
+// maxState is how long a node's state may be in bytes, with room for what is around it in a record.
+const maxState = schema.MaxRecordBody - 1024
+
+// fitting shortens a state that others would not take: of the items that count against the node some are only counted then,
+// and of a refused commit's faults only the first is told.
+func fitting(s schema.StateRecord) schema.StateRecord {
+	for {
+		b, err := json.Marshal(s)
+		if err != nil || len(b) <= maxState {
+			return s
+		}
+		longest := slices.MaxFunc(append([]schema.TypeCompliance{{}}, s.Types...), func(x, y schema.TypeCompliance) int {
+			return cmp.Compare(len(x.Items), len(y.Items))
+		})
+		switch {
+		case s.Refused != nil && len(s.Refused.Faults) > 1:
+			r := *s.Refused
+			r.Faults = r.Faults[:1]
+			s.Refused = &r
+		case len(longest.Items) > 0:
+			s.Types = slices.Clone(s.Types)
+			at := slices.IndexFunc(s.Types, func(t schema.TypeCompliance) bool { return t.Type == longest.Type })
+			keep := len(longest.Items) / 2
+			s.Types[at].More += len(longest.Items) - keep
+			s.Types[at].Items = longest.Items[:keep]
+		default:
+			s.Problem, s.Remote, s.Refused = clip(s.Problem), clip(s.Remote), nil
+			if b, err := json.Marshal(s); err != nil || len(b) > maxState {
+				return schema.StateRecord{Name: s.Name, Commit: s.Commit, Types: []schema.TypeCompliance{}, Agent: s.Agent, Start: s.Start,
+					Problem: "what this node has to tell is too long"}
+			}
+		}
+	}
 }

@@ -369,7 +369,7 @@ func (a *Agent) tellState() error {
 	if !listed {
 		return nil
 	}
-	a.publish(schema.RecordState, "", s)
+	a.publish(schema.RecordState, "", fitting(s))
 	if !judged || fleet == "" {
 		return nil
 	}
