@@ -18,8 +18,10 @@ func TestWhatOnePeerMayAsk(t *testing.T) {
 	if asked != int(askBurst) {
 		t.Errorf("one node asked %d times at once, want %d", asked, int(askBurst))
 	}
-	if !a.enter("two", now) || !a.enter("two", now) || a.enter("two", now) {
-		t.Error("not two answers at a time for another")
+	for i, want := range []bool{true, true, false} {
+		if got := a.enter("two", now); got != want {
+			t.Errorf("question %d of another at a time: answered %v, want %v", i+1, got, want)
+		}
 	}
 	if !a.enter("one", now.Add(10*time.Second)) {
 		t.Error("nothing more is answered after ten seconds")
