@@ -145,7 +145,9 @@ func New(o Options) (a *Agent, err error) {
 		return nil, err
 	}
 	// With a full disk this start is not counted and nothing is told to others; what is in force is enforced all the same.
-	a.uncounted = err != nil
+	if a.uncounted = err != nil; a.uncounted {
+		boot = 0 // it may be given again
+	}
 	a.records = record.New(record.Config{Key: a.keys.Sign, Boot: boot, Keys: a.signingKey,
 		Jump:   func(boot uint64) error { return record.SetBoot(state, boot) },
 		Beaten: a.beaten})
