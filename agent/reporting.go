@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -171,7 +172,9 @@ func (r *reporter) run(ctx context.Context) error {
 			if g.changed.IsZero() {
 				g.changed = now
 			}
-			g.after = pacer.Next(now, err)
+			if g.after = pacer.Next(now, err); host.DiskFull(err) && g.after.After(now.Add(roomRetry)) {
+				g.after = now.Add(roomRetry)
+			}
 		default:
 			pacer = gitrepo.NewPacer(interval, a.o.Random)
 			g = agenda{looked: now.Add(a.jitter(interval))}
@@ -242,8 +245,8 @@ func (r *reporter) open() error {
 
 func (r *reporter) folder() string { return filepath.Join(r.a.o.Config.State, reportStore) }
 
-// mend begins the store anew where it fails twice in a row for what is no remote's fault: all that it holds is on the
-// branch, too.
+// mend begins the store anew where it fails twice in a row for what is no remote's fault, nor a full disk's: all that it
+// holds is on the branch, too.
 func (r *reporter) mend(ctx context.Context, err error) {
 	for _, theirs := range []error{gitrepo.ErrUnreachable, gitrepo.ErrUnknownHost, gitrepo.ErrAuth, gitrepo.ErrNoBranch, gitrepo.ErrTooLarge, gitrepo.ErrRejected} {
 		if errors.Is(err, theirs) {
@@ -251,7 +254,7 @@ func (r *reporter) mend(ctx context.Context, err error) {
 			return
 		}
 	}
-	if ctx.Err() != nil || err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if ctx.Err() != nil || err == nil || errors.Is(err, context.DeadlineExceeded) || host.DiskFull(err) {
 		r.broken = 0
 		return
 	}

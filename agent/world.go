@@ -2,14 +2,18 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -196,10 +200,15 @@ func redactedURL(raw string) string {
 // short is the beginning of a commit, for people.
 func short(commit string) string { return commit[:min(12, len(commit))] }
 
-// one is an error as one line.
+// one is an error as one line. Where there is no room on a disk it names the folder: the file was a temporary one, and with
+// another name at each try the same trouble would be news each time.
 func one(err error) string {
 	if err == nil {
 		return ""
 	}
-	return strings.Join(strings.Fields(err.Error()), " ")
+	text := err.Error()
+	if at := (*fs.PathError)(nil); host.DiskFull(err) && errors.As(err, &at) {
+		text = strings.ReplaceAll(text, at.Path, filepath.Dir(at.Path))
+	}
+	return strings.Join(strings.Fields(text), " ")
 }
