@@ -24,24 +24,31 @@ type shapes map[string]*shape
 // definitions compiles the embedded schema once. An error means that the schema
 // uses a construct that the compiler does not know; a test holds that there is none.
 var definitions = sync.OnceValues(func() (shapes, error) {
-	c := compiler{exprs: map[string]ast.Expr{}, done: shapes{}}
+	c, err := compileDefinitions()
+	return c.done, err
+})
+
+// compileDefinitions compiles the embedded schema, with what its comments say if the parser is told to keep them.
+func compileDefinitions(o ...parser.Option) (*compiler, error) {
+	c := &compiler{exprs: map[string]ast.Expr{}, docs: map[string]string{}, done: shapes{}}
 	names, err := fs.Glob(schema.Definitions, "*.cue")
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	for _, name := range names {
 		b, err := schema.Definitions.ReadFile(name)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
-		f, err := parser.ParseFile(name, b)
+		f, err := parser.ParseFile(name, b, o...)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		for _, d := range f.Decls {
 			if x, ok := d.(*ast.Field); ok {
 				if id, ok := x.Label.(*ast.Ident); ok {
 					c.exprs[id.Name] = x.Value
+					c.docs[id.Name] = docOf(x)
 				}
 			}
 		}
@@ -49,12 +56,23 @@ var definitions = sync.OnceValues(func() (shapes, error) {
 	for name := range c.exprs {
 		c.definition(name)
 	}
-	return c.done, c.err
-})
+	return c, c.err
+}
+
+// docOf is the comment above a declaration as one line; empty where the parser was not told to keep comments.
+func docOf(n ast.Node) string {
+	for _, g := range ast.Comments(n) {
+		if g.Doc {
+			return strings.Join(strings.Fields(g.Text()), " ")
+		}
+	}
+	return ""
+}
 
 // compiler turns the syntax of definitions into shapes. It keeps the first error.
 type compiler struct {
 	exprs map[string]ast.Expr
+	docs  map[string]string // comments of definitions
 	done  shapes
 	err   error
 }
@@ -286,7 +304,7 @@ func (c *compiler) structure(x *ast.StructLit) *shape {
 			}
 			s.put(&shapeField{
 				name: name, required: f.Constraint == token.NOT, table: f.Constraint == token.ILLEGAL,
-				s: c.expr(f.Value), dflt: c.dflt(f),
+				s: c.expr(f.Value), dflt: c.dflt(f), doc: docOf(f),
 			})
 		case *ast.EmbedDecl:
 			embeds = append(embeds, c.expr(f.Expr))

@@ -45,6 +45,7 @@ type shapeField struct {
 	table    bool // an entry of a table such as #filters
 	s        *shape
 	dflt     *value // the value of an absent field
+	doc      string // the comment above it, where comments are kept
 }
 
 type labelShape struct{ key, val *shape }

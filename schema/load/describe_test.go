@@ -1,0 +1,107 @@
+package load
+
+import (
+	"strings"
+	"testing"
+)
+
+// every gives a description and all below it.
+func every(d Description) []Description {
+	all := []Description{d}
+	for _, f := range d.Fields {
+		all = append(all, every(f)...)
+	}
+	return all
+}
+
+// Every kind and every file with a fixed form is described down to its leaves, each place with a type, under a path that
+// leads to it again.
+func TestDescribeEverything(t *testing.T) {
+	kinds, err := Kinds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := kinds
+	for _, f := range Forms() {
+		words = append(words, f.Name)
+	}
+	n := 0
+	for _, word := range words {
+		d, err := Describe(word, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Definition == "" || d.Doc == "" || len(d.Fields) == 0 {
+			t.Errorf("%s: definition %q, %q, %d fields", word, d.Definition, d.Doc, len(d.Fields))
+		}
+		for _, f := range every(d) {
+			n++
+			if f.Type == "" || f.Path == "" || strings.Contains(f.Type, "a value") {
+				t.Errorf("%s has type %q", f.Path, f.Type)
+			}
+			if strings.HasSuffix(f.Path, "NAME") || strings.HasSuffix(f.Path, "KEY") {
+				continue // an entry beside fields
+			}
+			if again, err := Describe(f.Path, 0); err != nil || again.Type != f.Type && f.When == "" {
+				t.Errorf("Describe(%q) = %q, %v, want %q", f.Path, again.Type, err, f.Type)
+			}
+		}
+	}
+	if n < 500 {
+		t.Errorf("%d places are described, want at least 500", n)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for path, want := range map[string]Description{
+		"window.cutoff":                        {Path: "window.NAME.cutoff", Definition: "Duration", Type: `a duration such as "90m", "3h" or "7d"`, Doc: "No new work in the last cutoff of an opening; less than duration, whole minutes.", Default: `"0h"`},
+		"window.sun-0200.tasks.patch.document": {Path: "window.NAME.tasks.NAME.document", Definition: "DocumentName", Type: "text", Doc: "DocumentName is the name of a document of the repository or of the shipped library.", Required: true, Pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
+		`policy.x.files."/etc/motd".mode`:      {Path: "policy.NAME.files.PATH.mode", Definition: "FileMode", Type: `four octal digits as text such as "0644"`},
+		"policy.blockedPorts[3].port":          {Path: "policy.NAME.blockedPorts.port", Type: `a port from 1 to 65535 or a range`, Required: true},
+		"baseline.x.approvalRules[0].filters.PRIORITY[1]": {Path: "baseline.NAME.approvalRules.filters.PRIORITY", Type: "list of one of Required, Important, Standard, Optional, Extra, * (1 to 20)",
+			Values: []string{"Required", "Important", "Standard", "Optional", "Extra", "*"}, When: "operatingSystem is UBUNTU, DEBIAN, RASPBIAN"},
+		"parameter.readers": {Path: "parameter.PATH.readers", Definition: "Targets", Type: "Targets", Doc: "Nodes that can decrypt it.", Required: true, When: `type is "SecureString"`},
+		"agent.gossip.bind": {Path: "agent.gossip.bind", Definition: "Address", Type: `an address such as "0.0.0.0:7950"`, Default: `"0.0.0.0:7950"`},
+		"policy.onChange":   {Path: "policy.NAME.onChange", Type: "struct"},
+	} {
+		got, err := Describe(path, 0)
+		if err != nil || got.Path != want.Path || got.Definition != want.Definition || got.Type != want.Type || got.Doc != want.Doc || got.Required != want.Required ||
+			got.Default != want.Default || got.When != want.When || strings.Join(got.Values, " ") != strings.Join(want.Values, " ") || got.Pattern != want.Pattern {
+			t.Errorf("Describe(%q) = %+v, %v\nwant %+v", path, got, err, want)
+		}
+	}
+	d, err := Describe("baseline.approvalRules", 1)
+	if err != nil || len(d.OneOf) != 1 || strings.Join(d.OneOf[0], " ") != "approveAfterDays approveUntilDate" || len(d.Fields) != 5 || len(d.Fields[0].Fields) != 0 {
+		t.Errorf("approvalRules: %+v, %v", d, err)
+	}
+}
+
+func TestDescribeNothing(t *testing.T) {
+	for path, want := range map[string]string{
+		"":                       `no kind or field ""`,
+		"windwo":                 `no kind "windwo" (did you mean "window"?); there are activation, agent, `,
+		"window.cutof":           `no field "cutof" in window (did you mean "cutoff"?); there are annotations, cutoff, `,
+		"window.x":               `no field "x" in window; there are annotations, cutoff, `,
+		"window.taskz.maxErrors": `no field "taskz" in window (did you mean "tasks"?); there are `,
+		"window.a.tasks.b.maxEr": `no field "maxEr" in window.NAME.tasks.NAME (did you mean "maxErrors"?); there are `,
+		"window.cutoff.x":        `no field "x" in window.NAME.cutoff; it has no fields`,
+		"roster.keys.sgn":        `no field "sgn" in roster.keys (did you mean "sign"?); there are age, sign, tls`,
+		"[0]":                    `no kind or field "[0]"`,
+		`window."`:               `no field "\"" in window; there are `,
+	} {
+		if d, err := Describe(path, 0); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("Describe(%q) = %+v, %v, want %s", path, d, err, want)
+		}
+	}
+}
+
+// The labels of a map are held against a choice of words; one that is none of them is a fault like any other.
+func TestAnActionThatIsNone(t *testing.T) {
+	got := lines(faultsOf(t, language(), files(`
+-- d.cue --
+document: d: {schemaVersion: "1.2", runtimeConfig: "aws:runShelScript": properties: {}}
+`)))
+	if !strings.HasPrefix(got, `d.cue:2:52: document.d.runtimeConfig."aws:runShelScript": `) {
+		t.Errorf("faults:\n%s", got)
+	}
+}
