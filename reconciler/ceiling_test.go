@@ -31,9 +31,7 @@ func TestAGlobThatCouldMatchNothingDeniesEverything(t *testing.T) {
 	} {
 		c := NoCeiling()
 		c.File = "/etc/dunlin/agent.cue"
-		c.Files = &struct {
-			Deny []string `json:"deny"`
-		}{[]string{glob}}
+		c.Files = &schema.CeilingFiles{Deny: []string{glob}}
 		got := c.Denies(schema.Resource{Kind: schema.KindFile, Key: "/etc/motd"})
 		if (got != "") != denied {
 			t.Errorf("%q: %q, denied should be %v", glob, got, denied)

@@ -215,9 +215,7 @@ func TestTheHostsCeilingWinsAndNamesItsLine(t *testing.T) {
 	c := NoCeiling()
 	c.File = "/etc/dunlin/agent.cue"
 	c.Packages = false
-	c.Files = &struct {
-		Deny []string `json:"deny"`
-	}{[]string{"/etc/ssh/**", "/home", "/etc/*.conf"}}
+	c.Files = &schema.CeilingFiles{Deny: []string{"/etc/ssh/**", "/home", "/etc/*.conf"}}
 	c.Positions = map[string]schema.Position{"ceiling.packages": {Line: 7, Column: 3}}
 	for _, tt := range []struct {
 		kind   schema.Kind

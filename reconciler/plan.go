@@ -162,8 +162,8 @@ func installTask(w schema.Window, n schema.Node, sets target.Sets) (string, bool
 	})
 	for _, name := range names {
 		t := w.Tasks[name]
-		operation := t.Parameters["Operation"]
-		if t.Document != schema.RunPatchBaseline || len(operation) != 1 || operation[0] != "Install" {
+		operation, _ := t.Parameters["Operation"].Text()
+		if t.Document != schema.RunPatchBaseline || operation != "Install" {
 			continue
 		}
 		targets := w.Targets
@@ -178,8 +178,8 @@ func installTask(w schema.Window, n schema.Node, sets target.Sets) (string, bool
 }
 
 func rebootOption(t schema.Task) string {
-	if v := t.Parameters["RebootOption"]; len(v) == 1 {
-		return v[0]
+	if v, ok := t.Parameters["RebootOption"].Text(); ok {
+		return v
 	}
 	return "RebootIfNeeded"
 }

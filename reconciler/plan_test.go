@@ -28,7 +28,7 @@ func estate() schema.Repo {
 		}},
 		Windows: map[string]schema.Window{"sun": {
 			Schedule: "cron(0 2 ? * SUN *)", Timezone: "UTC", Duration: "3h", Cutoff: "1h", Enabled: true, Targets: everything,
-			Tasks: map[string]schema.Task{"patch": {Document: schema.RunPatchBaseline, Priority: 1, Parameters: map[string]schema.Texts{"Operation": {"Install"}}}},
+			Tasks: map[string]schema.Task{"patch": {Document: schema.RunPatchBaseline, Priority: 1, Parameters: schema.Arguments{"Operation": {Texts: schema.Texts{"Install"}}}}},
 		}},
 		Positions: map[string]schema.Position{
 			"baseline.debian-prod":                  {File: "b.cue", Line: 3, Column: 1},
@@ -86,9 +86,11 @@ func TestPatchesAreInstalledOnlyInsideAnOpenWindowBeforeItsCutoff(t *testing.T) 
 
 func TestOnlyAnEnabledInstallTaskThatMeansTheNodeInstalls(t *testing.T) {
 	for name, change := range map[string]func(*schema.Window){
-		"a disabled window":      func(w *schema.Window) { w.Enabled = false },
-		"a task that only scans": func(w *schema.Window) { w.Tasks["patch"].Parameters["Operation"] = schema.Texts{"Scan"} },
-		"no task":                func(w *schema.Window) { w.Tasks = nil },
+		"a disabled window": func(w *schema.Window) { w.Enabled = false },
+		"a task that only scans": func(w *schema.Window) {
+			w.Tasks["patch"].Parameters["Operation"] = schema.Argument{Texts: schema.Texts{"Scan"}}
+		},
+		"no task": func(w *schema.Window) { w.Tasks = nil },
 		"targets of another fleet": func(w *schema.Window) {
 			w.Targets = schema.Targets{Selection: schema.Selection{OS: []string{"ubuntu"}}}
 		},

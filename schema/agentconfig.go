@@ -7,12 +7,12 @@ type AgentConfig struct {
 	Repo    AgentRepo     `json:"repo"`
 	Reports *AgentReports `json:"reports,omitempty"` // nil: this node is never elected to report
 	Trust   AgentTrust    `json:"trust"`
-	State   string        `json:"state"`            // folder of keys, journal and caches
-	Gossip  *AgentGossip  `json:"gossip,omitempty"` // nil: this node is alone
-	Peer    Listen        `json:"peer"`
-	HTTP    Listen        `json:"http"`
-	Socket  string        `json:"socket"`
-	Ceiling Ceiling       `json:"ceiling"`
+	State   string        `json:"state" default:"/var/lib/dunlin"` // folder of keys, journal and caches
+	Gossip  *AgentGossip  `json:"gossip,omitempty"`                // nil: this node is alone
+	Peer    Listen        `json:"peer" default:"{}"`
+	HTTP    Listen        `json:"http" default:"{}"`
+	Socket  string        `json:"socket" default:"/run/dunlin/dunlin.sock"`
+	Ceiling Ceiling       `json:"ceiling" default:"{}"`
 }
 
 // AgentRepo is where the policy comes from.
@@ -49,7 +49,7 @@ func (t *AgentTrust) UnmarshalJSON(b []byte) error {
 
 // AgentGossip is how this node meets the others.
 type AgentGossip struct {
-	Bind      string   `json:"bind"`
+	Bind      string   `json:"bind" default:"0.0.0.0:7950"`
 	Advertise string   `json:"advertise,omitempty"`
 	KeyFile   string   `json:"keyFile"`
 	Join      []string `json:"join"`
@@ -62,15 +62,18 @@ type Listen struct {
 
 // Ceiling is what no commit can allow on this host.
 type Ceiling struct {
-	Runs      bool     `json:"runs"`
-	Documents []string `json:"documents,omitempty"` // globs; nil is all
-	Packages  bool     `json:"packages"`
-	Reboots   bool     `json:"reboots"`
-	Sessions  bool     `json:"sessions"`
-	Files     *struct {
-		Deny []string `json:"deny"` // globs of paths
-	} `json:"files,omitempty"`
+	Runs      bool          `json:"runs" default:"true"`
+	Documents []string      `json:"documents,omitempty"` // globs; nil is all
+	Packages  bool          `json:"packages" default:"true"`
+	Reboots   bool          `json:"reboots" default:"true"`
+	Sessions  bool          `json:"sessions" default:"true"`
+	Files     *CeilingFiles `json:"files,omitempty"`
 
 	// Positions has the place of each limit in its file, by path ("ceiling.files.deny[0]").
 	Positions map[string]Position `json:"-"`
+}
+
+// CeilingFiles are paths that no policy may touch.
+type CeilingFiles struct {
+	Deny []string `json:"deny" items:"1.."` // globs of paths
 }

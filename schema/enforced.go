@@ -1,15 +1,16 @@
 package schema
 
-// A Limit is a field or kind that limits, delays or forbids something and that a build does not
-// implement, or implements for some values only. The loader refuses the others: a limit is
-// enforced or refused, never ignored.
+// A Limit is a field or kind that a build does not implement, or implements for some values only. What limits, delays
+// or forbids something the loader refuses: a limit is enforced or refused, never ignored. What is merely Idle it warns of.
 type Limit struct {
-	// Path names the field as definitions do; `*` stands for any name: "window.*.tasks.*.maxErrors".
+	// Path names the field or kind as definitions do; `*` stands for any name: "window.*.tasks.*.maxErrors".
 	Path string
 	// Allowed are the values that mean "no limit", which every build enforces; empty refuses the field itself.
 	Allowed []string
 	// Hint is what to write instead; empty where there is nothing to do but wait for a newer build.
 	Hint string
+	// Idle is for what limits nothing and does nothing yet: it is allowed, and Repo.Idle names it.
+	Idle bool
 	// Says is the fault's message where "not enforced by this version" would not be the right word.
 	Says string
 }
@@ -42,5 +43,16 @@ func NotEnforced() []Limit {
 		{Path: "exception"},
 		{Path: "calendar"},
 		{Path: "association"},
+
+		{Path: "fleet.runs", Idle: true},
+		{Path: "fleet.recovery", Idle: true},
+		{Path: "window.*.tasks.*.output", Idle: true},
+		{Path: "window.*.tasks.*.notify", Idle: true},
+		{Path: "document", Idle: true},
+		{Path: "parameter", Idle: true},  // nobody can read one yet
+		{Path: "activation", Idle: true}, // nobody can enrol with one yet
+		{Path: "grant", Idle: true},      // nobody can use one yet
+		{Path: "sink", Idle: true},
+		{Path: "rule", Idle: true},
 	}
 }

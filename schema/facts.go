@@ -4,15 +4,16 @@ import "time"
 
 // Facts is what a host says about itself (LANGUAGE "Facts"). What is missing is empty.
 type Facts struct {
-	V             int           `json:"v"` // 1
-	Node          string        `json:"node"`
-	At            time.Time     `json:"at,omitzero"`
-	OS            OSFacts       `json:"os"`
-	Arch          string        `json:"arch"` // the package manager's own word, "amd64"
-	Installed     []PackageFact `json:"installed"`
-	Candidates    []PackageFact `json:"candidates"` // all newer versions the package manager knows, oldest first within a package
-	PendingReboot PendingReboot `json:"pendingReboot"`
-	LastInstall   []LastInstall `json:"lastInstall"`
+	V             int             `json:"v" bound:"1..1"`
+	Node          string          `json:"node"`
+	At            time.Time       `json:"at,omitzero"`
+	OS            OSFacts         `json:"os"`
+	Arch          string          `json:"arch"` // the package manager's own word, "amd64"
+	Installed     []PackageFact   `json:"installed"`
+	Candidates    []PackageFact   `json:"candidates"` // all newer versions the package manager knows, oldest first within a package
+	PendingReboot PendingReboot   `json:"pendingReboot"`
+	LastInstall   []LastInstall   `json:"lastInstall"`
+	Updates       []WindowsUpdate `json:"updates,omitempty"` // Windows
 }
 
 // OSFacts is a host's operating system.
@@ -31,14 +32,14 @@ type PackageFact struct {
 	Arch          string     `json:"arch"`
 	Source        string     `json:"source,omitempty"`
 	SourceVersion string     `json:"sourceVersion,omitempty"`
-	Held          bool       `json:"held,omitempty"` // installed only
+	Held          bool       `json:"held,omitempty" default:"false" only:"#Installed"`
 	Origins       []Origin   `json:"origins,omitempty"`
 	Priority      string     `json:"priority,omitempty"`
 	Section       string     `json:"section,omitempty"`
-	Phased        *int       `json:"phased,omitempty"` // candidates only: percentage of hosts it is offered to; nil is 100
+	Phased        *int       `json:"phased,omitempty" default:"100" bound:"0..100" only:"#Candidate"` // percentage of hosts that the publisher offers it to; nil is 100
 	Released      time.Time  `json:"released,omitzero"`
 	Advisories    []Advisory `json:"advisories,omitempty"`
-	FirstSeen     time.Time  `json:"firstSeen,omitzero"` // candidates only
+	FirstSeen     time.Time  `json:"firstSeen,omitzero" only:"#Candidate"`
 }
 
 // ID is the identity of a patch on Linux: `name.arch`.
@@ -55,7 +56,7 @@ type Origin struct {
 	Codename  string `json:"codename,omitempty"`
 	Component string `json:"component,omitempty"`
 	Site      string `json:"site,omitempty"`
-	Trusted   bool   `json:"trusted"` // the archive's signature was checked by the package manager
+	Trusted   bool   `json:"trusted" default:"false"` // the archive's signature was checked by the package manager
 }
 
 // Advisory is a publisher's notice about a version.
@@ -70,8 +71,23 @@ type Advisory struct {
 
 // PendingReboot says whether the host asks for a reboot, and which packages asked.
 type PendingReboot struct {
-	Is       bool     `json:"is"`
+	Is       bool     `json:"is" default:"false"`
 	Packages []string `json:"packages"`
+}
+
+// WindowsUpdate is what the update agent of Windows says of one update.
+type WindowsUpdate struct {
+	KB             string    `json:"kb,omitempty"` // its number, with KB
+	Title          string    `json:"title,omitempty"`
+	Classification string    `json:"classification,omitempty"` // SecurityUpdates, CriticalUpdates ...
+	Severity       string    `json:"severity,omitempty"`       // Microsoft's: Critical, Important, Moderate, Low
+	Products       []string  `json:"products,omitempty"`
+	ProductFamily  string    `json:"productFamily,omitempty"`
+	PatchSet       string    `json:"patchSet,omitempty"` // OS or APPLICATION
+	Released       time.Time `json:"released,omitzero"`
+	Installed      bool      `json:"installed" default:"false"`
+	Superseded     bool      `json:"superseded" default:"false"` // a later update has everything of it
+	PendingReboot  bool      `json:"pendingReboot" default:"false"`
 }
 
 // LastInstall is what became of one patch when Dunlin last installed it.
@@ -80,6 +96,6 @@ type LastInstall struct {
 	Arch    string    `json:"arch"`
 	Version string    `json:"version"`
 	At      time.Time `json:"at"`
-	Outcome string    `json:"outcome"` // installed or failed
-	Reason  string    `json:"-"`       // the package manager's own words of a failure; kept on the host
+	Outcome string    `json:"outcome" words:"installed failed"`
+	Reason  string    `json:"-"` // the package manager's own words of a failure; kept on the host
 }

@@ -23,8 +23,6 @@ const maxFactFaults = 50
 // ParseFacts reads a facts file (LANGUAGE "Facts"). It is strict: unknown and repeated fields, values of
 // another form, and packages without name, version or arch are faults, each at its line and column; the
 // caller sets their File. With a fault the Facts are empty.
-//
-// `updates`, which only Windows hosts have, is allowed and not looked into.
 func ParseFacts(b []byte) (Facts, []Fault) {
 	p := factsParser{text: b}
 	switch {
@@ -51,7 +49,7 @@ func ParseFacts(b []byte) (Facts, []Fault) {
 
 // form is what a value of a facts file looks like.
 type form struct {
-	kind   byte        // 'o' object, 'a' list, 's' text, 'i' whole number, 'b' true or false, '*' anything
+	kind   byte        // 'o' object, 'a' list, 's' text, 'i' whole number, 'b' true or false
 	what   string      // of a value, as faults call it
 	fields []formField // of an object
 	item   *form       // of a list
@@ -104,7 +102,9 @@ var (
 		{"pendingReboot", false, &form{kind: 'o', fields: []formField{{"is", false, boolForm}, {"packages", false, textList}}}},
 		{"lastInstall", false, &form{kind: 'a', what: "a list of installs", item: &form{kind: 'o', fields: []formField{{"name", false, textForm}, {"arch", false, textForm},
 			{"version", false, textForm}, {"at", false, timeForm}, {"outcome", false, outcomeForm}}}}},
-		{"updates", false, &form{kind: 'a', what: "a list of updates", item: &form{kind: '*'}}},
+		{"updates", false, &form{kind: 'a', what: "a list of updates", item: &form{kind: 'o', fields: []formField{{"kb", false, textForm}, {"title", false, textForm}, {"classification", false, textForm},
+			{"severity", false, textForm}, {"products", false, textList}, {"productFamily", false, textForm}, {"patchSet", false, textForm}, {"released", false, timeForm},
+			{"installed", false, boolForm}, {"superseded", false, boolForm}, {"pendingReboot", false, boolForm}}}}},
 	}}
 )
 
@@ -139,7 +139,7 @@ func (p *factsParser) value(f *form, path string, label int) {
 	p.blanks()
 	start := p.at
 	switch c := p.text[p.at]; {
-	case f.kind == '*' || len(p.faults) >= maxFactFaults:
+	case len(p.faults) >= maxFactFaults:
 		p.skip()
 	case c == '{' && f.kind == 'o':
 		if label < 0 {

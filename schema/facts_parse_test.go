@@ -22,7 +22,7 @@ const goodFacts = `{
 	],
 	"pendingReboot": {"is": true, "packages": ["linux-image"]},
 	"lastInstall": [{"name": "openssl", "arch": "amd64", "version": "1", "at": "2026-11-22T02:14:37Z", "outcome": "failed"}],
-	"updates": [{"kb": "KB1", "anything": {"x": [1, "]"]}}]
+	"updates": [{"kb": "KB1", "products": ["]"], "installed": true}]
 }`
 
 func TestParseFacts(t *testing.T) {

@@ -10,6 +10,16 @@ type Repo struct {
 	ResourceGroups map[string]ResourceGroup `json:"resourceGroup,omitempty"`
 	Windows        map[string]Window        `json:"window,omitempty"`
 	Policies       map[string]Policy        `json:"policy,omitempty"`
+	Documents      map[string]Document      `json:"document,omitempty"` // of CUE, JSON and YAML files
+	Associations   map[string]Association   `json:"association,omitempty"`
+	Calendars      map[string]Calendar      `json:"calendar,omitempty"`
+	Parameters     map[string]Parameter     `json:"parameter,omitempty"` // by path
+	Activations    map[string]Activation    `json:"activation,omitempty"`
+	Grants         map[string]Grant         `json:"grant,omitempty"`
+	Exceptions     map[string]Exception     `json:"exception,omitempty"`
+	Sinks          map[string]Sink          `json:"sink,omitempty"`
+	Rules          map[string]Rule          `json:"rule,omitempty"`
+	Guardrails     map[string]Guardrail     `json:"guardrail,omitempty"`
 
 	// Shipped has the baselines that come with the program, under SSM's names; they are not the
 	// repository's own and Objects does not count them.
@@ -22,7 +32,7 @@ type Repo struct {
 	// Positions has the place of every object, approval rule, task and resource, by
 	// path as faults write it: `baseline.web.approvalRules[0]`, `policy.x.files."/etc/motd"`.
 	Positions map[string]Position `json:"positions,omitempty"`
-	// Idle names kinds of which the repository has objects and for which this build does nothing yet.
+	// Idle names kinds and fields ("sink", "window.tasks.output") that the repository has and for which this build does nothing yet.
 	Idle []string `json:"idle,omitempty"`
 	// Objects is the number of objects of all kinds.
 	Objects int `json:"objects"`
@@ -41,38 +51,17 @@ type Position struct {
 	Column int    `json:"column"`
 }
 
-// Fleet is `fleet.cue`.
-type Fleet struct {
-	Name    string       `json:"name"`
-	Sync    FleetSync    `json:"sync"`
-	Reports FleetReports `json:"reports"`
-}
-
-// FleetSync is how the policy is fetched.
-type FleetSync struct {
-	Branch   string `json:"branch"`
-	Interval string `json:"interval"` // duration, at least 1s
-	Fetchers int    `json:"fetchers"` // nodes that poll the remote
-}
-
-// FleetReports is how nodes report into Git.
-type FleetReports struct {
-	Branch    string   `json:"branch"`
-	Remote    string   `json:"remote,omitempty"`    // empty: the remote of the policy
-	Reporters *Targets `json:"reporters,omitempty"` // nil: all that hold a credential
-	Interval  string   `json:"interval"`
-	Facts     string   `json:"facts"` // full or none
-}
-
 // Group is a patch group: which baselines its nodes follow (SSM patch group).
 type Group struct {
-	Description string   `json:"description,omitempty"`
-	Targets     *Targets `json:"targets,omitempty"` // nil: the nodes whose tag PatchGroup is the group's name
-	Baselines   []string `json:"baselines"`         // at most one per operating system
+	Note
+	Description string   `json:"description,omitempty" runes:"1..1024"`
+	Targets     *Targets `json:"targets,omitempty"`       // nil: the nodes whose tag PatchGroup is the group's name
+	Baselines   []string `json:"baselines" items:"1..20"` // at most one per operating system
 }
 
 // ResourceGroup names a selection for use in other targets.
 type ResourceGroup struct {
-	Description string  `json:"description,omitempty"`
+	Note
+	Description string  `json:"description,omitempty" runes:"1..1024"`
 	Targets     Targets `json:"targets"`
 }

@@ -7,11 +7,11 @@ const ReportPrefix = "dunlin-report/v1\n"
 
 // ReportLine is a node's line on the reports branch; it is written as canonical JSON (RFC 8785).
 type ReportLine struct {
-	V          int                   `json:"v"` // 1
+	V          int                   `json:"v" bound:"1..1"`
 	Fleet      string                `json:"fleet"`
 	Node       string                `json:"node"`
-	Rev        uint64                `json:"rev"`   // durable; rises by one when another field changed
-	Since      time.Time             `json:"since"` // instant of that change
+	Rev        uint64                `json:"rev" bound:"1.."` // durable; rises by one when another field changed
+	Since      time.Time             `json:"since"`           // instant of that change
 	Commit     string                `json:"commit"`
 	Compliance map[string]Compliance `json:"compliance"` // by type
 	Counts     map[string]int        `json:"counts"`

@@ -3,6 +3,12 @@ package schema
 // OperatingSystem is an SSM operating system of a baseline (PatchBaseline.OperatingSystem, API 2014-11-06), or FEDORA.
 type OperatingSystem string
 
+// Words are the systems that a baseline can be for, SSM's before ours.
+func (OperatingSystem) Words() []string {
+	return []string{"WINDOWS", "AMAZON_LINUX", "AMAZON_LINUX_2", "AMAZON_LINUX_2022", "AMAZON_LINUX_2023", "UBUNTU", "DEBIAN", "RASPBIAN",
+		"REDHAT_ENTERPRISE_LINUX", "CENTOS", "ORACLE_LINUX", "ROCKY_LINUX", "ALMA_LINUX", "SUSE", "MACOS", "FEDORA"}
+}
+
 // The operating systems that this build can judge.
 const (
 	Debian OperatingSystem = "DEBIAN"
@@ -17,6 +23,9 @@ const (
 	Audit   Mode = "audit"
 )
 
+// Words are the modes that there are.
+func (Mode) Words() []string { return words(Enforce, Audit) }
+
 // Level is a compliance level or severity (SSM PatchComplianceLevel).
 type Level string
 
@@ -28,6 +37,11 @@ const (
 	Informational Level = "INFORMATIONAL"
 	Unspecified   Level = "UNSPECIFIED"
 )
+
+// Words are the levels, the worst first. Policies and associations have no INFORMATIONAL.
+func (Level) Words() []string {
+	return words(Critical, High, Medium, Low, Informational, Unspecified)
+}
 
 // Rank orders levels: 5 for CRITICAL down to 0 for UNSPECIFIED or an unknown word.
 func (l Level) Rank() int {
@@ -78,6 +92,9 @@ const (
 	NonCompliant    Compliance = "NON_COMPLIANT"
 	UnspecifiedData Compliance = "UNSPECIFIED_DATA" // never reported
 )
+
+// Words are the verdicts that there are.
+func (Compliance) Words() []string { return words(Compliant, NonCompliant, UnspecifiedData) }
 
 // ResourceState is the status of one resource of a policy on one node.
 type ResourceState string

@@ -96,7 +96,7 @@ func (j *judge) ruleVerdict(i int, p *schema.PackageFact, security, there bool) 
 	}
 	v := verdict{deployment: schema.Approved, level: r.ComplianceLevel, rule: i}
 	// apt's archives carry no release dates: with the publisher's dates delays are not evaluated (SSM §7.3).
-	if there || j.b.ReleaseDates != "firstSeen" {
+	if there || j.b.ReleaseDates != schema.DatesFirstSeen {
 		return v
 	}
 	if r.ApproveUntilDate != "" {

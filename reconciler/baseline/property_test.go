@@ -69,7 +69,7 @@ var (
 			ApprovedPatches: rapid.SliceOfN(genPattern, 0, 3).Draw(t, "approved"), ApprovedPatchesComplianceLevel: genLevel.Draw(t, "level"),
 			ApprovedPatchesEnableNonSecurity: rapid.Bool().Draw(t, "nonSecurity"), RejectedPatches: rapid.SliceOfN(genPattern, 0, 2).Draw(t, "rejected"),
 			RejectedPatchesAction: rapid.SampledFrom([]schema.RejectedAction{schema.AllowAsDependency, schema.BlockRejected}).Draw(t, "action"),
-			ReleaseDates:          rapid.SampledFrom([]string{"publisher", "firstSeen"}).Draw(t, "releaseDates"),
+			ReleaseDates:          rapid.SampledFrom([]schema.ReleaseDates{schema.DatesOfPublisher, schema.DatesFirstSeen}).Draw(t, "releaseDates"),
 		}
 		if rapid.Bool().Draw(t, "global?") {
 			b.GlobalFilters = genFilters.Draw(t, "global")

@@ -13,13 +13,11 @@ import (
 // against the limits that this build does not enforce, checks what CUE cannot
 // say of it alone, and makes a Go value of it.
 func (l *loading) decode() {
-	l.repo.Baselines = map[string]schema.Baseline{}
-	l.repo.Groups = map[string]schema.Group{}
-	l.repo.ResourceGroups = map[string]schema.ResourceGroup{}
-	l.repo.Windows = map[string]schema.Window{}
-	l.repo.Policies = map[string]schema.Policy{}
+	l.table = l.kindTable()
+	for _, k := range l.table {
+		k.start()
+	}
 	l.repo.Positions = map[string]schema.Position{}
-	idle := map[string]bool{}
 	for _, o := range l.list {
 		l.repo.Objects++
 		p := o.key.path()
@@ -40,20 +38,9 @@ func (l *loading) decode() {
 		c := &checker{defs: l.defs}
 		c.fill(l.objectShape(o.key.kind), o.value)
 		l.limits(o, given)
-		if !typed(o.key.kind) && !idle[o.key.kind] {
-			idle[o.key.kind] = true
-			if !l.limited(o.key.kind) {
-				l.warn(file, pos, p.String(), o.key.kind+" does nothing yet in this version")
-			}
-		}
 		l.alone(o, given)
 		if !o.wrong {
 			l.typedValue(o)
-		}
-	}
-	for _, kind := range l.kindNames {
-		if idle[kind] {
-			l.repo.Idle = append(l.repo.Idle, kind)
 		}
 	}
 	l.documents()
@@ -61,15 +48,6 @@ func (l *loading) decode() {
 
 func reserved(name string) bool {
 	return strings.HasPrefix(name, "AWS-") || strings.HasPrefix(name, "Amazon") || strings.HasPrefix(name, "Dunlin-")
-}
-
-// typed reports whether this build has a Go type for a kind.
-func typed(kind string) bool {
-	switch kind {
-	case "fleet", "baseline", "group", "resourceGroup", "window", "policy":
-		return true
-	}
-	return false
 }
 
 // documents counts the documents that are files of their own.
@@ -81,13 +59,10 @@ func (l *loading) documents() {
 		}
 	}
 	l.repo.Objects += n
-	if n > 0 && !slices.Contains(l.repo.Idle, "document") {
+	idle := slices.ContainsFunc(l.opts.Limits, func(x schema.Limit) bool { return x.Path == "document" && x.Idle })
+	if n > 0 && idle && !slices.Contains(l.repo.Idle, "document") {
 		l.repo.Idle = append(l.repo.Idle, "document")
 	}
-}
-
-func (l *loading) limited(kind string) bool {
-	return slices.ContainsFunc(l.opts.Limits, func(x schema.Limit) bool { return x.Path == kind })
 }
 
 // limits refuses what this build would have to enforce and does not: a field
@@ -114,6 +89,8 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 	switch {
 	case n == nil:
 		return
+	case len(steps) == 0 && x.Idle:
+		l.idle(o, x, p)
 	case len(steps) == 0:
 		if n.k == kString && slices.Contains(x.Allowed, n.s) {
 			return
@@ -137,44 +114,89 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 	}
 }
 
+// idle tells of what is there and does nothing yet: of a kind once, of a field wherever it is given.
+func (l *loading) idle(o *object, x schema.Limit, p path) {
+	name := strings.ReplaceAll(x.Path, ".*", "")
+	seen := slices.Contains(l.repo.Idle, name)
+	if !seen {
+		l.repo.Idle = append(l.repo.Idle, name)
+	}
+	m := "does nothing yet in this version"
+	if name == o.key.kind {
+		if seen {
+			return
+		}
+		m = name + " " + m
+	}
+	at := l.labelPos(o, p)
+	l.add(schema.Fault{File: at.File, Line: at.Line, Column: at.Column, Path: p.String(), Message: m, Severity: schema.SeverityWarning})
+}
+
+// kindOf is how the objects of one kind become Go values.
+type kindOf struct {
+	name  string
+	start func()                            // makes the place for them
+	put   func(name string, b []byte) error // reads one of them
+	lists []string                          // fields whose items are noted with their places
+	maps  []string                          // fields whose fields are
+}
+
+// kindTable has every kind of object of a repository.
+func (l *loading) kindTable() []kindOf {
+	r := &l.repo
+	return []kindOf{
+		{name: "fleet", start: func() {}, put: func(_ string, b []byte) error { return json.Unmarshal(b, &r.Fleet) }},
+		mapOf("baseline", &r.Baselines).withLists("approvalRules"),
+		mapOf("group", &r.Groups),
+		mapOf("resourceGroup", &r.ResourceGroups),
+		mapOf("window", &r.Windows).withMaps("tasks"),
+		mapOf("policy", &r.Policies).withLists("blockedPorts").withMaps("files", "packages", "services", "sysctls", "users", "registry", "checks"),
+		mapOf("document", &r.Documents).withLists("mainSteps"),
+		mapOf("association", &r.Associations),
+		mapOf("calendar", &r.Calendars).withLists("events"),
+		mapOf("parameter", &r.Parameters).withMaps("versions"),
+		mapOf("activation", &r.Activations),
+		mapOf("grant", &r.Grants),
+		mapOf("exception", &r.Exceptions),
+		mapOf("sink", &r.Sinks),
+		mapOf("rule", &r.Rules),
+		mapOf("guardrail", &r.Guardrails),
+	}
+}
+
+// mapOf reads the objects of a kind into a map by name.
+func mapOf[T any](name string, into *map[string]T) kindOf {
+	return kindOf{
+		name:  name,
+		start: func() { *into = map[string]T{} },
+		put:   func(name string, b []byte) error { return put(*into, name, b) },
+	}
+}
+
+func (k kindOf) withLists(fields ...string) kindOf { k.lists = fields; return k }
+func (k kindOf) withMaps(fields ...string) kindOf  { k.maps = fields; return k }
+
 // typedValue makes the Go value of an object and notes the places of its parts.
 func (l *loading) typedValue(o *object) {
-	if !typed(o.key.kind) {
+	i := slices.IndexFunc(l.table, func(k kindOf) bool { return k.name == o.key.kind })
+	if i < 0 {
+		l.wrongLabel(o, o.key.path(), "no such kind in this version")
 		return
 	}
-	b := o.value.json(nil)
-	name, p := o.key.name, o.key.path()
-	var err error
-	switch o.key.kind {
-	case "fleet":
-		err = json.Unmarshal(b, &l.repo.Fleet)
-	case "baseline":
-		err = put(l.repo.Baselines, name, b)
-		if rules := o.value.get("approvalRules"); rules != nil {
-			for i := range rules.kids {
-				l.note(o, p.field("approvalRules").index(i))
+	k := l.table[i]
+	if err := k.put(o.key.name, o.value.json(nil)); err != nil {
+		l.wrongLabel(o, o.key.path(), fmt.Sprintf("cannot be read: %v", err))
+		return
+	}
+	for _, field := range k.lists {
+		if list := o.value.get(field); list != nil {
+			for i := range list.kids {
+				l.note(o, o.key.path().field(field).index(i))
 			}
-		}
-	case "group":
-		err = put(l.repo.Groups, name, b)
-	case "resourceGroup":
-		err = put(l.repo.ResourceGroups, name, b)
-	case "window":
-		err = put(l.repo.Windows, name, b)
-		l.noteFields(o, "tasks")
-	case "policy":
-		err = put(l.repo.Policies, name, b)
-		if ports := o.value.get("blockedPorts"); ports != nil {
-			for i := range ports.kids {
-				l.note(o, p.field("blockedPorts").index(i))
-			}
-		}
-		for _, field := range []string{"files", "packages", "services", "sysctls", "users"} {
-			l.noteFields(o, field)
 		}
 	}
-	if err != nil {
-		l.wrongLabel(o, p, fmt.Sprintf("cannot be read: %v", err))
+	for _, field := range k.maps {
+		l.noteFields(o, field)
 	}
 }
 

@@ -79,6 +79,7 @@ type loading struct {
 	list      []*object // of all folders
 	complete  bool      // every folder could be evaluated
 	repo      schema.Repo
+	table     []kindOf
 	sources   map[string]bool
 }
 

@@ -2,6 +2,7 @@ package load
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -100,7 +101,7 @@ policy: p: {targets: all: true, blockedPorts: *[{port: *23 | int}] | [...], sysc
 		t.Errorf("policy p = %+v", p)
 	}
 	for w, want := range map[string]string{"a": "Scan", "b": "Install"} {
-		if got := repo.Windows[w].Tasks["t"].Parameters["Operation"]; !reflect.DeepEqual([]string(got), []string{want}) {
+		if got, _ := repo.Windows[w].Tasks["t"].Parameters["Operation"].Text(); got != want {
 			t.Errorf("window %s does %q, want %s", w, got, want)
 		}
 	}
@@ -142,4 +143,53 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Every kind becomes Go values: the example of the language has one of each at least.
+func TestEveryKindIsRead(t *testing.T) {
+	repo, faults, err := language()(t.Context(), folderFS(t, "testdata/example"))
+	if err != nil || schema.Refused(faults) {
+		t.Fatalf("%v\n%s", err, lines(faults))
+	}
+	if len(repo.Idle) > 0 {
+		t.Errorf("idle: %q", repo.Idle)
+	}
+	v := reflect.ValueOf(repo)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if v.Field(i).Kind() == reflect.Map && v.Field(i).Len() == 0 {
+			t.Errorf("no %s in the example", f.Name)
+		}
+	}
+	p := repo.Parameters["/prod/db/password"]
+	if n, current := p.Current(); n == 0 || !strings.HasPrefix(current.Value, "-----BEGIN AGE") || p.Readers == nil {
+		t.Errorf("/prod/db/password = %+v", p)
+	}
+	if roles := repo.Fleet.Roles; roles["root"].Threshold == 0 || repo.Fleet.Runs.Keep != "60d" || len(repo.Fleet.Signers) == 0 {
+		t.Errorf("fleet = %+v", repo.Fleet)
+	}
+	d := repo.Documents["restart-service"]
+	if d.SchemaVersion != schema.Schema22 || len(d.MainSteps) == 0 || !strings.HasPrefix(string(d.MainSteps[0].Inputs), `{"`) {
+		t.Errorf("restart-service = %+v", d)
+	}
+}
+
+// What does nothing yet is named once a kind, and a field at each place.
+func TestIdle(t *testing.T) {
+	repo, faults, err := thisBuild()(t.Context(), files(`
+-- a.cue --
+sink: {a: url: "exec:///bin/true", b: url: "exec:///bin/true"}
+window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true, tasks: t: {document: "AWS-RunPatchBaseline", parameters: Operation: "Scan", maxConcurrency: "100%", maxErrors: "100%", notify: ["a"]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "a.cue:2:8: warning: sink.a: sink does nothing yet in this version\n" +
+		"a.cue:3:193: warning: window.w.tasks.t.notify: does nothing yet in this version\n"
+	if got := lines(faults); got != want {
+		t.Errorf("faults:\n%s\nwant:\n%s", got, want)
+	}
+	if !slices.Equal(repo.Idle, []string{"window.tasks.notify", "sink"}) || repo.Sinks["b"].URL == "" {
+		t.Errorf("idle = %q, sinks %v", repo.Idle, repo.Sinks)
+	}
 }

@@ -140,13 +140,6 @@ func (l *loading) window(o *object) {
 
 func (l *loading) task(o *object, p path, n *value) {
 	l.targets(o, p.field("targets"))
-	for _, field := range []string{"output", "notify"} {
-		if n.get(field) != nil && len(l.opts.Limits) > 0 {
-			at := l.labelPos(o, p.field(field))
-			l.add(schema.Fault{File: at.File, Line: at.Line, Column: at.Column, Path: p.field(field).String(), Severity: schema.SeverityWarning,
-				Message: "does nothing yet in this version"})
-		}
-	}
 	if n.get("document").s != schema.RunPatchBaseline {
 		return
 	}

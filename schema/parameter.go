@@ -1,0 +1,53 @@
+package schema
+
+import (
+	"strconv"
+	"time"
+)
+
+// Parameter is a value that documents and policies read (SSM Parameter Store, §10.1). Its name is a path.
+type Parameter struct {
+	Note
+	Type           StoredType                  `json:"type"`
+	Description    string                      `json:"description,omitempty" runes:"1..1024"`
+	AllowedPattern string                      `json:"allowedPattern,omitempty" runes:"1..1024"` // RE2 that each plain value matches as a whole
+	Versions       map[string]ParameterVersion `json:"versions" fields:"1..100"`                 // by number from 1; the highest is the current one
+	Policies       *ParameterPolicies          `json:"policies,omitempty"`
+	Readers        *Targets                    `json:"readers,omitempty"` // nodes that can decrypt it; given for a SecureString only
+}
+
+// Current is the number of the current version and the version itself; 0 where there is none.
+func (p Parameter) Current() (int, ParameterVersion) {
+	last := 0
+	for name := range p.Versions {
+		if n, err := strconv.Atoi(name); err == nil {
+			last = max(last, n)
+		}
+	}
+	return last, p.Versions[strconv.Itoa(last)]
+}
+
+// StoredType is the type of a parameter (SSM §10.1).
+type StoredType string
+
+const (
+	StoredString       StoredType = "String"
+	StoredStringList   StoredType = "StringList"   // items separated by commas
+	StoredSecureString StoredType = "SecureString" // encrypted to its readers
+)
+
+// Words are the types that there are.
+func (StoredType) Words() []string { return words(StoredString, StoredStringList, StoredSecureString) }
+
+// ParameterVersion is one value of a parameter.
+type ParameterVersion struct {
+	Value  string   `json:"value"` // 1..8192 bytes; of a SecureString armoured age
+	Labels []string `json:"labels,omitempty" items:"..10"`
+}
+
+// ParameterPolicies say when a parameter goes, and when people are told (SSM §10.1).
+type ParameterPolicies struct {
+	Expires             *time.Time `json:"expires,omitempty"` // gone after it; nil: never
+	NotifyBefore        Duration   `json:"notifyBefore,omitempty"`
+	NoChangeNotifyAfter Duration   `json:"noChangeNotifyAfter,omitempty"`
+}
