@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/tools/txtar"
 
 	"github.com/dunlin-dev/dunlin/agent/inventory"
 	"github.com/dunlin-dev/dunlin/examples"
@@ -44,20 +39,12 @@ func TestExamples(t *testing.T) {
 			if name != "one-host" {
 				sameAsKept(t, filepath.Join("testdata", "examples", name+".txt"), plans(repo))
 			}
-			judged := 0
-			tests, err := fs.Glob(files, "tests/*.txtar")
-			if err != nil {
-				t.Fatal(err)
+			n, failed, err := policyTests(files, repo)
+			if err != nil || len(failed) > 0 {
+				t.Errorf("its tests: %v, %v", failed, err)
 			}
-			for _, file := range tests {
-				text, err := fs.ReadFile(files, file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				judged += policyTest(t, repo, file, txtar.Parse(text))
-			}
-			if judged < least.judged {
-				t.Errorf("%d hosts are judged, want %d", judged, least.judged)
+			if n.Nodes < least.judged {
+				t.Errorf("%d hosts are judged, want %d", n.Nodes, least.judged)
 			}
 		})
 	}
@@ -103,84 +90,4 @@ func plans(repo schema.Repo) string {
 
 func sorted(roster []schema.RosterLine) []schema.RosterLine {
 	return slices.SortedFunc(slices.Values(roster), func(a, b schema.RosterLine) int { return strings.Compare(a.Name, b.Name) })
-}
-
-// policyTest runs a test of a policy: at is an instant, NODE.facts.json what a host has, NODE.want.json what is wanted of
-// its judgement, of which all that is given is compared. It gives the number of hosts.
-func policyTest(t *testing.T, repo schema.Repo, file string, a *txtar.Archive) int {
-	t.Helper()
-	texts := map[string][]byte{}
-	for _, f := range a.Files {
-		texts[f.Name] = f.Data
-	}
-	at, err := time.Parse(time.RFC3339, strings.TrimSpace(string(texts["at"])))
-	if err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	judged := 0
-	for _, line := range repo.Roster {
-		text, ok := texts[line.Name+".facts.json"]
-		if !ok {
-			continue
-		}
-		judged++
-		delete(texts, line.Name+".facts.json")
-		facts, faults := schema.ParseFacts(text)
-		if len(faults) > 0 {
-			t.Errorf("%s: facts of %s: %v", file, line.Name, faults)
-			continue
-		}
-		plan := reconciler.Plan(reconciler.Inputs{Repo: repo, Node: line.Node(), Facts: facts, Now: at, Compare: inventory.CompareVersions})
-		got, err := json.Marshal(plan.Patching.Judgement)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var g, w any
-		if err := json.Unmarshal(got, &g); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(texts[line.Name+".want.json"], &w); err != nil {
-			t.Errorf("%s: %s.want.json: %v", file, line.Name, err)
-			continue
-		}
-		delete(texts, line.Name+".want.json")
-		if bad := lacking(line.Name, g, w); bad != "" {
-			t.Errorf("%s: %s, in %s", file, bad, got)
-		}
-	}
-	delete(texts, "at")
-	for name := range texts {
-		t.Errorf("%s: %s is of no host of the roster", file, name)
-	}
-	return judged
-}
-
-// lacking says where got has not what want gives: all fields of an object, and of a list an element for each.
-func lacking(where string, got, want any) string {
-	switch want := want.(type) {
-	case map[string]any:
-		g, ok := got.(map[string]any)
-		if !ok {
-			return where + " is no object"
-		}
-		for key, w := range want {
-			if bad := lacking(path.Join(where, key), g[key], w); bad != "" {
-				return bad
-			}
-		}
-	case []any:
-		g, _ := got.([]any)
-		for i, w := range want {
-			if !slices.ContainsFunc(g, func(one any) bool { return lacking(where, one, w) == "" }) {
-				return fmt.Sprintf("%s: none is as number %d wants", where, i+1)
-			}
-		}
-	default:
-		a, _ := json.Marshal(got)
-		b, _ := json.Marshal(want)
-		if !bytes.Equal(a, b) {
-			return fmt.Sprintf("%s is %s, want %s", where, a, b)
-		}
-	}
-	return ""
 }

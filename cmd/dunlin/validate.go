@@ -49,7 +49,8 @@ func (a *app) evaluateCommand() *cobra.Command {
 }
 
 func (a *app) validateCommand() *cobra.Command {
-	return &cobra.Command{
+	var tests bool
+	cmd := &cobra.Command{
 		Use:   "validate [DIR]",
 		Short: "Check a policy repository",
 		Long: `Check a policy repository and print every fault in it: file, line, column, what is
@@ -57,9 +58,13 @@ wrong and what is allowed. DIR is a folder of files (default the current one) or
 bare Git repository, of which the newest commit is checked. Nothing is changed and
 nothing is fetched; nodes, and dates that pass, do not decide whether it is valid.
 
+With --tests the repository's own tests run too: tests/*.txtar hold facts of nodes, an
+instant, and what is wanted of their judgement. What is not as wanted is a fault.
+
 Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`,
 		Example: `  dunlin validate                      # the current folder
   dunlin validate /srv/git/policy.git  # the newest commit of a bare repository
+  dunlin validate --tests              # and what it wants of the facts in tests/
   dunlin validate -o json infra-policy | jq -r '.faults[].file'`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,7 +83,15 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			if err != nil {
 				return fmt.Errorf("validate %q: %w", dir, err)
 			}
-			if err := a.printFaults(tree, repo, faults); err != nil {
+			var ran *testCounts
+			if tests && !schema.Refused(faults) {
+				n, failed, err := policyTests(tree, repo)
+				if err != nil {
+					return fmt.Errorf("validate %q: %w", dir, err)
+				}
+				ran, faults = &n, append(faults, failed...)
+			}
+			if err := a.printFaults(tree, repo, faults, ran); err != nil {
 				return err
 			}
 			if schema.Refused(faults) {
@@ -87,9 +100,12 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "run the repository's own tests, tests/*.txtar, too")
+	return cmd
 }
 
-func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault) error {
+// printFaults prints what is wrong. tests is what came of the repository's own tests, nil where none were run.
+func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault, tests *testCounts) error {
 	if faults == nil {
 		faults = []schema.Fault{}
 	}
@@ -97,7 +113,8 @@ func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault) e
 		return a.printJSON(struct {
 			Faults  []schema.Fault `json:"faults"`
 			Objects int            `json:"objects"`
-		}{faults, repo.Objects})
+			Tests   *testCounts    `json:"tests,omitempty"`
+		}{faults, repo.Objects, tests})
 	}
 	l := lookOf(a.out)
 	wrong, warnings := 0, 0
@@ -131,6 +148,15 @@ func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault) e
 		sum = counted(repo.Objects, "object") + ", " + sum
 	}
 	fmt.Fprintf(a.out, "%s %s\n", l.symbol(m), sum)
+	switch {
+	case tests == nil:
+	case tests.Files == 0:
+		fmt.Fprintf(a.out, "%s no tests: tests/ has no *.txtar\n", l.symbol(attention))
+	case tests.Failed > 0:
+		fmt.Fprintf(a.out, "%s %d of %s failed\n", l.symbol(bad), tests.Failed, counted(tests.Files, "test"))
+	default:
+		fmt.Fprintf(a.out, "%s %s, %s judged as wanted\n", l.symbol(good), counted(tests.Files, "test"), counted(tests.Nodes, "node"))
+	}
 	return nil
 }
 
