@@ -290,8 +290,8 @@ func (a *Agent) pause() time.Duration {
 
 // interval is how often a fetcher asks.
 func (a *Agent) interval() time.Duration {
-	d, err := time.ParseDuration(a.fleet().Sync.Interval)
-	if err != nil || d <= 0 {
+	d := a.fleet().Sync.Interval.Std()
+	if d <= 0 {
 		return 15 * time.Second
 	}
 	return max(d, gitrepo.MinInterval)

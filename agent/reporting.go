@@ -93,8 +93,8 @@ func (r *reporter) hasAll() bool {
 
 // interval is the least time between two pushes.
 func (r *reporter) interval() time.Duration {
-	d, err := time.ParseDuration(r.a.fleet().Reports.Interval)
-	if err != nil || d <= 0 {
+	d := r.a.fleet().Reports.Interval.Std()
+	if d <= 0 {
 		return 5 * time.Minute
 	}
 	return d

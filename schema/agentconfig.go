@@ -9,8 +9,8 @@ type AgentConfig struct {
 	Trust   AgentTrust    `json:"trust"`
 	State   string        `json:"state" default:"/var/lib/dunlin"` // folder of keys, journal and caches
 	Gossip  *AgentGossip  `json:"gossip,omitempty"`                // nil: this node is alone
-	Peer    Listen        `json:"peer" default:"{}"`
-	HTTP    Listen        `json:"http" default:"{}"`
+	Peer    AgentPeer     `json:"peer" default:"{}"`
+	HTTP    AgentHTTP     `json:"http" default:"{}"`
 	Socket  string        `json:"socket" default:"/run/dunlin/dunlin.sock"`
 	Ceiling Ceiling       `json:"ceiling" default:"{}"`
 }
@@ -33,8 +33,17 @@ type AgentReports struct {
 
 // AgentTrust is what makes a commit believed.
 type AgentTrust struct {
-	Unsigned bool   `json:"-"`                // the Git remote is believed
-	Anchor   string `json:"anchor,omitempty"` // the commit that trust starts from
+	Unsigned bool   `json:"-"`      // the Git remote is believed
+	Anchor   string `json:"anchor"` // the commit that trust starts from
+}
+
+// MarshalJSON writes "unsigned" or an object with the anchor.
+func (t AgentTrust) MarshalJSON() ([]byte, error) {
+	if t.Unsigned {
+		return []byte(`"unsigned"`), nil
+	}
+	type plain AgentTrust
+	return json.Marshal(plain(t))
 }
 
 // UnmarshalJSON reads "unsigned" or an object with the anchor.
@@ -55,9 +64,14 @@ type AgentGossip struct {
 	Join      []string `json:"join"`
 }
 
-// Listen is an address that the agent serves on, host:port.
-type Listen struct {
-	Bind string `json:"bind"`
+// AgentPeer is where other nodes reach this one.
+type AgentPeer struct {
+	Bind string `json:"bind" default:"0.0.0.0:7951"` // host:port
+}
+
+// AgentHTTP is where metrics and pages are served.
+type AgentHTTP struct {
+	Bind string `json:"bind" default:"127.0.0.1:7952"` // host:port
 }
 
 // Ceiling is what no commit can allow on this host.

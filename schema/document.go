@@ -6,9 +6,9 @@ type Document struct {
 	Note
 	SchemaVersion SchemaVersion                `json:"schemaVersion"`
 	Description   string                       `json:"description,omitempty"`
-	Parameters    map[string]DocumentParameter `json:"parameters,omitempty"`    // by name, ^[A-Za-z0-9]+$
-	MainSteps     []Step                       `json:"mainSteps,omitempty"`     // in the order in which they run; empty in 1.2
-	RuntimeConfig map[string]Plugin            `json:"runtimeConfig,omitempty"` // of schema 1.2, by action; runs in no order
+	Parameters    map[string]DocumentParameter `json:"parameters,omitempty"`                 // by name, ^[A-Za-z0-9]+$
+	MainSteps     []Step                       `json:"mainSteps,omitempty" items:"1.."`      // in the order in which they run; empty in 1.2
+	RuntimeConfig map[string]Plugin            `json:"runtimeConfig,omitempty" fields:"1.."` // of schema 1.2, by action; runs in no order
 }
 
 // SchemaVersion is the form of a document (SSM §3.2).
@@ -85,7 +85,7 @@ type Step struct {
 // Precondition lets a step run only where two texts are equal, after their placeholders are filled in; platformType
 // stands for Linux, Windows or MacOS (SSM §3.7).
 type Precondition struct {
-	StringEquals []string `json:"StringEquals"` // exactly two
+	StringEquals []string `json:"StringEquals" items:"2..2"`
 }
 
 // Plugin is what an action of schema 1.2 is given (SSM §3.2).

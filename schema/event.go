@@ -3,8 +3,8 @@ package schema
 // Sink is where events and notices go (SSM §13).
 type Sink struct {
 	Note
-	URL    string `json:"url"`              // https, or exec:///path of a program of the host
-	Secret string `json:"secret,omitempty"` // path of the parameter that holds its credential
+	URL    string `json:"url"`                             // https, or exec:///path of a program of the host
+	Secret string `json:"secret,omitempty" runes:"..1011"` // path of the parameter that holds its credential
 }
 
 // Rule answers events. At least one of Run and Notify is given.

@@ -31,9 +31,9 @@ type Role struct {
 
 // FleetSync is how the policy is fetched.
 type FleetSync struct {
-	Branch   string `json:"branch" default:"main"`
-	Interval string `json:"interval" default:"15s"`              // duration, at least 1s
-	Fetchers int    `json:"fetchers" default:"3" bound:"1..100"` // nodes that poll the remote
+	Branch   string   `json:"branch" default:"main"`
+	Interval Duration `json:"interval" default:"15s"`              // at least 1s
+	Fetchers int      `json:"fetchers" default:"3" bound:"1..100"` // nodes that poll the remote
 }
 
 // FleetReports is how nodes report into Git.
@@ -41,7 +41,7 @@ type FleetReports struct {
 	Branch    string   `json:"branch" default:"reports"`
 	Remote    string   `json:"remote,omitempty" runes:"1.."` // empty: the remote of the policy
 	Reporters *Targets `json:"reporters,omitempty"`          // nil: all that hold a credential
-	Interval  string   `json:"interval" default:"5m"`        // duration, at least 1s
+	Interval  Duration `json:"interval" default:"5m"`        // at least 1s
 	Facts     string   `json:"facts" default:"full" words:"full none"`
 }
 

@@ -142,7 +142,7 @@ type File struct {
 
 // ContentFrom names where a file's content is, when it is not in the policy.
 type ContentFrom struct {
-	Parameter string `json:"parameter"` // path
+	Parameter string `json:"parameter" runes:"..1011"` // path
 }
 
 // RegistryValue is a value of the Windows registry.

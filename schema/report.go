@@ -14,7 +14,7 @@ type ReportLine struct {
 	Since      time.Time             `json:"since"`           // instant of that change
 	Commit     string                `json:"commit"`
 	Compliance map[string]Compliance `json:"compliance"` // by type
-	Counts     map[string]int        `json:"counts"`
+	Counts     map[string]int        `json:"counts" each:"0.."`
 	Facts      string                `json:"facts"` // SHA-256 of the facts file, hex
 	Sig        string                `json:"sig"`   // base64 of ed25519 over ReportPrefix and the line without sig
 }

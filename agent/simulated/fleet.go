@@ -173,7 +173,7 @@ func (f *Fleet) Options(n *Node, a Around) agent.Options {
 		Config: schema.AgentConfig{
 			Repo:    schema.AgentRepo{URL: f.URL()},
 			Reports: &schema.AgentReports{}, Trust: schema.AgentTrust{Unsigned: true}, State: n.State,
-			Gossip: &schema.AgentGossip{Bind: n.Gossip, Join: a.Join}, Peer: schema.Listen{Bind: n.Peer},
+			Gossip: &schema.AgentGossip{Bind: n.Gossip, Join: a.Join}, Peer: schema.AgentPeer{Bind: n.Peer},
 		},
 		Local:     n.Local(a.Evaluate, a.Now),
 		GossipKey: a.GossipKey,

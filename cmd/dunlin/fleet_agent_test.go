@@ -105,7 +105,7 @@ func (f *liveFleet) start(n *liveNode) {
 		Config: schema.AgentConfig{
 			Repo: schema.AgentRepo{URL: "file://" + filepath.Join(f.dir, "policy.git")}, Reports: &schema.AgentReports{},
 			Trust: schema.AgentTrust{Unsigned: true}, State: n.state,
-			Gossip: &schema.AgentGossip{Bind: n.gossip, Join: join}, Peer: schema.Listen{Bind: n.peer},
+			Gossip: &schema.AgentGossip{Bind: n.gossip, Join: join}, Peer: schema.AgentPeer{Bind: n.peer},
 		},
 		Local: agent.Local{
 			State: n.state, Root: filepath.Join(n.host.Dir, "files"), Evaluate: load.InProcess(load.Options{}), Host: n.host, Packages: n.host,
