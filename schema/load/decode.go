@@ -21,12 +21,7 @@ func (l *loading) decode() {
 	for _, o := range l.list {
 		l.repo.Objects++
 		p := o.key.path()
-		file, pos := l.objectPos(o)
-		if pos.IsValid() {
-			l.repo.Positions[p.String()] = position(pos)
-		} else {
-			l.repo.Positions[p.String()] = schema.Position{File: file}
-		}
+		l.repo.Positions[p.String()] = l.fallback(o)
 		if o.key.kind != "fleet" && reserved(o.key.name) {
 			l.wrongLabel(o, p, "names that begin with AWS-, Amazon or Dunlin- are the shipped library's")
 		}
@@ -43,26 +38,10 @@ func (l *loading) decode() {
 			l.typedValue(o)
 		}
 	}
-	l.documents()
 }
 
 func reserved(name string) bool {
 	return strings.HasPrefix(name, "AWS-") || strings.HasPrefix(name, "Amazon") || strings.HasPrefix(name, "Dunlin-")
-}
-
-// documents counts the documents that are files of their own.
-func (l *loading) documents() {
-	n := 0
-	for name := range l.tree.content {
-		if strings.HasPrefix(name, "documents/") && !strings.HasSuffix(name, ".cue") {
-			n++
-		}
-	}
-	l.repo.Objects += n
-	idle := slices.ContainsFunc(l.opts.Limits, func(x schema.Limit) bool { return x.Path == "document" && x.Idle })
-	if n > 0 && idle && !slices.Contains(l.repo.Idle, "document") {
-		l.repo.Idle = append(l.repo.Idle, "document")
-	}
 }
 
 // limits refuses what this build would have to enforce and does not: a field

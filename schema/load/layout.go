@@ -58,9 +58,13 @@ type object struct {
 	wrong   bool        // has faults; its value cannot be used
 	value   *value      // with defaults, once evaluated
 	dropped bool        // not to be evaluated
+	text    *plain      // the JSON or YAML file that it is; nil for CUE
 }
 
 func (o *object) pos() schema.Position {
+	if o.text != nil {
+		return o.text.position(o.text.root.spot)
+	}
 	if len(o.frags) == 0 {
 		return schema.Position{}
 	}

@@ -222,6 +222,7 @@ func (l *loading) collect() {
 			}
 		}
 	}
+	l.documentFiles()
 	slices.SortFunc(l.list, func(a, b *object) int {
 		return cmp.Or(cmp.Compare(slices.Index(l.kindNames, a.key.kind), slices.Index(l.kindNames, b.key.kind)), cmp.Compare(a.key.name, b.key.name))
 	})

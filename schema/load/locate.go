@@ -210,6 +210,9 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 
 // valuePos is where the author wrote the value at a path, else the nearest thing around it.
 func (l *loading) valuePos(o *object, p path) schema.Position {
+	if o.text != nil {
+		return o.text.valuePos(p[len(o.key.path()):])
+	}
 	spots, n := l.locate(o, p)
 	if n == len(p) {
 		for _, sp := range spots { // the value itself before a template's type or default
@@ -226,6 +229,9 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 
 // labelPos is where the label of a path stands; of an item of a list, its value.
 func (l *loading) labelPos(o *object, p path) schema.Position {
+	if o.text != nil {
+		return o.text.labelPos(p[len(o.key.path()):])
+	}
 	spots, _ := l.locate(o, p)
 	if len(spots) == 0 {
 		return l.fallback(o)
@@ -237,6 +243,9 @@ func (l *loading) labelPos(o *object, p path) schema.Position {
 }
 
 func (l *loading) fallback(o *object) schema.Position {
+	if o.text != nil {
+		return o.pos()
+	}
 	file, pos := l.objectPos(o)
 	if pos.IsValid() {
 		return position(pos)
@@ -246,6 +255,9 @@ func (l *loading) fallback(o *object) schema.Position {
 
 // objectPos is the place of an object's label, in the file that makes it.
 func (l *loading) objectPos(o *object) (string, token.Pos) {
+	if o.text != nil {
+		return o.text.name, token.NoPos // a file of plain data: see fallback
+	}
 	if len(o.frags) > 0 {
 		return o.frags[0].file.name, o.frags[0].label
 	}

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -158,6 +159,9 @@ func (c *checker) say(s *shape, n *value) string {
 		if n.k == kBool {
 			return fmt.Sprintf("%s is not %s", show(n), w)
 		}
+		if n.k&(kInt|kFloat) != 0 && slices.ContainsFunc(s.enum, numeric) {
+			return fmt.Sprintf("%s is a number; write it as text: one of \"%s\"", show(n), strings.Join(s.enum, `", "`))
+		}
 		return fmt.Sprintf("%s is %s; %s is wanted", show(n), n.k.word(), w)
 	}
 	m := fmt.Sprintf("%s is not %s", show(n), w)
@@ -169,6 +173,12 @@ func (c *checker) say(s *shape, n *value) string {
 		}
 	}
 	return m
+}
+
+// numeric reports whether a word would be a number without its quotes.
+func numeric(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil
 }
 
 func (c *checker) words(s *shape) []string {

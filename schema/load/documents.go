@@ -1,0 +1,88 @@
+package load
+
+import (
+	"fmt"
+	slash "path"
+	"slices"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// documentFolder has the documents that are files of their own.
+const documentFolder = "documents/"
+
+// maxDocument bounds a document in bytes, as a file or as JSON (SSM §3.1).
+const maxDocument = 64 << 10
+
+// documentFiles reads documents/*.json, *.yaml and *.yml, one document a file, and holds each against the definitions.
+// A name that CUE or another file has too is a fault at the later path.
+func (l *loading) documentFiles() {
+	var names []string
+	for name := range l.tree.content {
+		if rest, ok := strings.CutPrefix(name, documentFolder); ok && slash.Ext(rest) != ".cue" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		o := l.documentFile(name, l.tree.content[name])
+		prev := l.objects[o.key]
+		if prev == nil {
+			l.objects[o.key] = o
+			l.list = append(l.list, o)
+			continue
+		}
+		first, later := prev, o
+		if at := l.fallback(prev); at.File > name {
+			first, later = o, prev
+		}
+		at, p := l.fallback(first), l.fallback(later)
+		l.faultAt(p.File, p.Line, p.Column, o.key.path().String(), "already in "+place(at, p.File)+"; a document is written once")
+		o.wrong, prev.wrong = true, true
+	}
+	for name := range l.tree.size {
+		rest, ok := strings.CutPrefix(name, documentFolder)
+		if ext := strings.ToLower(slash.Ext(rest)); ok && !evaluated(name) && (ext == ".json" || ext == ".yaml" || ext == ".yml") {
+			why := "write the ending in small letters"
+			if strings.Contains(rest, "/") {
+				why = "documents are files of " + documentFolder + " itself"
+			}
+			l.add(schema.Fault{File: name, Severity: schema.SeverityWarning, Message: "not read: " + why})
+		}
+	}
+}
+
+// documentFile makes an object of a file.
+func (l *loading) documentFile(name string, b []byte) *object {
+	base := slash.Base(name)
+	o := &object{key: objKey{"document", strings.TrimSuffix(base, slash.Ext(base))}}
+	p := o.key.path()
+	if len(b) > maxDocument {
+		o.text, o.wrong = readPlain(name, nil, p), true
+		l.faultAt(name, 1, 1, p.String(), tooLarge(len(b)))
+		return o
+	}
+	o.text = readPlain(name, b, p)
+	if m := l.nameMistake(o.key); m != "" {
+		o.text.found = append(o.text.found, mistake{path: p, where: p, label: true, message: m + ": a document is named as its file, without the ending"})
+	}
+	c := &checker{defs: l.defs}
+	if o.text.value != nil {
+		if c.check(l.objectShape("document"), o.text.value, p); c.bad && len(c.found) == 0 {
+			c.wrong(p, "not a document; see dunlin schema document")
+		}
+	}
+	for _, m := range append(o.text.found, c.found...) {
+		o.wrong = true
+		l.placed(o, m)
+	}
+	if !o.wrong {
+		o.value = o.text.value
+	}
+	return o
+}
+
+func tooLarge(n int) string {
+	return fmt.Sprintf("%d bytes; a document has at most %d", n, maxDocument)
+}

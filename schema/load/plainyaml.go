@@ -1,0 +1,251 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// readYAML reads one YAML document: what JSON could say, with anchors, aliases and merge keys. Words such as yes and
+// days such as 2026-12-31 are texts.
+func (f *plain) readYAML(p path) {
+	d := yaml.NewDecoder(bytes.NewReader(f.src))
+	top, err := nextYAML(d)
+	switch {
+	case errors.Is(err, io.EOF), err == nil && (top.Kind != yaml.DocumentNode || len(top.Content) != 1):
+		f.wrong(p, textPos{1, 1}, "empty; a document is wanted")
+		return
+	case err != nil:
+		f.yamlError(p, err)
+		return
+	}
+	switch more, err := nextYAML(d); {
+	case err == nil:
+		f.wrong(p, nodePos(more), "a second YAML document; a file holds one")
+		return
+	case !errors.Is(err, io.EOF):
+		f.yamlError(p, err)
+		return
+	}
+	r := &yamlReader{f: f}
+	if v, m, ok := r.value(top.Content[0], p, 0); ok {
+		f.value, f.root = v, m
+	}
+}
+
+// nextYAML reads the next document. A library's panic on what it was given is an error of the file.
+func nextYAML(d *yaml.Decoder) (n *yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("yaml: %v", r)
+		}
+	}()
+	n = &yaml.Node{}
+	return n, d.Decode(n)
+}
+
+func nodePos(n *yaml.Node) textPos { return textPos{max(n.Line, 1), max(n.Column, 1)} }
+
+// yamlError places what the parser says, which has only a line, or not even that.
+func (f *plain) yamlError(p path, err error) {
+	at, msg, tab := textPos{1, 1}, strings.TrimPrefix(err.Error(), "yaml: "), false
+	if m := regexp.MustCompile(`^line (\d+): (.*)$`).FindStringSubmatch(msg); m != nil {
+		at.line, _ = strconv.Atoi(m[1])
+		at.line = min(max(at.line, 1), len(f.lines))
+		msg = m[2]
+		rest := f.src[f.lines[at.line-1]:]
+		at.column += len(rest) - len(bytes.TrimLeft(rest, " "))
+		tab = bytes.HasPrefix(bytes.TrimLeft(rest, " "), []byte("\t"))
+	}
+	switch {
+	case strings.Contains(msg, "cannot start any token") && tab, strings.Contains(msg, "found a tab"):
+		msg = "a tab; YAML is indented with blanks"
+	case strings.Contains(msg, "cannot start any token"):
+		msg += " (put quotes around a text that begins with it)"
+	case strings.Contains(msg, "incompatible YAML"):
+		msg += " (take the %YAML line out)"
+	case strings.Contains(msg, "mapping values are not allowed"):
+		msg += " (put quotes around a text that has a colon in it, and check the indentation)"
+	}
+	f.wrong(p, at, "not YAML: "+msg)
+}
+
+// yamlReader counts what it has made, which aliases can multiply. After a false nothing more is read.
+type yamlReader struct {
+	f      *plain
+	values int
+	bytes  int
+	open   []*yaml.Node // anchors that are being read
+}
+
+func (r *yamlReader) fail(n *yaml.Node, p path, format string, a ...any) bool {
+	r.f.wrong(p, nodePos(n), fmt.Sprintf(format, a...))
+	return false
+}
+
+func (r *yamlReader) value(n *yaml.Node, p path, depth int) (*value, *mark, bool) {
+	m := &mark{spot: nodePos(n)}
+	r.values++
+	r.bytes += len(n.Value)
+	switch {
+	case depth > maxDepth:
+		return nil, nil, r.fail(n, p, "not YAML: nested more than %d deep", maxDepth)
+	case r.values > maxPlainValues || r.bytes > maxPlainBytes:
+		return nil, nil, r.fail(n, p, "its aliases make too much of it: more than %d values or %d bytes", maxPlainValues, maxPlainBytes)
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		if n.Alias == nil || slices.Contains(r.open, n.Alias) {
+			return nil, nil, r.fail(n, p, "the alias %q stands in what it means", "*"+n.Value)
+		}
+		return r.value(n.Alias, p, depth+1)
+	case yaml.MappingNode, yaml.SequenceNode:
+		if n.Anchor != "" {
+			r.open = append(r.open, n)
+			defer func() { r.open = r.open[:len(r.open)-1] }()
+		}
+		want, v := "!!seq", &value{k: kList}
+		if n.Kind == yaml.MappingNode {
+			want, v = "!!map", &value{k: kStruct}
+			m.keys = []string{}
+		}
+		if n.ShortTag() != want {
+			return nil, nil, r.fail(n, p, "the tag %s is not known here", n.ShortTag())
+		}
+		if n.Kind == yaml.MappingNode {
+			return v, m, r.mapping(n, v, m, p, depth)
+		}
+		for i, x := range n.Content {
+			kid, mk, ok := r.value(x, p.index(i), depth+1)
+			if !ok {
+				return nil, nil, false
+			}
+			v.kids, m.kids = append(v.kids, kid), append(m.kids, mk)
+		}
+		return v, m, true
+	case yaml.ScalarNode:
+		v, why := yamlScalar(n)
+		if why != "" {
+			return nil, nil, r.fail(n, p, "%s", why)
+		}
+		return v, m, true
+	}
+	return nil, nil, r.fail(n, p, "not YAML: a value is wanted")
+}
+
+// mapping reads the fields of a struct, then what it merges: its own fields win, then the earlier of the merged ones.
+func (r *yamlReader) mapping(n *yaml.Node, v *value, m *mark, p path, depth int) bool {
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, x := n.Content[i], n.Content[i+1]
+		for k.Kind == yaml.AliasNode && k.Alias != nil && k.Alias.Kind == yaml.ScalarNode {
+			k = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: k.Alias.Value, Line: k.Line, Column: k.Column}
+		}
+		if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!null" || k.ShortTag() == "!!binary" {
+			return r.fail(k, p, "a field's name is text")
+		}
+		if k.ShortTag() == "!!merge" {
+			merged = append(merged, x)
+			continue
+		}
+		r.bytes += len(k.Value)
+		q := p.field(k.Value)
+		kid, mk, ok := r.value(x, q, depth+1)
+		if !ok {
+			return false
+		}
+		if _, seen := m.step(seg{k.Value, -1}); v.get(k.Value) != nil {
+			r.f.wrong(q, nodePos(k), fmt.Sprintf("already given in line %d", seen.line))
+			continue
+		}
+		v.set(k.Value, kid)
+		m.put(k.Value, nodePos(k), mk)
+	}
+	for _, x := range merged {
+		if !r.merge(x, v, m, p, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *yamlReader) merge(n *yaml.Node, v *value, m *mark, p path, depth int) bool {
+	from := n
+	for from.Kind == yaml.AliasNode && from.Alias != nil {
+		from = from.Alias
+	}
+	if from.Kind == yaml.SequenceNode && from == n { // a list of structs to merge
+		for _, x := range n.Content {
+			if !r.merge(x, v, m, p, depth+1) {
+				return false
+			}
+		}
+		return true
+	}
+	if from.Kind != yaml.MappingNode {
+		return r.fail(n, p, "<< merges structs, written as <<: *anchor or <<: [*a, *b]")
+	}
+	w, wm, ok := r.value(n, p, depth)
+	if !ok {
+		return false
+	}
+	for i, k := range w.keys {
+		if v.get(k) == nil {
+			v.set(k, w.kids[i])
+			m.put(k, wm.labels[i], wm.kids[i])
+		}
+	}
+	return true
+}
+
+// yamlScalar gives a scalar, or says why it cannot be read.
+func yamlScalar(n *yaml.Node) (*value, string) {
+	switch tag := n.ShortTag(); tag {
+	case "!!str", "!!timestamp", "!!merge", "":
+		return &value{k: kString, s: n.Value}, ""
+	case "!!null":
+		return &value{k: kNull}, ""
+	case "!!bool":
+		switch strings.ToLower(n.Value) {
+		case "true":
+			return &value{k: kBool, b: true}, ""
+		case "false":
+			return &value{k: kBool}, ""
+		}
+		return nil, fmt.Sprintf("%q is not true or false", n.Value)
+	case "!!int":
+		digits := strings.TrimLeft(n.Value, "+-")
+		if strings.Contains(digits, "_") || len(digits) > 1 && digits[0] == '0' && digits[1] != 'x' && digits[1] != 'o' {
+			return nil, fmt.Sprintf("%q is another number to other programs; write it in plain digits, or as text between quotes", n.Value)
+		}
+		if i, err := strconv.ParseInt(n.Value, 0, 64); err == nil {
+			return &value{k: kInt, i: i, s: strconv.FormatInt(i, 10)}, ""
+		}
+		return plainFloat(n.Value)
+	case "!!float":
+		return plainFloat(n.Value)
+	default:
+		return nil, fmt.Sprintf("the tag %s is not known here", tag)
+	}
+}
+
+// plainFloat is a number as JSON writes it.
+func plainFloat(s string) (*value, string) {
+	x, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsInf(x, 0) || math.IsNaN(x) || strings.ContainsAny(s, "_xXpP") {
+		return nil, fmt.Sprintf("%q is not a number that JSON has; write it as text between quotes", s)
+	}
+	if json.Valid([]byte(s)) {
+		return &value{k: kFloat, s: s}, "" // as written: 2.0 stays 2.0
+	}
+	return &value{k: kFloat, s: strconv.FormatFloat(x, 'g', -1, 64)}, ""
+}
