@@ -34,10 +34,11 @@ func AgentConfig(name string, b []byte) (schema.AgentConfig, []schema.Fault) {
 	}
 	file, err := parseConfig(name, b)
 	if err != nil {
-		for _, e := range cueerrors.Errors(err) {
-			format, args := e.Msg()
-			p := position(e.Position())
-			r.faultAt(name, p.Line, p.Column, "", syntaxWords(format, args))
+		if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+			p := position(cueerrors.Errors(err)[0].Position())
+			r.faultAt(name, p.Line, p.Column, "", "not YAML: "+plainSentence(err.Error()))
+		} else {
+			r.syntax(name, b, err)
 		}
 		return c, r.faults
 	}
@@ -49,9 +50,9 @@ func AgentConfig(name string, b []byte) (schema.AgentConfig, []schema.Fault) {
 	v := newContext().BuildFile(file)
 	if err := v.Validate(cue.Concrete(true)); err != nil {
 		for _, e := range cueerrors.Errors(err) {
-			format, args := e.Msg()
-			p := position(e.Position())
-			r.faultAt(name, p.Line, p.Column, joined(e.Path()), syntaxWords(format, args)[len("not CUE: "):])
+			message, pos := errorWords(e, nil)
+			p := position(pos)
+			r.faultAt(name, p.Line, p.Column, joined(e.Path()), message)
 		}
 		return c, r.faults
 	}

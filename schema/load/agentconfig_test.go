@@ -36,7 +36,7 @@ func TestAWrongAgentConfigIsPlaced(t *testing.T) {
 		head + "gossip: {join: []}\n":                  "gossip.keyFile: required",
 		"trust: \"unsigned\"\n":                        "agent.cue:1:1: repo: required",
 		head + "state: \"relative\"\n":                 "agent.cue:3:8: state:",
-		head + "state: {\n":                            "not CUE",
+		head + "state: {\n":                            "agent.cue:3:8: { is not closed",
 		head + "trust: \"signed\"\n":                   "trust",
 		"import \"strings\"\n" + head:                  "may not import",
 		head + "ceiling: packages: ceiling.packages\n": "ceiling.packages",

@@ -2,12 +2,10 @@ package load
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"cuelang.org/go/cue"
-	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/token"
@@ -201,93 +199,4 @@ func errorStep(name string) seg {
 		i = i*10 + int(c-'0')
 	}
 	return seg{"", i}
-}
-
-// errorWords puts an error of CUE in the words of this language, with the author's place of it.
-func errorWords(err errors.Error, l *loading) (string, token.Pos) {
-	var own []token.Pos
-	for _, pos := range append([]token.Pos{err.Position()}, errors.Positions(err)...) {
-		if pos.IsValid() && !strings.HasPrefix(pos.Filename(), schemaPath) && !slices.Contains(own, pos) {
-			own = append(own, pos)
-		}
-	}
-	slices.SortFunc(own, func(a, b token.Pos) int {
-		if c := strings.Compare(a.Filename(), b.Filename()); c != 0 {
-			return c
-		}
-		return a.Offset() - b.Offset()
-	})
-	last := token.NoPos
-	if len(own) > 0 {
-		last = own[len(own)-1]
-	}
-	form, args := err.Msg()
-	text := fmt.Sprintf(form, args...)
-	switch {
-	case strings.HasPrefix(form, "conflicting values") && len(own) >= 2:
-		var texts []string
-		var at []token.Pos
-		for _, pos := range own {
-			if t := l.textAt(pos); t != "" {
-				texts, at = append(texts, t), append(at, pos)
-			}
-		}
-		if n := len(at); n >= 2 {
-			return fmt.Sprintf("%s and %s (%s) are both given; give one", texts[n-1], texts[n-2], place(position(at[n-2]), at[n-1].Filename())), at[n-1]
-		}
-	case strings.HasPrefix(form, "undefined field"), strings.HasPrefix(form, "field not allowed"):
-		if len(args) > 0 {
-			return fmt.Sprintf("refers to the field %v, which does not exist", args[0]), last
-		}
-	case strings.Contains(text, "structural cycle"):
-		return "contains itself without end", last
-	case strings.Contains(text, "cycle with field"), strings.Contains(text, "cycle error"):
-		return "depends on itself", last
-	case strings.Contains(text, "non-concrete value"):
-		return "depends on a value that is not given: " + nonConcrete(text), last
-	case strings.HasPrefix(form, "incomplete value"):
-		return text + ": a value is missing", last
-	}
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		text = text[:i]
-	}
-	return text, last
-}
-
-func nonConcrete(text string) string {
-	m := regexp.MustCompile(`non-concrete value (\S+)`).FindStringSubmatch(text)
-	if m == nil {
-		return text
-	}
-	return "it is only known to be " + strings.TrimSuffix(m[1], ":")
-}
-
-// textAt is the expression that begins at a place, if it is short and no reference.
-func (l *loading) textAt(pos token.Pos) string {
-	for _, f := range l.files {
-		if f.name != pos.Filename() || f.tree == nil {
-			continue
-		}
-		found := ""
-		ast.Walk(f.tree, func(n ast.Node) bool {
-			if found != "" || n.Pos().Offset() > pos.Offset() || n.End().IsValid() && n.End().Offset() < pos.Offset() {
-				return found == "" && !n.Pos().IsValid()
-			}
-			if e, ok := n.(ast.Expr); ok && n.Pos().Offset() == pos.Offset() {
-				switch e.(type) {
-				case *ast.Ident, *ast.SelectorExpr, *ast.BinaryExpr:
-					return true
-				case *ast.StructLit:
-					found = "a struct"
-					return false
-				}
-				if b, err := format.Node(e); err == nil && len(b) <= 60 {
-					found = string(b)
-				}
-			}
-			return true
-		}, nil)
-		return found
-	}
-	return ""
 }

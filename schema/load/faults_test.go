@@ -122,7 +122,7 @@ policy: c: {targets: all: true, mode: "enforced"}
 a.cue:3:12: window.b: reference "_none" not found
 a.cue:4:39: policy.c.mode: "enforced" is not one of enforce, audit (did you mean "enforce"?)
 `},
-		{"a syntax error", "\n-- a.cue --\nwindow: {\n", "a.cue:2:11: not CUE: expected '}', found 'EOF'\n"},
+		{"a syntax error", "\n-- a.cue --\nwindow: {\n", "a.cue:2:9: { is not closed: a } is missing\n"},
 		{"a cycle", "\n-- a.cue --\nwindow: w: {" + window + ", annotations: {a: annotations.b, b: annotations.a}}\n",
 			`a.cue:2:91: window.w.annotations.a: annotations.b is not a value; text is wanted
 a.cue:2:109: window.w.annotations.b: annotations.a is not a value; text is wanted

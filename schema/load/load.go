@@ -142,7 +142,7 @@ func (l *loading) readModule() {
 	}
 	f, err := parser.ParseFile(name, b)
 	if err != nil {
-		l.syntax(name, err)
+		l.syntax(name, b, err)
 		return
 	}
 	for _, d := range f.Decls {

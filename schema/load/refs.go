@@ -1,8 +1,10 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	slash "path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -148,6 +150,11 @@ func (l *loading) references(d *folder) {
 		for name := range f.topPos {
 			scope[name] = true
 		}
+		if f.tree == nil { // what it would declare is not known
+			for _, name := range regexp.MustCompile(`[\p{L}_#][\p{L}\p{N}_#]*`).FindAllString(string(f.text), -1) {
+				scope[name] = true
+			}
+		}
 	}
 	for _, f := range d.own {
 		switch {
@@ -188,10 +195,30 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		if g := near(id.Name, words); g != "" {
 			m += fmt.Sprintf(" (did you mean %q?)", g)
 		} else if l.anywhere(id.Name) {
-			m += rule
+			m += cmp.Or(rule, "; folders side by side do not see each other's: share it through fleet.cue or lib/")
+		} else {
+			m += otherwise(id.Name)
 		}
 		l.fault(f.name, id.Pos(), p, m)
 	}
+}
+
+// otherwise says what a name was probably meant to be that nothing is called by.
+func otherwise(name string) string {
+	switch lower := strings.ToLower(name); {
+	case slices.Contains([]string{"yes", "no", "on", "off", "true", "false"}, lower):
+		return "; write true or false"
+	case slices.Contains([]string{"nil", "none", "undefined"}, lower):
+		return "; leave the field out to say nothing"
+	case strings.HasPrefix(name, "_") || strings.HasPrefix(name, "#"):
+		return ""
+	}
+	for _, p := range standardPackages() {
+		if slash.Base(p) == name {
+			return fmt.Sprintf("; it is a package: import %q", p)
+		}
+	}
+	return fmt.Sprintf("; a text stands between quotes: %q", name)
 }
 
 func (l *loading) anywhere(name string) bool {

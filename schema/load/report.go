@@ -2,7 +2,6 @@ package load
 
 import (
 	"fmt"
-	"strings"
 
 	"cuelang.org/go/cue/token"
 
@@ -47,13 +46,4 @@ func place(p schema.Position, from string) string {
 		return fmt.Sprintf("%d:%d", p.Line, p.Column)
 	}
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
-}
-
-// syntaxWords puts a parser's message in the words of this language.
-func syntaxWords(format string, args []any) string {
-	m := fmt.Sprintf(format, args...)
-	if i := strings.IndexByte(m, '\n'); i >= 0 {
-		m = m[:i]
-	}
-	return "not CUE: " + m
 }

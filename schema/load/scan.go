@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue/ast"
-	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 )
@@ -84,7 +83,7 @@ func (sc *scanner) scan(name string, text []byte) *source {
 	tree, err := parser.ParseFile(name, text)
 	if err != nil {
 		f.broken = true
-		sc.r.syntax(name, err)
+		sc.r.syntax(name, text, err)
 		return f
 	}
 	f.tree = tree
@@ -345,15 +344,4 @@ func outside(n ast.Node, out map[string]bool) {
 		}
 		return true
 	}, nil)
-}
-
-// syntax reports what the parser has against a file.
-func (r *report) syntax(name string, err error) {
-	for i, e := range errors.Errors(err) {
-		if i == 10 {
-			break
-		}
-		format, args := e.Msg()
-		r.fault(name, e.Position(), "", syntaxWords(format, args))
-	}
 }
