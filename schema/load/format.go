@@ -59,7 +59,7 @@ func (r *report) formatCUE(name string, text []byte) []byte {
 	for range 4 {
 		f, err := parser.ParseFile(name, text, parser.ParseComments)
 		if err != nil {
-			r.syntax(name, err)
+			r.syntax(name, text, err)
 			return nil
 		}
 		out, err := format.Node(f)
