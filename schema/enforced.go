@@ -1,5 +1,7 @@
 package schema
 
+import "slices"
+
 // A Limit is a field or kind that a build does not implement, or implements for some values only. What limits, delays
 // or forbids something the loader refuses: a limit is enforced or refused, never ignored. What is merely Idle it warns of.
 type Limit struct {
@@ -36,7 +38,7 @@ func NotEnforced() []Limit {
 		{Path: "policy.*.checks"},
 		{Path: "policy.*.registry"},
 		{Path: "policy.*.files.*.contentFrom", Hint: "write content or source"},
-		{Path: "baseline.*.operatingSystem", Allowed: []string{string(Debian), string(Ubuntu)}, Says: "not judged by this version, which knows DEBIAN and UBUNTU"},
+		{Path: LimitOperatingSystem, Allowed: []string{string(Debian), string(Ubuntu)}, Says: "not judged by this version, which knows DEBIAN and UBUNTU"},
 		{Path: "baseline.*.sources"},
 		{Path: "baseline.*.releaseDates", Allowed: []string{"publisher"}, Hint: `write releaseDates: "publisher" or leave it out`},
 		{Path: "guardrail"},
@@ -55,4 +57,12 @@ func NotEnforced() []Limit {
 		{Path: "sink", Idle: true},
 		{Path: "rule", Idle: true},
 	}
+}
+
+// LimitOperatingSystem is where the systems stand that a build can judge.
+const LimitOperatingSystem = "baseline.*.operatingSystem"
+
+// Refuses reports whether limits refuse a value at a path that they name.
+func Refuses(limits []Limit, path, value string) bool {
+	return slices.ContainsFunc(limits, func(l Limit) bool { return l.Path == path && !l.Idle && !slices.Contains(l.Allowed, value) })
 }

@@ -70,6 +70,9 @@ operating system.`,
 			if err != nil {
 				return err
 			}
+			if b, ok := load.Shipped()[name]; ok && schema.Refuses(schema.NotEnforced(), schema.LimitOperatingSystem, string(b.OperatingSystem)) {
+				return exitWith{code: exitError, err: fmt.Errorf("baseline %q is for %s, which this version does not judge", name, b.OperatingSystem)}
+			}
 			b, err := baseline.Find(policy, name)
 			if err != nil {
 				return exitWith{code: exitError, err: err, hint: "baselines are in the repository that --repo names; shipped ones need none"}
@@ -96,8 +99,7 @@ operating system.`,
 // readBaselines gives the baselines that there are to choose from: the shipped ones and those of a repository, if any.
 func (a *app) readBaselines(ctx context.Context, dir string) (schema.Repo, error) {
 	if dir == "" {
-		shipped, err := load.Shipped()
-		return schema.Repo{Shipped: shipped}, err
+		return schema.Repo{Shipped: load.Shipped()}, nil
 	}
 	tree, err := gitrepo.Open(dir)
 	if err != nil {

@@ -3,9 +3,11 @@ package load
 import (
 	"io/fs"
 	slash "path"
+	"slices"
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/policies"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // policiesPath is where repositories import the shipped library from.
@@ -33,12 +35,18 @@ func (l *loading) shippedNames() []string {
 	for _, name := range names {
 		out = append(out, policiesPath+slash.Dir(name))
 	}
-	return out
+	return slices.Compact(out) // Glob sorts
 }
 
-// readShipped adds the baselines that come with the program.
-func (l *loading) readShipped() error {
-	b, err := Shipped()
-	l.repo.Shipped = b
-	return err
+// readShipped adds the baselines that come with the program and that this build can judge: others must
+// never be anybody's default. It keeps the systems of those, so that who names one is told.
+func (l *loading) readShipped() {
+	l.repo.Shipped = shippedBaselines()
+	l.notJudged = map[string]schema.OperatingSystem{}
+	for name, b := range l.repo.Shipped {
+		if schema.Refuses(l.opts.Limits, schema.LimitOperatingSystem, string(b.OperatingSystem)) {
+			l.notJudged[name] = b.OperatingSystem
+			delete(l.repo.Shipped, name)
+		}
+	}
 }

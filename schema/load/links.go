@@ -96,9 +96,7 @@ func (l *loading) groupBaselines(o *object) {
 			}
 		} else if b, ok := l.repo.Shipped[n.s]; ok {
 			system = b.OperatingSystem
-		} else if s, ok := predefined(n.s); ok && len(l.opts.Limits) == 0 {
-			system = s
-		} else if ok {
+		} else if s, ok := l.notJudged[n.s]; ok {
 			l.wrong(o, p, fmt.Sprintf("%q is for %s, which this version does not judge", n.s, s))
 			continue
 		} else if l.complete {
@@ -110,30 +108,6 @@ func (l *loading) groupBaselines(o *object) {
 		}
 		first[system] = n.s
 	}
-}
-
-// predefined gives the operating system of a baseline that SSM predefines (SSM §7.9).
-func predefined(name string) (schema.OperatingSystem, bool) {
-	s, ok := map[string]schema.OperatingSystem{
-		"AWS-AlmaLinuxDefaultPatchBaseline":                  "ALMA_LINUX",
-		"AWS-AmazonLinux2DefaultPatchBaseline":               "AMAZON_LINUX_2",
-		"AWS-AmazonLinux2022DefaultPatchBaseline":            "AMAZON_LINUX_2022",
-		"AWS-AmazonLinux2023DefaultPatchBaseline":            "AMAZON_LINUX_2023",
-		"AWS-AmazonLinuxDefaultPatchBaseline":                "AMAZON_LINUX",
-		"AWS-CentOSDefaultPatchBaseline":                     "CENTOS",
-		"AWS-DebianDefaultPatchBaseline":                     "DEBIAN",
-		"AWS-DefaultPatchBaseline":                           "WINDOWS",
-		"AWS-MacOSDefaultPatchBaseline":                      "MACOS",
-		"AWS-OracleLinuxDefaultPatchBaseline":                "ORACLE_LINUX",
-		"AWS-RedHatDefaultPatchBaseline":                     "REDHAT_ENTERPRISE_LINUX",
-		"AWS-RockyLinuxDefaultPatchBaseline":                 "ROCKY_LINUX",
-		"AWS-SuseDefaultPatchBaseline":                       "SUSE",
-		"AWS-UbuntuDefaultPatchBaseline":                     "UBUNTU",
-		"AWS-DefaultRaspbianPatchBaseline":                   "RASPBIAN",
-		"AWS-WindowsPredefinedPatchBaseline-OS":              "WINDOWS",
-		"AWS-WindowsPredefinedPatchBaseline-OS-Applications": "WINDOWS",
-	}[name]
-	return s, ok
 }
 
 // defaultBaselines refuses a second default of an operating system, at the later place.

@@ -80,6 +80,7 @@ type loading struct {
 	complete  bool      // every folder could be evaluated
 	repo      schema.Repo
 	table     []kindOf
+	notJudged map[string]schema.OperatingSystem // of the shipped baselines that this build cannot judge by
 	sources   map[string]bool
 }
 
@@ -97,9 +98,7 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 		l.kinds[f.name] = true
 		l.kindNames = append(l.kindNames, f.name)
 	}
-	if err := l.readShipped(); err != nil {
-		return nil, err
-	}
+	l.readShipped()
 	l.readModule()
 	l.scanAll()
 	l.arrange()
