@@ -21,9 +21,10 @@ type Repo struct {
 	Rules          map[string]Rule          `json:"rule,omitempty"`
 	Guardrails     map[string]Guardrail     `json:"guardrail,omitempty"`
 
-	// Shipped has the baselines that come with the program, under SSM's names; they are not the
-	// repository's own and Objects does not count them.
-	Shipped map[string]Baseline `json:"shipped,omitempty"`
+	// Shipped has the baselines that come with the program and that this build can judge by, under SSM's
+	// names, ShippedDocuments the documents; they are not the repository's own and Objects does not count them.
+	Shipped          map[string]Baseline `json:"shipped,omitempty"`
+	ShippedDocuments map[string]Document `json:"shippedDocuments,omitempty"`
 
 	// Roster has the lines of nodes/*.jsonl, sorted by id.
 	Roster []RosterLine `json:"roster,omitempty"`

@@ -38,10 +38,10 @@ func (l *loading) shippedNames() []string {
 	return slices.Compact(out) // Glob sorts
 }
 
-// readShipped adds the baselines that come with the program and that this build can judge: others must
-// never be anybody's default. It keeps the systems of those, so that who names one is told.
+// readShipped adds the documents that come with the program, and the baselines that this build can judge by:
+// others must never be anybody's default. It keeps the systems of those, so that who names one is told.
 func (l *loading) readShipped() {
-	l.repo.Shipped = shippedBaselines()
+	l.repo.Shipped, l.repo.ShippedDocuments = shippedBaselines(), shippedDocuments()
 	l.notJudged = map[string]schema.OperatingSystem{}
 	for name, b := range l.repo.Shipped {
 		if schema.Refuses(l.opts.Limits, schema.LimitOperatingSystem, string(b.OperatingSystem)) {
