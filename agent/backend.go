@@ -127,7 +127,7 @@ func (a *Agent) Status() schema.FleetStatus {
 		Nodes: map[string]int{}, Compliance: map[schema.Compliance]int{}, Problems: a.problemTexts(),
 	}
 	if a.policy != nil {
-		s.Fleet, s.Commit, s.Since = a.policy.Repo.Fleet.Name, a.policy.Commit, a.since
+		s.Fleet, s.Commit, s.Since, s.Idle = a.policy.Repo.Fleet.Name, a.policy.Commit, a.since, a.policy.Repo.Idle
 	}
 	refused := map[string]schema.RefusedCommit{}
 	refuse := func(r schema.RefusedCommit) {

@@ -81,6 +81,8 @@ type FleetStatus struct {
 	Unwell   []NodeView `json:"unwell,omitempty"`
 	More     int        `json:"more,omitempty"`
 	Problems []string   `json:"problems,omitempty"` // of the node that answers
+	// Idle names kinds and fields that the policy in force has and for which the program of that node does nothing yet.
+	Idle []string `json:"idle,omitempty"`
 }
 
 // RemoteStatus is how an agent and its Git remote get on.

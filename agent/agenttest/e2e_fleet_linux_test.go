@@ -93,7 +93,9 @@ func TestFleet(t *testing.T) {
 				t.Errorf("port 23 of %s is not open before any policy blocks it", addr)
 			}
 		}
-		commit := f.git.Push(wanted("one"))
+		files := wanted("one")
+		files["sinks/ops.cue"] = "package fleet\n\nsink: ops: url: \"exec:///usr/bin/true\"\n" // nothing uses it yet, and all are told so
+		commit := f.git.Push(files)
 		t.Logf("in force on all %v after the push", f.inForce(commit, 20*time.Second, f.hosts...))
 		closed(t, f.hosts...)
 		if got := h3.Read("/etc/motd"); got != "one\n" {
@@ -132,7 +134,7 @@ func TestFleet(t *testing.T) {
 		}
 		// Any node answers for all, in the same words.
 		for _, h := range f.hosts {
-			if s := command[schema.FleetStatus](h, "status"); s.Node != h.Name || s.Commit != commit || s.Holds != 3 || s.Nodes[string(schema.Online)] != 3 || s.Remote.Head != commit {
+			if s := command[schema.FleetStatus](h, "status"); s.Node != h.Name || s.Commit != commit || s.Holds != 3 || s.Nodes[string(schema.Online)] != 3 || s.Remote.Head != commit || strings.Join(s.Idle, " ") != "sink" {
 				t.Errorf("%s: status says %+v", h.Name, s)
 			}
 			for _, n := range command[[]schema.NodeView](h, "nodes") {

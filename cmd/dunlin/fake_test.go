@@ -110,6 +110,12 @@ func (f *fakeFleet) refusing() *fakeFleet {
 	return f
 }
 
+// idling has a policy with things that this version does nothing with.
+func (f *fakeFleet) idling() *fakeFleet {
+	f.status.Idle = []string{"window.tasks.notify", "document", "sink", "rule"}
+	return f
+}
+
 // starting is the agent of a host that the roster has not, before it could read the remote.
 func (f *fakeFleet) starting() *fakeFleet {
 	f.roster = nil
@@ -124,7 +130,7 @@ func (f *fakeFleet) badly() *fakeFleet {
 	f.status.Commit, f.status.Node, f.says = "", "", evil
 	f.status.Remote = schema.RemoteStatus{URL: "ssh://git@git.example.org/policy.git", Error: "the remote cannot be reached: dial tcp: " + evil}
 	f.status.Reporter = schema.ReporterStatus{}
-	f.status.Problems = []string{evil}
+	f.status.Problems, f.status.Idle = []string{evil}, []string{evil}
 	f.status.Refused = []schema.RefusedCommit{{Commit: evil, Reason: evil, Faults: []schema.Fault{{File: evil, Line: 1, Column: 1, Message: evil}}}}
 	for i := range f.roster {
 		name := f.roster[i].Name

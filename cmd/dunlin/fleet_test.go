@@ -58,6 +58,7 @@ func shown() []shownLine {
 	return []shownLine{
 		{"status-3", "three", 80, "status", 0},
 		{"status-refused", "refusing", 90, "status", 0},
+		{"status-idle", "idling", 80, "status", 0},
 		{"status-200", "many", 90, "status", 0},
 		{"status-start", "starting", 80, "status", 0},
 		{"status-narrow", "many", 60, "status", 0},
@@ -86,6 +87,7 @@ func TestFleetIsShown(t *testing.T) {
 	sockets := map[string]string{
 		"three":    serveFleet(t, newFakeFleet(3, noon)),
 		"refusing": serveFleet(t, newFakeFleet(3, noon).refusing()),
+		"idling":   serveFleet(t, newFakeFleet(3, noon).idling()),
 		"starting": serveFleet(t, newFakeFleet(3, noon).starting()),
 		"many":     serveFleet(t, newFakeFleet(200, noon)),
 	}

@@ -23,7 +23,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "This node and its fleet on one screen",
 		Long: `Ask the agent of this host how it and its fleet fare: which commit is in force and for how
 long, which commits were refused and why, how the Git remote is, who writes the reports,
-how many nodes are here, and what is wrong. It is what this agent knows now; of a node
+how many nodes are here, what is wrong, and what the policy has that this version does
+nothing with yet. It is what this agent knows now; of a node
 that is away it is what that node said last, and says so.
 
 Exit status: 0; with --exit-status 7 when an active node is not COMPLIANT, or told nothing
@@ -157,7 +158,11 @@ func statusPolicy(p page, s schema.FleetStatus, now time.Time) {
 	default:
 		m, text = attention, text+fmt.Sprintf(", on %d of %d nodes", s.Holds, active)
 	}
-	p.fact(m, "policy", text)
+	texts := []string{text}
+	if len(s.Idle) > 0 {
+		texts = append(texts, "this version does nothing yet with "+listed(s.Idle, 8))
+	}
+	p.fact(m, "policy", texts...)
 }
 
 func statusRefused(p page, r schema.RefusedCommit) {
