@@ -14,6 +14,11 @@ func Nearest(got string, words []string) string {
 	}
 	best := slices.MinFunc(append(slices.Clone(words), got+"???"), func(a, b string) int { return cmp.Compare(edits(got, a), edits(got, b)) })
 	if d := edits(got, best); d == 0 || d > 2 || d*2 >= len(best) {
+		for _, w := range words { // a word that was left half
+			if len(got) >= 4 && len(w) > len(got) && strings.EqualFold(w[:len(got)], got) {
+				return w
+			}
+		}
 		return ""
 	}
 	return best
