@@ -335,7 +335,7 @@ func (d *describer) describe(at found, depth int) Description {
 		out.OneOf = append(out.OneOf, v.s.oneOf...)
 	}
 	if out.Doc == "" && out.Definition != "" && phrase("#"+out.Definition) == "" {
-		out.Doc = d.docs["#"+out.Definition]
+		out.Doc = strings.TrimPrefix(d.docs["#"+out.Definition], out.Definition+": ")
 	}
 	if depth == 0 {
 		return out

@@ -186,3 +186,33 @@ func TestCheckName(t *testing.T) {
 		}
 	}
 }
+
+// The exported definitions of each kind are a package of their own, laid out as cue does.
+func TestCUESchema(t *testing.T) {
+	kinds, err := Kinds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range Forms() {
+		kinds = append(kinds, f.Name)
+	}
+	for _, word := range append(kinds, "") {
+		text, err := CUESchema(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, faults := Format("schema.cue", text); len(faults) > 0 || !bytes.Equal(again, text) {
+			t.Errorf("%q is not laid out: %v\n%s", word, faults, text)
+		}
+		ctx := newContext()
+		if v := ctx.CompileBytes(text); v.Err() != nil {
+			t.Errorf("%q: %v\n%s", word, v.Err(), text)
+		}
+	}
+	if text, _ := CUESchema("window"); !bytes.Contains(text, []byte("\n// Window is when change may happen")) || bytes.Contains(text, []byte("#Baseline")) {
+		t.Errorf("window:\n%s", text)
+	}
+	if _, err := CUESchema("windwo"); err == nil {
+		t.Error("a kind that is none is exported")
+	}
+}
