@@ -89,6 +89,8 @@ func asksJSON(args []string) bool {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
+		a.schemaCommand(),
+		a.fmtCommand(),
 		a.agentCommand(),
 		a.demoCommand(),
 		a.statusCommand(),
