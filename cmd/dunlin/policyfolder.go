@@ -72,23 +72,6 @@ func (p *policyFolder) show(name string) string {
 	return filepath.Join(p.dir, filepath.FromSlash(name))
 }
 
-// within is the name in the repository of a path that people give, relative to the current folder.
-func (p *policyFolder) within(path string) (string, error) {
-	base, err := filepath.Abs(p.dir)
-	if err != nil {
-		return "", err
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	name, err := filepath.Rel(base, abs)
-	if err != nil || !filepath.IsLocal(name) {
-		return "", usageError{fmt.Errorf("%q is not in the policy repository %q", path, p.dir)}
-	}
-	return filepath.ToSlash(name), nil
-}
-
 // read gives a regular file; fs.ErrNotExist where there is none.
 func (p *policyFolder) read(name string) ([]byte, fs.FileMode, error) {
 	if err := p.plain(name); err != nil {

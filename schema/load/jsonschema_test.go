@@ -140,9 +140,7 @@ func TestJSONSchemaAgreesWithTheDefinitions(t *testing.T) {
 	all := samples(t)
 	var strange []*value
 	for _, kind := range slices.Sorted(maps.Keys(all)) {
-		for _, v := range all[kind] {
-			strange = append(strange, v)
-		}
+		strange = append(strange, all[kind]...)
 	}
 	kinds, _ := Kinds()
 	for _, f := range Forms() {
