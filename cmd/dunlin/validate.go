@@ -20,16 +20,21 @@ import (
 // loadOptions are those of this build, in this process and in the child that evaluates.
 func loadOptions() load.Options {
 	return load.Options{
-		Limits: schema.NotEnforced(),
-		CheckWindow: func(w schema.Window) []load.FieldFault {
-			var out []load.FieldFault
-			for _, f := range schedule.Check(w) {
-				out = append(out, load.FieldFault{Field: f.Field, Message: f.Msg})
-			}
-			return out
+		Limits:      schema.NotEnforced(),
+		CheckWindow: func(w schema.Window) []load.FieldFault { return fieldFaults(schedule.Check(w)) },
+		CheckAssociation: func(expr, zone string, offset int) []load.FieldFault {
+			return fieldFaults(schedule.CheckAssociation(expr, zone, offset))
 		},
 		Warn: reconciler.Warnings,
 	}
+}
+
+func fieldFaults(faults schedule.Faults) []load.FieldFault {
+	var out []load.FieldFault
+	for _, f := range faults {
+		out = append(out, load.FieldFault{Field: f.Field, Message: f.Msg})
+	}
+	return out
 }
 
 // evaluateCommand is the child that load.Child starts.

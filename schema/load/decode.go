@@ -27,13 +27,16 @@ func (l *loading) decode() {
 		}
 		if o.value == nil || o.dropped {
 			o.wrong = true
+		}
+		n := o.read()
+		if n == nil || o.dropped {
 			continue
 		}
-		given := o.value.clone()
+		given := n.clone()
 		c := &checker{defs: l.defs}
-		c.fill(l.objectShape(o.key.kind), o.value)
+		c.fill(l.objectShape(o.key.kind), n)
 		l.limits(o, given)
-		l.alone(o, given)
+		l.alone(o, n, given)
 		if !o.wrong {
 			l.typedValue(o)
 		}
@@ -58,7 +61,7 @@ func (l *loading) limits(o *object, given *value) {
 		}
 		in := given
 		if len(x.Allowed) > 0 {
-			in = o.value
+			in = o.read()
 		}
 		l.limit(o, x, in, steps, o.key.path())
 	}

@@ -32,6 +32,10 @@ func (e *evaluator) explain(j *job, bound cue.Value, want map[objKey]*object, ba
 			}
 			c.check(s, v, p)
 			r.found = append(r.found, c.found...)
+			o.partial = v
+			for _, m := range r.found {
+				blank(v, m, len(p))
+			}
 		}
 		if len(r.found) == 0 {
 			for _, err := range errors.Errors(b.Validate(cue.Concrete(true))) {
@@ -40,6 +44,30 @@ func (e *evaluator) explain(j *job, bound cue.Value, want map[objKey]*object, ba
 			}
 		}
 		j.out.bad[o] = r.found
+		o.told = r.found
+	}
+}
+
+// blank takes out of an object's value what a mistake is about, so that no rule judges it again. start is the length of
+// the object's path.
+func blank(n *value, m mistake, start int) {
+	if m.label || len(m.path) <= start {
+		return
+	}
+	for _, s := range m.path[start:] {
+		switch {
+		case n == nil:
+			return
+		case s.item < 0:
+			n = n.get(s.name)
+		case s.item < len(n.kids):
+			n = n.kids[s.item]
+		default:
+			return
+		}
+	}
+	if n != nil && n.k != kStruct && n.k != kList {
+		*n = value{k: kAny}
 	}
 }
 

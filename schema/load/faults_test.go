@@ -55,7 +55,7 @@ evil.All
 grant: [_]: runAs: "root"
 -- grants/g.cue --
 grant: x: {who: ["bob"], sessions: ["shell"], targets: all: true, runAs: "deploy"}
-`, "a.cue:2:8: grant: a grant may only be written in grants/\n"},
+`, "a.cue:2:8: grant: a grant may only be written in grants/\ngrants/g.cue:2:18: grant.x.who[0]: no signer \"bob\"\n"},
 		{"a grant that takes from the root", `
 -- a.cue --
 _user: "root"
@@ -172,6 +172,7 @@ policy: p: {targets: all: true, description: patchin.x}
 policy: p: {targets: all: true, blockedPorts: [{port: 0}, {port: 65536}, {port: "1-70000"}]}
 `, `a.cue:2:55: policy.p.blockedPorts[0].port: 0 is not a port from 1 to 65535 or a range such as "8000-8100"
 a.cue:2:66: policy.p.blockedPorts[1].port: 65536 is not a port from 1 to 65535 or a range such as "8000-8100"
+a.cue:2:81: policy.p.blockedPorts[2].port: "1-70000" is not a port from 1 to 65535 or a range such as "8000-8100"
 `},
 		{"a range that ends too high", "\n-- a.cue --\npolicy: p: {targets: all: true, blockedPorts: [{port: \"60000-70000\"}]}\n",
 			"a.cue:2:55: policy.p.blockedPorts[0].port: \"60000-70000\" is not a port from 1 to 65535 or a range such as \"8000-8100\"\n"},

@@ -57,8 +57,32 @@ type object struct {
 	frags   []*fragment // none: only a comprehension, embedding or the like makes it
 	wrong   bool        // has faults; its value cannot be used
 	value   *value      // with defaults, once evaluated
+	partial *value      // in its place where CUE refuses the object: what can be read of it
+	told    []mistake   // what CUE and the shape have said of it
 	dropped bool        // not to be evaluated
 	text    *plain      // the JSON or YAML file that it is; nil for CUE
+}
+
+// read is what there is of an object: its value or, where that is refused, what is right of it.
+func (o *object) read() *value {
+	if o.value != nil || o.dropped {
+		return o.value
+	}
+	return o.partial
+}
+
+// heard reports whether the place of a path, or something around it, has a fault already.
+func (o *object) heard(p path) bool {
+	return slices.ContainsFunc(o.told, func(m mistake) bool {
+		return len(m.path) <= len(p) && slices.Equal(m.path, p[:len(m.path)]) && (len(m.path) > len(o.key.path()) || len(p) == len(m.path))
+	})
+}
+
+// blurred reports whether a struct of an object has a field that does not exist: what it lacks may be meant by that.
+func (o *object) blurred(p path) bool {
+	return slices.ContainsFunc(o.told, func(m mistake) bool {
+		return m.label && len(m.path) == len(p)+1 && len(m.where) == len(m.path) && slices.Equal(m.path[:len(p)], p)
+	})
 }
 
 func (o *object) pos() schema.Position {
@@ -192,6 +216,7 @@ func (l *loading) unknownKind(name string) string {
 	m := "no such kind"
 	if g := near(name, l.kindNames); g != "" {
 		m += ` (did you mean "` + g + `"?)`
+		l.unsure[g] = true
 	}
 	return m + "; kinds: " + strings.Join(l.kindNames, ", ")
 }

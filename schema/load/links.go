@@ -1,45 +1,216 @@
 package load
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
+	slash "path"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
+
+// link is a field that names an object of a kind, or a signer or role of fleet.cue.
+type link struct {
+	steps []string // as for follow
+	kind  string
+}
+
+// links are the fields by which objects of a kind name others.
+func links(kind string) []link {
+	to := func(kind string, steps ...string) link { return link{steps, kind} }
+	switch kind {
+	case "fleet":
+		return []link{to("role", "signers", "*", "roles", "*"), to("activation", "roles", "*", "activations", "*")}
+	case "window":
+		return []link{to("document", "tasks", "*", "document"), to("sink", "tasks", "*", "notify", "*")}
+	case "policy":
+		return []link{to("window", "window"), to("document", "checks", "*", "document"), to("parameter", "files", "*", "contentFrom", "parameter")}
+	case "association":
+		return []link{to("document", "document"), to("window", "window"), to("calendar", "calendars", "*"), to("sink", "notify", "*")}
+	case "rule":
+		return []link{to("document", "run", "document"), to("sink", "notify", "*")}
+	case "grant":
+		return []link{to("signer", "who", "*"), to("document", "run", "documents", "*")}
+	case "exception":
+		return []link{to("policy", "policies", "*")}
+	case "sink":
+		return []link{to("parameter", "secret")}
+	}
+	return nil
+}
+
+// arguments are the fields in which a kind gives a document its parameters.
+func arguments(kind string) []string {
+	switch kind {
+	case "association":
+		return []string{"parameters", "*"}
+	case "window":
+		return []string{"tasks", "*", "parameters", "*"}
+	case "policy":
+		return []string{"checks", "*", "parameters", "*"}
+	case "rule":
+		return []string{"run", "parameters", "*"}
+	}
+	return nil
+}
 
 // rules checks what objects say about each other.
 func (l *loading) rules() {
 	if l.complete && l.objects[objKey{"fleet", ""}] == nil {
 		l.faultAt("fleet.cue", 0, 0, "fleet", `required; fleet.cue says at least fleet: name: "..."`)
 	}
+	names := &directory{l: l, sorted: map[string][]string{}}
 	for _, o := range l.list {
-		if o.value == nil {
+		n := o.read()
+		if n == nil {
 			continue
 		}
 		p := o.key.path()
+		for _, x := range links(o.key.kind) {
+			follow(n, p, x.steps, func(p path, n *value) { names.check(o, p, n, x.kind) })
+		}
+		for _, steps := range selections(o.key.kind) {
+			follow(n, p, steps, func(p path, n *value) {
+				names.targets(o, p, n)
+				names.targets(o, append(p, seg{"exclude", -1}), n.get("exclude"))
+				l.emptySelection(o, p, n)
+			})
+		}
+		if steps := arguments(o.key.kind); steps != nil {
+			follow(n, p, steps, func(p path, n *value) { names.stored(o, p, n) })
+		}
 		switch o.key.kind {
 		case "group":
-			l.groupBaselines(o)
-			l.targetRefs(o, p.field("targets"))
-		case "resourceGroup", "association", "exception", "guardrail":
-			l.targetRefs(o, p.field("targets"))
-		case "window":
-			l.targetRefs(o, p.field("targets"))
-			if tasks := o.value.get("tasks"); tasks != nil {
-				for _, name := range tasks.keys {
-					l.targetRefs(o, p.field("tasks").field(name).field("targets"))
-				}
-			}
+			l.groupBaselines(o, n)
 		case "policy":
-			l.targetRefs(o, p.field("targets"))
-			l.ref(o, p.field("window"), "window", "window")
+			l.policyTargets(o, n)
 		}
 	}
 	l.defaultBaselines()
 	l.circles()
+	l.sameKeys()
+	l.recovery()
+}
+
+// directory knows what names there are of each kind.
+type directory struct {
+	l      *loading
+	sorted map[string][]string // made for the first fault of a kind
+	asked  int                 // words that were compared with mistyped ones
+}
+
+// has reports whether there is such a name, or whether that cannot be told. Objects that are wrong are there.
+func (d *directory) has(kind, name string) bool {
+	l := d.l
+	switch kind {
+	case "role", "signer":
+		f := l.objects[objKey{"fleet", ""}]
+		if f == nil || f.read() == nil || f.blurred(at("fleet")) {
+			return true
+		}
+		return f.read().get(kind+"s").get(name) != nil
+	case "document":
+		if slices.Contains(shippedDocuments(), name) || slices.Contains(l.documentNames(), name) {
+			return true
+		}
+	}
+	return l.objects[objKey{kind, name}] != nil || !l.complete || l.unsure[kind]
+}
+
+// all are the names of a kind, sorted.
+func (d *directory) all(kind string) []string {
+	if names, ok := d.sorted[kind]; ok {
+		return names
+	}
+	var names []string
+	switch kind {
+	case "role", "signer":
+		for name := range d.l.forFleet().get(kind + "s").fields() {
+			names = append(names, name)
+		}
+	case "document":
+		names = slices.Concat(d.l.named(kind), shippedDocuments(), d.l.documentNames())
+	case "baseline":
+		names = append(d.l.named(kind), slices.Sorted(maps.Keys(d.l.repo.Shipped))...)
+	default:
+		names = d.l.named(kind)
+	}
+	slices.Sort(names)
+	d.sorted[kind] = names
+	return names
+}
+
+// maxAsked bounds the words that mistyped names are compared with in one repository: some 0.2 s.
+const maxAsked = 1_000_000
+
+// missing says that there is no such name, and which was meant.
+func (d *directory) missing(word, kind, name string) string {
+	names := d.all(kind)
+	if d.asked += len(names); d.asked > maxAsked {
+		names = nil
+	}
+	return missing("no "+word, name, names)
+}
+
+// check checks that a text names an object of a kind.
+func (d *directory) check(o *object, p path, n *value, kind string) {
+	if n.k == kString && !d.has(kind, n.s) {
+		d.l.wrong(o, p, d.missing(kind, kind, n.s))
+	}
+}
+
+// targets checks the groups that a selection names.
+func (d *directory) targets(o *object, p path, n *value) {
+	for _, in := range groupings() {
+		for i, v := range n.get(in.field).items() {
+			if v.k == kString && !d.has(in.kind, v.s) {
+				d.l.wrong(o, p.field(in.field).index(i), d.missing(in.word, in.kind, v.s))
+			}
+		}
+	}
+}
+
+// storedForm is a parameter as texts name it: {{ssm:/path}}, with a version or a label after another colon.
+var storedForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\{\{\s*ssm:(/?[A-Za-z0-9_./-]+)(?::([A-Za-z0-9_.-]+))?\s*\}\}`)
+})
+
+// stored checks the parameters that a value, or what is in it, reads.
+func (d *directory) stored(o *object, p path, n *value) {
+	switch n.k {
+	case kString:
+		if !strings.Contains(n.s, "ssm:") {
+			return
+		}
+		for _, m := range storedForm().FindAllStringSubmatch(n.s, -1) {
+			if !d.has("parameter", m[1]) {
+				d.l.wrong(o, p, d.missing("parameter", "parameter", m[1]))
+			} else {
+				d.l.selector(o, p, m[1], m[2])
+			}
+		}
+	case kList, kStruct:
+		follow(n, p, []string{"*"}, func(p path, n *value) { d.stored(o, p, n) })
+	}
+}
+
+// shippedDocuments are the documents that come with the program.
+func shippedDocuments() []string {
+	return []string{"AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript", "Dunlin-ConfigurePackage"}
+}
+
+// documentNames are the documents that are files of their own.
+func (l *loading) documentNames() []string {
+	var out []string
+	for name := range l.tree.content {
+		if ext := slash.Ext(name); slash.Dir(name) == "documents" && ext != ".cue" {
+			out = append(out, strings.TrimSuffix(slash.Base(name), ext))
+		}
+	}
+	return out
 }
 
 // named are the names of a kind, whether right or wrong.
@@ -54,52 +225,23 @@ func (l *loading) named(kind string) []string {
 	return out
 }
 
-// ref checks that the text at a path names an object of a kind.
-func (l *loading) ref(o *object, p path, kind, word string) {
-	n := o.at(p)
-	if n == nil || n.k != kString || l.objects[objKey{kind, n.s}] != nil || !l.complete {
-		return
-	}
-	l.wrong(o, p, missing("no "+word, n.s, l.named(kind)))
-}
-
-func (l *loading) targetRefs(o *object, p path) {
-	n := o.at(p)
-	if n == nil || n.k != kStruct {
-		return
-	}
-	for _, q := range []path{p, p.field("exclude")} {
-		for field, kind := range map[string]string{"groups": "group", "resourceGroups": "resourceGroup"} {
-			word := map[string]string{"group": "group", "resourceGroup": "resource group"}[kind]
-			if list := o.at(q.field(field)); list != nil {
-				for i := range list.kids {
-					l.ref(o, q.field(field).index(i), kind, word)
-				}
-			}
-		}
-	}
-}
-
 // groupBaselines checks that a group's baselines exist, and judge an operating system each.
-func (l *loading) groupBaselines(o *object) {
-	list := o.value.get("baselines")
-	if list == nil {
-		return
-	}
+func (l *loading) groupBaselines(o *object, n *value) {
 	first := map[schema.OperatingSystem]string{}
-	for i, n := range list.kids {
+	for i, n := range n.get("baselines").items() {
 		p := o.key.path().field("baselines").index(i)
+		if n.k != kString {
+			continue
+		}
 		var system schema.OperatingSystem
 		if b := l.objects[objKey{"baseline", n.s}]; b != nil {
-			if b.value != nil && b.value.get("operatingSystem") != nil {
-				system = schema.OperatingSystem(b.value.get("operatingSystem").s)
-			}
+			system = schema.OperatingSystem(b.read().str("operatingSystem"))
 		} else if b, ok := l.repo.Shipped[n.s]; ok {
 			system = b.OperatingSystem
 		} else if s, ok := l.notJudged[n.s]; ok {
 			l.wrong(o, p, fmt.Sprintf("%q is for %s, which this version does not judge", n.s, s))
 			continue
-		} else if l.complete {
+		} else if l.complete && !l.unsure["baseline"] {
 			l.wrong(o, p, missing("no baseline", n.s, append(l.named("baseline"), slices.Sorted(maps.Keys(l.repo.Shipped))...)))
 			continue
 		}
@@ -107,76 +249,5 @@ func (l *loading) groupBaselines(o *object) {
 			l.wrong(o, p, fmt.Sprintf("%q and %q are both for %s; a group has one baseline per operating system", n.s, other, system))
 		}
 		first[system] = n.s
-	}
-}
-
-// defaultBaselines refuses a second default of an operating system, at the later place.
-func (l *loading) defaultBaselines() {
-	var defaults []*object
-	for _, o := range l.list {
-		if d := o.value; o.key.kind == "baseline" && d != nil && d.get("default") != nil && d.get("default").b {
-			defaults = append(defaults, o)
-		}
-	}
-	pos := func(o *object) schema.Position { return l.valuePos(o, o.key.path().field("default")) }
-	slices.SortStableFunc(defaults, func(a, b *object) int {
-		x, y := pos(a), pos(b)
-		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column))
-	})
-	first := map[string]*object{}
-	for _, o := range defaults {
-		system := o.value.get("operatingSystem").s
-		if f := first[system]; f != nil {
-			p := o.key.path().field("default")
-			l.wrong(o, p, fmt.Sprintf("%s has the default baseline %s already (%s)", system, f.key.name, place(pos(f), pos(o).File)))
-			continue
-		}
-		first[system] = o
-	}
-}
-
-// circles finds resource groups that contain themselves, each circle once, at its first name.
-func (l *loading) circles() {
-	told := map[string]bool{}
-	for _, start := range l.named("resourceGroup") {
-		if told[start] {
-			continue
-		}
-		var stack []string
-		done := map[string]bool{}
-		var visit func(name string) bool
-		visit = func(name string) bool {
-			if len(stack) > 0 && name == start {
-				stack = append(stack, name)
-				return true
-			}
-			o := l.objects[objKey{"resourceGroup", name}]
-			if done[name] || o == nil || o.value == nil {
-				return false
-			}
-			done[name] = true
-			stack = append(stack, name)
-			p := o.key.path().field("targets")
-			for _, q := range []path{p, p.field("exclude")} {
-				q = q.field("resourceGroups")
-				if list := o.at(q); list != nil {
-					for i, n := range list.kids {
-						if visit(n.s) {
-							if name == start {
-								l.wrong(o, q.index(i), "resource groups in a circle: "+strings.Join(stack, ", "))
-							}
-							return true
-						}
-					}
-				}
-			}
-			stack = stack[:len(stack)-1]
-			return false
-		}
-		if visit(start) {
-			for _, name := range stack {
-				told[name] = true
-			}
-		}
 	}
 }

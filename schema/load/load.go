@@ -25,6 +25,9 @@ type Options struct {
 	// CheckWindow judges the times of a window: schedule, zone, offset, start
 	// and end, duration and cutoff, and that it can open. May be nil.
 	CheckWindow func(schema.Window) []FieldFault
+	// CheckAssociation judges when an association runs: its schedule, which may be
+	// empty, within SSM's limits for associations, its zone and its offset. May be nil.
+	CheckAssociation func(schedule, zone string, offset int) []FieldFault
 	// Warn adds warnings about a valid repository, such as two policies that
 	// conflict on a node. May be nil.
 	Warn func(schema.Repo) []schema.Fault
@@ -82,6 +85,7 @@ type loading struct {
 	table     []kindOf
 	notJudged map[string]schema.OperatingSystem // of the shipped baselines that this build cannot judge by
 	sources   map[string]bool
+	unsure    map[string]bool // kinds of which objects stand under a mistyped name
 }
 
 func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
@@ -89,7 +93,7 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}}
+	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}}
 	l.faults = slices.Clone(t.faults)
 	if slices.ContainsFunc(t.faults, func(f schema.Fault) bool { return f.File == "" }) {
 		return &result{Faults: schema.SortFaults(l.faults)}, nil // too much to be looked at
@@ -120,16 +124,29 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	l.rules()
 	l.roster()
 	l.vendored()
-	faults := schema.SortFaults(l.faults)
-	if len(faults) > maxFaults {
-		faults = faults[:maxFaults]
-	}
+	faults := fewer(schema.SortFaults(l.faults))
 	res := &result{Repo: l.repo, Faults: faults}
 	for s := range l.sources {
 		res.Sources = append(res.Sources, s)
 	}
 	slices.Sort(res.Sources)
 	return res, nil
+}
+
+// fewer keeps as many faults as people read. What refuses the commit is kept before what does not: else warnings could
+// crowd it out.
+func fewer(faults []schema.Fault) []schema.Fault {
+	room := len(faults) - maxFaults
+	if room <= 0 {
+		return faults
+	}
+	for i := len(faults) - 1; i >= 0 && room > 0; i-- {
+		if faults[i].Severity == schema.SeverityWarning {
+			faults = slices.Delete(faults, i, i+1)
+			room--
+		}
+	}
+	return faults[:min(len(faults), maxFaults)]
 }
 
 // readModule takes the module's path, under which a repository's own packages are imported.

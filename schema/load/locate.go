@@ -293,12 +293,34 @@ func (l *loading) placed(o *object, m mistake) {
 
 // wrong reports that the value at a path of an object is not acceptable.
 func (l *loading) wrong(o *object, p path, message string) {
-	o.wrong = true
-	l.placed(o, mistake{path: p, where: p, message: message})
+	l.say(o, mistake{path: p, where: p, message: message})
 }
 
 // wrongLabel is wrong at the label.
 func (l *loading) wrongLabel(o *object, p path, message string) {
+	l.say(o, mistake{path: p, where: p, label: true, message: message})
+}
+
+// lacks reports a field that an object should have, at the label of the struct that lacks it.
+func (l *loading) lacks(o *object, in path, field, message string) {
+	l.say(o, mistake{path: in.field(field), where: in, label: true, message: message})
+}
+
+// say reports a mistake of an object, unless its place has one already: the one may be why the other seems to be.
+func (l *loading) say(o *object, m mistake) {
 	o.wrong = true
-	l.placed(o, mistake{path: p, where: p, label: true, message: message})
+	if !o.heard(m.path) {
+		l.placed(o, m)
+	}
+}
+
+// doubt warns of what stands at a path of an object.
+func (l *loading) doubt(o *object, p path, message string) {
+	if !o.heard(p) {
+		l.doubtAt(l.valuePos(o, p), p, message)
+	}
+}
+
+func (l *loading) doubtAt(at schema.Position, p path, message string) {
+	l.add(schema.Fault{File: at.File, Line: at.Line, Column: at.Column, Path: p.String(), Message: message, Severity: schema.SeverityWarning})
 }

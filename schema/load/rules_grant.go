@@ -1,0 +1,61 @@
+package load
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"time"
+)
+
+// grant checks that it grants something, and that all it needs and nothing else is said of it.
+func (l *loading) grant(o *object, n *value) {
+	p := o.key.path()
+	l.oneOf(o, p, n, "neither run nor sessions is given; give at least one", "run", "sessions")
+	sessions := n.get("sessions")
+	forward := slices.Contains(texts(sessions), "forward")
+	for _, f := range []struct{ name, want, instead string }{
+		{"targets", "which nodes a session may reach", "the nodes of runs are run.targets"},
+		{"runAs", "the user of the host that a session is", ""},
+		{"maxDuration", "", ""},
+	} {
+		switch {
+		case sessions != nil && n.get(f.name) == nil && f.want != "" && !o.blurred(p):
+			l.lacks(o, p, f.name, "required with sessions; "+f.want)
+		case sessions == nil && n.get(f.name) != nil:
+			m := "only with sessions"
+			if f.instead != "" {
+				m += "; " + f.instead
+			}
+			l.wrongLabel(o, p.field(f.name), m)
+		}
+	}
+	switch {
+	case forward && n.get("ports") == nil && !o.blurred(p):
+		l.lacks(o, p, "ports", `required with "forward"; which ports a forward may reach`)
+	case !forward && n.get("ports") != nil:
+		l.wrongLabel(o, p.field("ports"), `only with sessions: ["forward"]`)
+	}
+	l.duration(o, p, n, "maxDuration", time.Minute, 24*time.Hour, "from 1m to 24h")
+	q := p.field("run").field("parameters")
+	for name, pattern := range n.get("run").get("parameters").fields() {
+		if pattern.k == kString {
+			l.pattern(o, q.field(name), pattern.s)
+		}
+	}
+}
+
+// pattern checks a regular expression and gives it as it is used: for a whole value.
+func (l *loading) pattern(o *object, p path, text string) *regexp.Regexp {
+	re, err := regexp.Compile(`^(?:` + text + `)$`)
+	if err == nil {
+		return re
+	}
+	if _, err := syntax.Parse(text, syntax.Perl); err != nil {
+		l.wrong(o, p, "not a regular expression (RE2): "+strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	} else {
+		l.wrong(o, p, fmt.Sprintf("%q is not a regular expression (RE2) for a whole value", text))
+	}
+	return nil
+}

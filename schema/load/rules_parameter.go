@@ -1,0 +1,115 @@
+package load
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxValue is the most that a parameter holds, in bytes (SSM §10.1).
+const maxValue = 8192
+
+func (l *loading) parameter(o *object, n *value) {
+	p := o.key.path()
+	secret := n.str("type") == "SecureString"
+	pattern := n.str("allowedPattern")
+	re := l.pattern(o, p.field("allowedPattern"), pattern)
+	numbers := versionsOf(n)
+	labels := map[string]string{} // to the version that has it
+	for i, number := range numbers {
+		name := strconv.Itoa(number)
+		v := n.get("versions").get(name)
+		q := p.field("versions").field(name)
+		if i > 0 && number != numbers[i-1]+1 {
+			l.doubtAt(l.labelPos(o, q), q, fmt.Sprintf("comes after version %d; versions rise by one", numbers[i-1]))
+		}
+		for i, label := range v.get("labels").items() {
+			switch first, taken := labels[label.s]; {
+			case label.k != kString:
+			case taken:
+				l.wrong(o, q.field("labels").index(i), fmt.Sprintf("already on version %s; a label is on one version", first))
+			default:
+				labels[label.s] = name
+			}
+		}
+		text := v.str("value")
+		switch q = q.field("value"); {
+		case text == "":
+		case secret:
+			if n.get("readers") != nil { // else whom it is for is not said
+				l.sealed(o, q, text)
+			}
+		case len(text) > maxValue:
+			l.wrong(o, q, fmt.Sprintf("%d bytes; at most %d are allowed", len(text), maxValue))
+		case pattern != "" && re != nil && !re.MatchString(text):
+			l.wrong(o, q, fmt.Sprintf("%s does not match allowedPattern %s", quoteShort(text), pattern))
+		}
+	}
+	policies := n.get("policies")
+	p = p.field("policies")
+	l.instant(o, p, policies, "expires")
+	l.duration(o, p, policies, "notifyBefore", 0, forever, "")
+	l.duration(o, p, policies, "noChangeNotifyAfter", 0, forever, "")
+	if policies.get("notifyBefore") != nil && policies.get("expires") == nil && !o.blurred(p) {
+		l.wrongLabel(o, p.field("notifyBefore"), "only with expires")
+	}
+}
+
+// versionsOf are the versions of a parameter in order.
+func versionsOf(n *value) []int {
+	var out []int
+	for name := range n.get("versions").fields() {
+		if v, err := strconv.Atoi(name); err == nil {
+			out = append(out, v)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func quoteShort(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		s = string(r[:57]) + "..."
+	}
+	return strconv.Quote(s)
+}
+
+// sealed checks that an encrypted value is one, as far as that can be told without its key.
+func (l *loading) sealed(o *object, p path, text string) {
+	_, plain, err := openSeal(text)
+	switch {
+	case err != nil:
+		l.wrong(o, p, fmt.Sprintf("not a whole age file: %v; write it with: dunlin param put", err))
+	case plain > maxValue:
+		l.wrong(o, p, fmt.Sprintf("%d bytes are encrypted; at most %d are allowed", plain, maxValue))
+	}
+}
+
+// selector checks the version or label of a parameter that a text names.
+func (l *loading) selector(o *object, p path, name, selector string) {
+	stored := l.objects[objKey{"parameter", name}]
+	if stored == nil {
+		return
+	}
+	n := stored.read()
+	numbers := versionsOf(n)
+	if selector == "" || len(numbers) == 0 {
+		return
+	}
+	var versions, labels []string
+	for _, v := range numbers {
+		versions = append(versions, strconv.Itoa(v))
+		labels = append(labels, texts(n.get("versions").get(strconv.Itoa(v)).get("labels"))...)
+	}
+	if slices.Contains(versions, selector) || slices.Contains(labels, selector) {
+		return
+	}
+	if _, err := strconv.Atoi(selector); err == nil {
+		l.wrong(o, p, fmt.Sprintf("parameter %q has no version %s; it has %s", name, selector, strings.Join(versions, ", ")))
+		return
+	}
+	m := missing(fmt.Sprintf("parameter %q has no label", name), selector, labels)
+	l.wrong(o, p, m+"; it has "+cmp.Or(strings.Join(labels, ", "), "none"))
+}
