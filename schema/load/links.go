@@ -3,7 +3,6 @@ package load
 import (
 	"fmt"
 	"maps"
-	slash "path"
 	"regexp"
 	"slices"
 	"strings"
@@ -113,7 +112,7 @@ func (d *directory) has(kind, name string) bool {
 		}
 		return f.read().get(kind+"s").get(name) != nil
 	case "document":
-		if slices.Contains(shippedDocuments(), name) || slices.Contains(l.documentNames(), name) {
+		if slices.Contains(shippedDocuments(), name) {
 			return true
 		}
 	}
@@ -132,7 +131,7 @@ func (d *directory) all(kind string) []string {
 			names = append(names, name)
 		}
 	case "document":
-		names = slices.Concat(d.l.named(kind), shippedDocuments(), d.l.documentNames())
+		names = append(d.l.named(kind), shippedDocuments()...)
 	case "baseline":
 		names = append(d.l.named(kind), slices.Sorted(maps.Keys(d.l.repo.Shipped))...)
 	default:
@@ -200,17 +199,6 @@ func (d *directory) stored(o *object, p path, n *value) {
 // shippedDocuments are the documents that come with the program.
 func shippedDocuments() []string {
 	return []string{"AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript", "Dunlin-ConfigurePackage"}
-}
-
-// documentNames are the documents that are files of their own.
-func (l *loading) documentNames() []string {
-	var out []string
-	for name := range l.tree.content {
-		if ext := slash.Ext(name); slash.Dir(name) == "documents" && ext != ".cue" {
-			out = append(out, strings.TrimSuffix(slash.Base(name), ext))
-		}
-	}
-	return out
 }
 
 // named are the names of a kind, whether right or wrong.
