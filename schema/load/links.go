@@ -112,7 +112,7 @@ func (d *directory) has(kind, name string) bool {
 		}
 		return f.read().get(kind+"s").get(name) != nil
 	case "document":
-		if slices.Contains(shippedDocuments(), name) {
+		if _, ok := l.repo.ShippedDocuments[name]; ok {
 			return true
 		}
 	}
@@ -131,7 +131,7 @@ func (d *directory) all(kind string) []string {
 			names = append(names, name)
 		}
 	case "document":
-		names = append(d.l.named(kind), shippedDocuments()...)
+		names = append(d.l.named(kind), slices.Sorted(maps.Keys(d.l.repo.ShippedDocuments))...)
 	case "baseline":
 		names = append(d.l.named(kind), slices.Sorted(maps.Keys(d.l.repo.Shipped))...)
 	default:
@@ -194,11 +194,6 @@ func (d *directory) stored(o *object, p path, n *value) {
 	case kList, kStruct:
 		follow(n, p, []string{"*"}, func(p path, n *value) { d.stored(o, p, n) })
 	}
-}
-
-// shippedDocuments are the documents that come with the program.
-func shippedDocuments() []string {
-	return []string{"AWS-GatherSoftwareInventory", "AWS-RunPatchBaseline", "AWS-RunPowerShellScript", "AWS-RunShellScript", "Dunlin-ConfigurePackage"}
 }
 
 // named are the names of a kind, whether right or wrong.
