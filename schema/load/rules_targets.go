@@ -126,9 +126,7 @@ func (w *world) gather(n *value) {
 	for key, v := range n.get("tags").fields() {
 		w.tag(key, texts(v))
 	}
-	for _, os := range texts(n.get("os")) {
-		w.os = append(w.os, os)
-	}
+	w.os = append(w.os, texts(n.get("os"))...)
 	w.named = w.named || n.get("nodes") != nil
 	for _, in := range groupings() {
 		for _, name := range texts(n.get(in.field)) {
