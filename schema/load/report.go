@@ -13,11 +13,30 @@ type report struct {
 	faults []schema.Fault
 }
 
+// Bounds of a fault's parts, in bytes: what a commit holds must not make its faults unreadable, nor large.
+const (
+	maxMessage = 1000
+	maxPath    = 300
+)
+
 func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
+	f.File, f.Path, f.Message = clip(f.File, maxName), clip(f.Path, maxPath), clip(f.Message, maxMessage)
 	r.faults = append(r.faults, f)
+}
+
+// enough says that more faults than anybody reads are known: what is costly to say need not be said of more.
+func (r *report) enough() bool { return len(r.faults) >= maxFaults }
+
+// clip shortens a text to most bytes, and says that it has.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const more = "…"
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
 }
 
 func (r *report) faultAt(file string, line, column int, path, message string) {
