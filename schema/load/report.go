@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"strings"
 
 	"cuelang.org/go/cue/token"
 
@@ -23,15 +24,15 @@ func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
-	f.File, f.Path, f.Message = clip(f.File, maxName), clip(f.Path, maxPath), clip(f.Message, maxMessage)
+	f.File, f.Path, f.Message = atMost(f.File, maxName), atMost(f.Path, maxPath), atMost(f.Message, maxMessage)
 	r.faults = append(r.faults, f)
 }
 
 // enough says that more faults than anybody reads are known: what is costly to say need not be said of more.
 func (r *report) enough() bool { return len(r.faults) >= maxFaults }
 
-// clip shortens a text to most bytes, and says that it has.
-func clip(s string, most int) string {
+// atMost shortens a text to so many bytes, and says that it has.
+func atMost(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -40,12 +40,12 @@ func readTree(fsys fs.FS) (*tree, error) {
 	var total int64
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
 		if len(name) > maxName || strings.Count(name, "/") > maxDepth {
-			t.fault(clip(strings.ToValidUTF8(name, "\uFFFD"), 200), "a path of %d bytes, %d folders deep; a policy repository has paths of at most %d bytes, %d folders deep",
+			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "a path of %d bytes, %d folders deep; a policy repository has paths of at most %d bytes, %d folders deep",
 				len(name), strings.Count(name, "/"), maxName, maxDepth)
 			return nil
 		}
 		if !utf8.ValidString(name) {
-			t.fault(clip(strings.ToValidUTF8(name, "\uFFFD"), 200), "%q: the name is not UTF-8; rename it", clip(name, 200))
+			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "%q: the name is not UTF-8; rename it", atMost(name, 200))
 			return nil
 		}
 		if why := notRegular(d.Type()); why != "" {
