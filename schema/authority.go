@@ -5,7 +5,7 @@ import "time"
 // Activation lets new nodes enrol (SSM hybrid activation, §1.2). Its code is the private half of PublicKey.
 type Activation struct {
 	Note
-	Description string            `json:"description,omitempty" runes:"1..1024"`
+	Description string            `json:"description,omitempty" runes:"1..256"`
 	PublicKey   string            `json:"publicKey"`                         // an ssh-ed25519 line without a comment
 	Expires     time.Time         `json:"expires"`                           // at most 30 days ahead
 	Networks    []string          `json:"networks,omitempty"`                // where a joining host may come from; empty: anywhere

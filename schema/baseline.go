@@ -8,10 +8,10 @@ type Baseline struct {
 	Default                                  bool                `json:"default" default:"false"`              // serves nodes that no group gives a baseline; at most one per system
 	GlobalFilters                            map[string][]string `json:"globalFilters,omitempty" fields:"..4"` // what a patch must pass before any rule sees it
 	ApprovalRules                            []ApprovalRule      `json:"approvalRules,omitempty" items:"..10"`
-	ApprovedPatches                          []string            `json:"approvedPatches,omitempty" items:"..10000" each:"1..100"`
+	ApprovedPatches                          []string            `json:"approvedPatches,omitempty" items:"..50" each:"1..100"`
 	ApprovedPatchesComplianceLevel           Level               `json:"approvedPatchesComplianceLevel" default:"UNSPECIFIED"`
 	ApprovedPatchesEnableNonSecurity         bool                `json:"approvedPatchesEnableNonSecurity" default:"false"` // Linux only
-	RejectedPatches                          []string            `json:"rejectedPatches,omitempty" items:"..10000" each:"1..100"`
+	RejectedPatches                          []string            `json:"rejectedPatches,omitempty" items:"..50" each:"1..100"`
 	RejectedPatchesAction                    RejectedAction      `json:"rejectedPatchesAction" default:"ALLOW_AS_DEPENDENCY"`
 	Sources                                  []PatchSource       `json:"sources,omitempty" items:"..20"`                                               // Linux only
 	AvailableSecurityUpdatesComplianceStatus Compliance          `json:"availableSecurityUpdatesComplianceStatus,omitempty" except:"UNSPECIFIED_DATA"` // Windows only

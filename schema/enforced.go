@@ -46,6 +46,7 @@ func NotEnforced() []Limit {
 		{Path: "calendar"},
 		{Path: "association"},
 
+		{Path: "fleet.sync.branch", Allowed: []string{"main"}, Idle: true, Hint: "repo.branch of each host's agent.cue says which branch it follows"},
 		{Path: "fleet.runs", Idle: true},
 		{Path: "fleet.recovery", Idle: true},
 		{Path: "window.*.tasks.*.output", Idle: true},

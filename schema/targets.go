@@ -14,7 +14,7 @@ type Targets struct {
 
 // Selection is the part of Targets that names nodes (SSM Target).
 type Selection struct {
-	Tags           map[string]Texts `json:"tags,omitempty" fields:"1.."`
+	Tags           map[string]Texts `json:"tags,omitempty" fields:"1..5"`
 	Groups         []string         `json:"groups,omitempty" items:"1..50"`         // patch groups
 	OS             []string         `json:"os,omitempty" items:"1..50"`             // the roster's os
 	Nodes          []string         `json:"nodes,omitempty" items:"1..1000"`        // names or ids

@@ -71,12 +71,11 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 	switch {
 	case n == nil:
 		return
+	case len(steps) == 0 && n.k == kString && slices.Contains(x.Allowed, n.s):
+		return
 	case len(steps) == 0 && x.Idle:
 		l.idle(o, x, p)
 	case len(steps) == 0:
-		if n.k == kString && slices.Contains(x.Allowed, n.s) {
-			return
-		}
 		m := x.Says
 		if m == "" {
 			m = "not enforced by this version"
@@ -109,6 +108,9 @@ func (l *loading) idle(o *object, x schema.Limit, p path) {
 			return
 		}
 		m = name + " " + m
+	}
+	if x.Hint != "" {
+		m += "; " + x.Hint
 	}
 	at := l.labelPos(o, p)
 	l.add(schema.Fault{File: at.File, Line: at.Line, Column: at.Column, Path: p.String(), Message: m, Severity: schema.SeverityWarning})

@@ -42,6 +42,9 @@ func TestDescribeEverything(t *testing.T) {
 			if strings.HasSuffix(f.Path, "NAME") || strings.HasSuffix(f.Path, "KEY") {
 				continue // an entry beside fields
 			}
+			if f.Path != word && (f.Doc == "" || !strings.ContainsAny(f.Doc[len(f.Doc)-1:], ".)") && !strings.HasSuffix(f.Doc, "...")) {
+				t.Errorf("%s: a comment of one sentence is missing above it: %q", f.Path, f.Doc)
+			}
 			if again, err := Describe(f.Path, 0); err != nil || again.Type != f.Type && f.When == "" {
 				t.Errorf("Describe(%q) = %q, %v, want %q", f.Path, again.Type, err, f.Type)
 			}
@@ -55,14 +58,14 @@ func TestDescribeEverything(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	for path, want := range map[string]Description{
 		"window.cutoff":                        {Path: "window.NAME.cutoff", Definition: "Duration", Type: `a duration such as "90m", "3h" or "7d"`, Doc: "No new work in the last cutoff of an opening; less than duration, whole minutes.", Default: `"0h"`},
-		"window.sun-0200.tasks.patch.document": {Path: "window.NAME.tasks.NAME.document", Definition: "DocumentName", Type: "text", Doc: "DocumentName is the name of a document of the repository or of the shipped library.", Required: true, Pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
-		`policy.x.files."/etc/motd".mode`:      {Path: "policy.NAME.files.PATH.mode", Definition: "FileMode", Type: `four octal digits as text such as "0644"`},
-		"policy.blockedPorts[3].port":          {Path: "policy.NAME.blockedPorts.port", Type: `a port from 1 to 65535 or a range`, Required: true},
-		"baseline.x.approvalRules[0].filters.PRIORITY[1]": {Path: "baseline.NAME.approvalRules.filters.PRIORITY", Type: "list of one of Required, Important, Standard, Optional, Extra, * (1 to 20)",
+		"window.sun-0200.tasks.patch.document": {Path: "window.NAME.tasks.NAME.document", Definition: "DocumentName", Type: "text", Doc: "The document; patches are installed by AWS-RunPatchBaseline with Operation Install.", Required: true, Pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
+		`policy.x.files."/etc/motd".mode`:      {Path: "policy.NAME.files.PATH.mode", Definition: "FileMode", Type: `four octal digits as text such as "0644"`, Doc: "Permissions; a new file gets 0644."},
+		"policy.blockedPorts[3].port":          {Path: "policy.NAME.blockedPorts.port", Type: `a port from 1 to 65535 or a range`, Doc: `One port, or a range as text: "6000-6063".`, Required: true},
+		"baseline.x.approvalRules[0].filters.PRIORITY[1]": {Path: "baseline.NAME.approvalRules.filters.PRIORITY", Type: "list of one of Required, Important, Standard, Optional, Extra, * (1 to 20)", Doc: "The priority of the package.",
 			Values: []string{"Required", "Important", "Standard", "Optional", "Extra", "*"}, When: "operatingSystem is UBUNTU, DEBIAN, RASPBIAN"},
 		"parameter.readers": {Path: "parameter.PATH.readers", Definition: "Targets", Type: "Targets", Doc: "Nodes that can decrypt it.", Required: true, When: `type is "SecureString"`},
-		"agent.gossip.bind": {Path: "agent.gossip.bind", Definition: "Address", Type: `an address such as "0.0.0.0:7950"`, Default: `"0.0.0.0:7950"`},
-		"policy.onChange":   {Path: "policy.NAME.onChange", Type: "struct"},
+		"agent.gossip.bind": {Path: "agent.gossip.bind", Definition: "Address", Type: `an address such as "0.0.0.0:7950"`, Doc: "Where it listens, UDP and TCP.", Default: `"0.0.0.0:7950"`},
+		"policy.onChange":   {Path: "policy.NAME.onChange", Type: "struct", Doc: "What is done when something in this policy changed."},
 	} {
 		got, err := Describe(path, 0)
 		if err != nil || got.Path != want.Path || got.Definition != want.Definition || got.Type != want.Type || got.Doc != want.Doc || got.Required != want.Required ||

@@ -1,6 +1,8 @@
 package load
 
 import (
+	"io/fs"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -191,5 +193,28 @@ window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true, tasks: 
 	}
 	if !slices.Equal(repo.Idle, []string{"window.tasks.notify", "sink"}) || repo.Sinks["b"].URL == "" {
 		t.Errorf("idle = %q, sinks %v", repo.Idle, repo.Sinks)
+	}
+}
+
+// The example's copy of the schema is this one, as `dunlin schema vendor` would write it. DUNLIN_GOLDEN=1 writes it anew.
+func TestExampleHasTheSchema(t *testing.T) {
+	const dir = "testdata/example/cue.mod/pkg/dunlin.dev/schema/"
+	names, err := fs.Glob(schema.Definitions, "*.cue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		want, err := schema.Definitions.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if os.Getenv("DUNLIN_GOLDEN") != "" {
+			if err := os.WriteFile(dir+name, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(dir + name); err != nil || string(got) != string(want) {
+			t.Errorf("%s%s is not schema/%s (%v)", dir, name, name, err)
+		}
 	}
 }
