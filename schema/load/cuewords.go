@@ -54,8 +54,8 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 		return fmt.Sprintf("no value fits both %s and %s%s", arg(0), arg(1), from(own)), last
 	case strings.HasPrefix(form, "field not allowed"):
 		return "no such field in the definition that this is combined with" + from(own), last
-	case strings.HasPrefix(form, "undefined field"):
-		return fmt.Sprintf("refers to the field %v, which does not exist", unquoted(arg(0))), last
+	case strings.HasPrefix(form, "undefined field") && len(args) > 0:
+		return fmt.Sprintf("refers to the field %s, which does not exist", strings.Trim(fmt.Sprint(args[0]), `"`)), last
 	case strings.HasPrefix(form, "index out of range"), strings.HasPrefix(form, "index %v out of range"), strings.HasPrefix(form, "index %d out of range"):
 		if len(args) >= 2 && strings.Contains(form, "length") {
 			return fmt.Sprintf("item %s of a list of %s items; the first is item 0", arg(0), arg(1)), last

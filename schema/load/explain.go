@@ -135,6 +135,9 @@ func (r *rawReader) read(v, bound cue.Value, p path) *value {
 		}
 		return n
 	}
+	if d, chosen := v.Default(); chosen { // a template's; see concrete
+		v = d
+	}
 	n := scalar(v)
 	if n.k == kAny && bound.Exists() && bound.IsConcrete() {
 		n = scalar(bound) // the schema makes it definite
