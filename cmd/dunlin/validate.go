@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -56,7 +55,6 @@ func (a *app) evaluateCommand() *cobra.Command {
 
 func (a *app) validateCommand() *cobra.Command {
 	var tests bool
-	var format string
 	cmd := &cobra.Command{
 		Use:   "validate [DIR]",
 		Short: "Check a policy repository",
@@ -68,30 +66,16 @@ nothing is fetched; nodes, and dates that pass, do not decide whether it is vali
 With --tests the repository's own tests run too: tests/*.txtar hold facts of nodes, an
 instant, and what is wanted of their judgement. What is not as wanted is a fault.
 
-With --format the faults are written for a forge: github (annotations of a workflow),
-gitlab (a Code Quality report), sarif (2.1.0) or junit. Of the last three the report goes to
-standard output, and the same faults for people to standard error.
-
 Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`,
 		Example: `  dunlin validate                      # the current folder
   dunlin validate /srv/git/policy.git  # the newest commit of a bare repository
   dunlin validate --tests              # and what it wants of the facts in tests/
-  dunlin validate --format github      # in a workflow of GitHub
-  dunlin validate --format gitlab >gl-code-quality-report.json
   dunlin validate -o json infra-policy | jq -r '.faults[].file'`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) > 0 {
 				dir = args[0]
-			}
-			switch {
-			case !slices.Contains(faultFormats(), format):
-				return usageError{fmt.Errorf("--format %q is not %s", format, strings.Join(faultFormats(), ", "))}
-			case format != "text" && format != "json" && a.json():
-				return usageError{fmt.Errorf("--format %s and -o json are two forms; give one", format)}
-			case format == "json":
-				a.output = "json"
 			}
 			tree, err := gitrepo.Open(dir)
 			if err != nil {
@@ -100,9 +84,6 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			repo, faults, err := load.Child(loadOptions())(cmd.Context(), tree)
 			if errors.Is(err, load.ErrLimit) {
 				return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "a comprehension or a reference grows without end, or the repository is too large for one; look at what changed last"}
-			}
-			if errors.Is(err, load.ErrCrash) {
-				return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "no policy may do that: please report it with the files; what changed last is what it fails on"}
 			}
 			if err != nil {
 				return fmt.Errorf("validate %q: %w", dir, err)
@@ -115,7 +96,7 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 				}
 				ran, faults = &n, append(faults, failed...)
 			}
-			if err := a.printFormat(format, dir, tree, repo, faults, ran); err != nil {
+			if err := a.printFaults(tree, repo, faults, ran); err != nil {
 				return err
 			}
 			if schema.Refused(faults) {
@@ -124,29 +105,8 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "how faults are printed: "+strings.Join(faultFormats(), ", "))
 	cmd.Flags().BoolVar(&tests, "tests", false, "run the repository's own tests, tests/*.txtar, too")
 	return cmd
-}
-
-// printFormat prints faults in one of the forms of faultFormats.
-func (a *app) printFormat(format, dir string, tree fs.FS, repo schema.Repo, faults []schema.Fault, tests *testCounts) error {
-	switch format {
-	case "text", "json":
-		return a.printFaults(tree, repo, faults, tests)
-	case "github": // its log has each of them
-		if err := a.forTools(format, dir, repo.Objects, faults); err != nil {
-			return fmt.Errorf("write result: %w", err)
-		}
-		a.printSum(repo, faults, tests)
-		return nil
-	}
-	if err := a.forTools(format, dir, repo.Objects, faults); err != nil {
-		return fmt.Errorf("write result: %w", err)
-	}
-	people := *a
-	people.out = a.err
-	return people.printFaults(tree, repo, faults, tests)
 }
 
 // printFaults prints what is wrong. tests is what came of the repository's own tests, nil where none were run.
@@ -162,10 +122,14 @@ func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault, t
 		}{faults, repo.Objects, tests})
 	}
 	l := lookOf(a.out)
+	wrong, warnings := 0, 0
 	for _, f := range faults {
 		m := bad
 		if f.Severity == schema.SeverityWarning {
 			m = attention
+			warnings++
+		} else {
+			wrong++
 		}
 		line := printable(f.String())
 		if l.terminal {
@@ -174,21 +138,6 @@ func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault, t
 		fmt.Fprintln(a.out, line)
 		if l.terminal {
 			a.printLine(l, tree, f)
-		}
-	}
-	a.printSum(repo, faults, tests)
-	return nil
-}
-
-// printSum counts the faults, and says what came of the tests.
-func (a *app) printSum(repo schema.Repo, faults []schema.Fault, tests *testCounts) {
-	l := lookOf(a.out)
-	wrong, warnings := 0, 0
-	for _, f := range faults {
-		if f.Severity == schema.SeverityWarning {
-			warnings++
-		} else {
-			wrong++
 		}
 	}
 	sum, m := "no faults", good
@@ -213,6 +162,7 @@ func (a *app) printSum(repo schema.Repo, faults []schema.Fault, tests *testCount
 	default:
 		fmt.Fprintf(a.out, "%s %s, %s judged as wanted\n", l.symbol(good), counted(tests.Files, "test"), counted(tests.Nodes, "node"))
 	}
+	return nil
 }
 
 func counted(n int, word string) string {

@@ -3,7 +3,6 @@ package load
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	slash "path"
 	"regexp"
 	"slices"
@@ -175,7 +174,6 @@ func (l *loading) references(d *folder) {
 }
 
 func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
-	var words []string
 	for _, id := range f.tree.Unresolved {
 		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) || id.Pos() == packagePos(f.tree) {
 			continue
@@ -188,12 +186,11 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		} else {
 			f.broken = true
 		}
-		if l.enough() {
-			continue
+		words := make([]string, 0, len(scope))
+		for w := range scope {
+			words = append(words, w)
 		}
-		if words == nil {
-			words = slices.Sorted(maps.Keys(scope))
-		}
+		slices.Sort(words)
 		m := fmt.Sprintf("reference %q not found", id.Name)
 		if g := near(id.Name, words); g != "" {
 			m += fmt.Sprintf(" (did you mean %q?)", g)

@@ -2,7 +2,6 @@ package load
 
 import (
 	"fmt"
-	"strings"
 
 	"cuelang.org/go/cue/token"
 
@@ -14,30 +13,11 @@ type report struct {
 	faults []schema.Fault
 }
 
-// Bounds of a fault's parts, in bytes: what a commit holds must not make its faults unreadable, nor large.
-const (
-	maxMessage = 1000
-	maxPath    = 300
-)
-
 func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
-	f.File, f.Path, f.Message = atMost(f.File, maxName), atMost(f.Path, maxPath), atMost(f.Message, maxMessage)
 	r.faults = append(r.faults, f)
-}
-
-// enough says that more faults than anybody reads are known: what is costly to say need not be said of more.
-func (r *report) enough() bool { return len(r.faults) >= maxFaults }
-
-// atMost shortens a text to so many bytes, and says that it has.
-func atMost(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	const more = "…"
-	return strings.ToValidUTF8(s[:most-len(more)], "") + more
 }
 
 func (r *report) faultAt(file string, line, column int, path, message string) {

@@ -220,11 +220,8 @@ func (c *checker) unknown(s *shape, name string) string {
 	return m
 }
 
-// near is the word that s was probably meant to be, or empty. Nobody means anything by a word of a hundred letters.
+// near is the word that s was probably meant to be, or empty.
 func near(s string, words []string) string {
-	if len(s) > 100 {
-		return ""
-	}
 	best, bd := "", 3
 	for _, w := range words {
 		if len(s) >= 4 && len(w) > len(s)+2 && (strings.HasPrefix(strings.ToLower(w), strings.ToLower(s)) || strings.HasSuffix(strings.ToLower(w), strings.ToLower(s))) {
@@ -234,9 +231,6 @@ func near(s string, words []string) string {
 	for _, w := range words {
 		if strings.EqualFold(s, w) {
 			return w
-		}
-		if len(w)-len(s) >= bd || len(s)-len(w) >= bd {
-			continue // so many letters more or less
 		}
 		if d := lev(strings.ToLower(s), strings.ToLower(w)); d < bd && d < len(w) {
 			best, bd = w, d
