@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"cuelang.org/go/cue/ast"
-	"cuelang.org/go/cue/parser"
-
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -429,23 +426,11 @@ func TestGoListsAgree(t *testing.T) {
 // compiled compiles definitions from text.
 func compiled(t *testing.T, text string) shapes {
 	t.Helper()
-	f, err := parser.ParseFile("x.cue", "package schema\n"+text)
+	defs, err := compileText(t, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := compiler{exprs: map[string]ast.Expr{}, done: shapes{}}
-	for _, d := range f.Decls {
-		if x, ok := d.(*ast.Field); ok {
-			c.exprs[x.Label.(*ast.Ident).Name] = x.Value
-		}
-	}
-	for name := range c.exprs {
-		c.definition(name)
-	}
-	if c.err != nil {
-		t.Fatal(c.err)
-	}
-	return c.done
+	return defs
 }
 
 type colour string
@@ -468,7 +453,7 @@ func TestDisagreementIsFound(t *testing.T) {
 	parts?: [string]: #Part
 	inner?: #Part
 	data?: string | int
-	if colour == "red" {extra!: string}
+	if name == "red" {extra!: string}
 }
 `
 	type part struct {

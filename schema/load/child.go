@@ -50,7 +50,7 @@ func Child(o Options) Func {
 		if err := t.write(&in); err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
-		res, err := runChild(ctx, self, &in)
+		res, err := runChild(ctx, self, &in, nil)
 		if err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
@@ -58,8 +58,8 @@ func Child(o Options) Func {
 	}
 }
 
-// runChild starts the child, hands it the tree and reads its answer.
-func runChild(ctx context.Context, self string, in io.Reader) (*result, error) {
+// runChild starts the child, hands it the tree and reads its answer. ended, which may be nil, sees what the child has used.
+func runChild(ctx context.Context, self string, in io.Reader, ended func(*exec.Cmd)) (*result, error) {
 	timeout, cancel := context.WithTimeoutCause(ctx, childWall, fmt.Errorf("%w: it took longer than %v", ErrLimit, childWall))
 	defer cancel()
 	out := &bounded{limit: childOutput}
@@ -77,6 +77,9 @@ func runChild(ctx context.Context, self string, in io.Reader) (*result, error) {
 		return nil, fmt.Errorf("start %q: %w", self, err)
 	}
 	err = cmd.Wait()
+	if ended != nil {
+		ended(cmd)
+	}
 	switch {
 	case timeout.Err() != nil:
 		return nil, context.Cause(timeout)

@@ -3,7 +3,7 @@ package load
 import (
 	"fmt"
 	"io/fs"
-	"math/big"
+	"maps"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"cuelang.org/go/cue/ast"
-	"cuelang.org/go/cue/literal"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 
@@ -28,9 +27,9 @@ var definitions = sync.OnceValues(func() (shapes, error) {
 	return c.done, err
 })
 
-// compileDefinitions compiles the embedded schema, with what its comments say if the parser is told to keep them.
+// compileDefinitions reads the embedded schema, with what its comments say if the parser is told to keep them.
 func compileDefinitions(o ...parser.Option) (*compiler, error) {
-	c := &compiler{exprs: map[string]ast.Expr{}, docs: map[string]string{}, done: shapes{}}
+	c := newCompiler()
 	names, err := fs.Glob(schema.Definitions, "*.cue")
 	if err != nil {
 		return c, err
@@ -44,19 +43,10 @@ func compileDefinitions(o ...parser.Option) (*compiler, error) {
 		if err != nil {
 			return c, err
 		}
-		for _, d := range f.Decls {
-			if x, ok := d.(*ast.Field); ok {
-				if id, ok := x.Label.(*ast.Ident); ok {
-					c.exprs[id.Name] = x.Value
-					c.docs[id.Name] = docOf(x)
-				}
-			}
-		}
+		c.declare(f)
 	}
-	for name := range c.exprs {
-		c.definition(name)
-	}
-	return c, c.err
+	_, err = c.all()
+	return c, err
 }
 
 // docOf is the comment above a declaration as one line; empty where the parser was not told to keep comments.
@@ -71,10 +61,49 @@ func docOf(n ast.Node) string {
 
 // compiler turns the syntax of definitions into shapes. It keeps the first error.
 type compiler struct {
-	exprs map[string]ast.Expr
-	docs  map[string]string // comments of definitions
-	done  shapes
-	err   error
+	exprs  map[string]ast.Expr
+	docs   map[string]string // comments of definitions
+	done   shapes
+	begun  map[string]bool // and not yet finished
+	around [][]string      // names of required fields of the structs around, for lookups
+	err    error
+}
+
+func newCompiler() *compiler {
+	return &compiler{exprs: map[string]ast.Expr{}, docs: map[string]string{}, done: shapes{}, begun: map[string]bool{}}
+}
+
+// declare takes the definitions of a file, which has nothing else.
+func (c *compiler) declare(f *ast.File) {
+	for _, d := range f.Decls {
+		switch x := d.(type) {
+		case *ast.Package, *ast.ImportDecl, *ast.CommentGroup:
+		case *ast.Field:
+			id, ok := x.Label.(*ast.Ident)
+			if !ok || !strings.HasPrefix(id.Name, "#") || x.Constraint != token.ILLEGAL || x.Alias != nil || len(x.Attrs) > 0 || c.exprs[id.Name] != nil {
+				c.unknown(x, "at the top")
+				continue
+			}
+			c.exprs[id.Name], c.docs[id.Name] = x.Value, docOf(x)
+		default:
+			c.unknown(d, "at the top")
+		}
+	}
+}
+
+// all compiles every definition and what direct needs of it.
+func (c *compiler) all() (shapes, error) {
+	names := slices.Sorted(maps.Keys(c.exprs))
+	for _, name := range names {
+		c.definition(name)
+	}
+	seen := map[*shape]bool{}
+	for _, name := range names {
+		if err := prepare(c.done[name], seen); err != nil && c.err == nil {
+			c.err = fmt.Errorf("compile the schema: %s: %w", name, err)
+		}
+	}
+	return c.done, c.err
 }
 
 func (c *compiler) unknown(n ast.Node, what string) *shape {
@@ -95,11 +124,18 @@ func (c *compiler) definition(name string) *shape {
 		}
 		return newShape()
 	}
-	s := newShape()
-	c.done[name] = s // before its own parts, which may name it
-	*s = *c.expr(e)
+	if c.begun[name] {
+		return c.unknown(e, name+" within itself")
+	}
+	c.begun[name] = true
+	around := c.around
+	c.around = nil
+	s := *c.expr(e)
+	c.around = around
+	delete(c.begun, name)
 	s.def = name
-	return s
+	c.done[name] = &s
+	return &s
 }
 
 func (c *compiler) expr(e ast.Expr) *shape {
@@ -150,11 +186,13 @@ func (c *compiler) expr(e ast.Expr) *shape {
 		return c.call(x)
 	case *ast.ListLit:
 		s.kinds = kList
-		for _, el := range x.Elts {
+		for i, el := range x.Elts {
 			el, ok := el.(*ast.Ellipsis)
 			switch {
 			case !ok:
 				continue
+			case i != len(x.Elts)-1:
+				return c.unknown(x, "... before the end of a list")
 			case el.Type == nil:
 				s.elem = newShape()
 				s.elem.open = true
@@ -185,6 +223,9 @@ func (c *compiler) expr(e ast.Expr) *shape {
 			s.lookup.field, s.lookup.trim = id.Name, v.s
 		default:
 			return c.unknown(x, "lookup")
+		}
+		if !slices.ContainsFunc(c.around, func(names []string) bool { return slices.Contains(names, s.lookup.field) }) {
+			return c.unknown(x, "lookup by a field that need not be given")
 		}
 	case *ast.StructLit:
 		return c.structure(x)
@@ -274,10 +315,15 @@ func (c *compiler) call(x *ast.CallExpr) *shape {
 				return c.unknown(x, name)
 			}
 			f, ok := st.Elts[0].(*ast.Field)
-			if !ok {
+			if !ok || len(st.Elts) != 2 || f.Constraint != token.NOT || f.Alias != nil {
 				return c.unknown(x, name)
 			}
-			label, _ := labelName(f.Label)
+			top, ok1 := f.Value.(*ast.Ident)
+			rest, ok2 := st.Elts[1].(*ast.Ellipsis)
+			label, ok3 := labelName(f.Label)
+			if !ok1 || !ok2 || !ok3 || top.Name != "_" || rest.Type != nil {
+				return c.unknown(x, name)
+			}
 			group = append(group, label)
 		}
 		s.kinds, s.open, s.oneOf = kStruct, true, [][]string{group}
@@ -291,15 +337,31 @@ func (c *compiler) structure(x *ast.StructLit) *shape {
 	s := newShape()
 	s.kinds, s.byName = kStruct, map[string]*shapeField{}
 	var embeds []*shape
+	var required []string
+	for _, d := range x.Elts {
+		if f, ok := d.(*ast.Field); ok && f.Constraint == token.NOT {
+			if name, ok := labelName(f.Label); ok {
+				required = append(required, name)
+			}
+		}
+	}
+	c.around = append(c.around, required)
+	defer func() { c.around = c.around[:len(c.around)-1] }()
 	for _, d := range x.Elts {
 		switch f := d.(type) {
 		case *ast.Field:
+			if f.Alias != nil || slices.ContainsFunc(f.Attrs, func(a *ast.Attribute) bool { key, _ := a.Split(); return key != "default" }) {
+				return c.unknown(f, "field")
+			}
 			if l, ok := f.Label.(*ast.ListLit); ok {
+				if f.Constraint != token.ILLEGAL || len(l.Elts) != 1 || len(f.Attrs) > 0 {
+					return c.unknown(f, "pattern")
+				}
 				s.labels = append(s.labels, labelShape{c.expr(l.Elts[0]), c.expr(f.Value)})
 				continue
 			}
 			name, ok := labelName(f.Label)
-			if !ok {
+			if !ok || s.byName[name] != nil {
 				return c.unknown(f, "label")
 			}
 			s.put(&shapeField{
@@ -309,10 +371,13 @@ func (c *compiler) structure(x *ast.StructLit) *shape {
 		case *ast.EmbedDecl:
 			embeds = append(embeds, c.expr(f.Expr))
 		case *ast.Ellipsis:
+			if f.Type != nil {
+				return c.unknown(d, "declaration")
+			}
 			s.open = true
 		case *ast.Comprehension: // if field == "word" {...}
 			g, ok := c.guard(f)
-			if !ok {
+			if !ok || !slices.Contains(required, g.field) {
 				return c.unknown(f, "comprehension")
 			}
 			s.guards = append(s.guards, g)
@@ -322,8 +387,11 @@ func (c *compiler) structure(x *ast.StructLit) *shape {
 		}
 	}
 	for _, e := range embeds {
-		open := s.open || len(s.byName)+len(s.labels) == 0 && e.open
-		s = and(e, s)
+		if e.kinds != kStruct || e.open || e.alts != nil || e.lookup != nil {
+			return c.unknown(x, "embedding of more than a closed struct")
+		}
+		open := s.open
+		s = unite(e, s)
 		s.open = open
 	}
 	return s
@@ -344,7 +412,7 @@ func (c *compiler) guard(f *ast.Comprehension) (guard, bool) {
 	id, ok1 := b.X.(*ast.Ident)
 	v, ok2 := literalValue(b.Y)
 	st, ok3 := f.Value.(*ast.StructLit)
-	if !ok1 || !ok2 || !ok3 {
+	if !ok1 || !ok2 || !ok3 || v.k != kString {
 		return guard{}, false
 	}
 	return guard{id.Name, v.s, b.Op == token.NEQ, c.structure(st)}, true
@@ -364,7 +432,7 @@ func (c *compiler) or(x *ast.BinaryExpr) *shape {
 			return
 		}
 		s := c.expr(e)
-		if s.alts != nil && s.lookup == nil && s.def == "" {
+		if s.alts != nil && s.lookup == nil && s.def == "" && s.plainChoice() {
 			alts = append(alts, s.alts...)
 			return
 		}
@@ -376,7 +444,7 @@ func (c *compiler) or(x *ast.BinaryExpr) *shape {
 	var rest []*shape
 	for _, a := range alts {
 		switch {
-		case a.kinds == kString && a.enum != nil && a.patterns == nil:
+		case a.kinds == kString && a.enum != nil && a.patterns == nil && a.minRunes == 0 && a.maxRunes < 0 && a.alts == nil && a.lookup == nil:
 			for _, w := range a.enum {
 				if !slices.Contains(words, w) {
 					words = append(words, w)
@@ -405,10 +473,20 @@ func (c *compiler) or(x *ast.BinaryExpr) *shape {
 	s := newShape()
 	s.kinds = 0
 	for _, a := range rest {
+		if s.kinds&a.kinds&(kStruct|kList) != 0 {
+			return c.unknown(x, "choice between structs or between lists") // CUE may not choose
+		}
 		s.kinds |= a.kinds
 	}
 	s.alts = rest
 	return s
+}
+
+// plainChoice reports whether a choice says nothing beside its alternatives.
+func (s *shape) plainChoice() bool {
+	t := *s
+	t.alts, t.kinds = nil, kAll
+	return t.plainBounds() && t.enum == nil && t.bools == nil && t.patterns == nil && t.lo == nil && t.hi == nil && t.minRunes == 0 && t.maxRunes < 0 && !t.open
 }
 
 // dflt is the value that @default(...) of a field names, or nil.
@@ -430,85 +508,4 @@ func (c *compiler) dflt(f *ast.Field) *value {
 		return v
 	}
 	return nil
-}
-
-// labelName is the name of a regular field's label; not of a definition, a hidden field or a computed label.
-func labelName(l ast.Label) (string, bool) {
-	switch x := l.(type) {
-	case *ast.Ident:
-		if strings.HasPrefix(x.Name, "_") || strings.HasPrefix(x.Name, "#") {
-			return "", false
-		}
-		return x.Name, true
-	case *ast.BasicLit:
-		if x.Kind == token.STRING {
-			s, err := literal.Unquote(x.Value)
-			return s, err == nil
-		}
-	}
-	return "", false
-}
-
-// literalValue reads an expression that is pure data.
-func literalValue(e ast.Expr) (*value, bool) {
-	switch x := e.(type) {
-	case *ast.BasicLit:
-		switch x.Kind {
-		case token.STRING:
-			if strings.HasPrefix(strings.TrimLeft(x.Value, "#"), "'") {
-				return nil, false // bytes
-			}
-			s, err := literal.Unquote(x.Value)
-			return &value{k: kString, s: s}, err == nil
-		case token.INT:
-			var info literal.NumInfo
-			if literal.ParseNum(x.Value, &info) != nil {
-				return nil, false
-			}
-			var i big.Int
-			if _, ok := i.SetString(info.String(), 10); !ok || !i.IsInt64() {
-				return nil, false
-			}
-			return &value{k: kInt, i: i.Int64(), s: x.Value}, true
-		case token.FLOAT:
-			return &value{k: kFloat, s: x.Value}, true
-		case token.TRUE, token.FALSE:
-			return &value{k: kBool, b: x.Kind == token.TRUE}, true
-		case token.NULL:
-			return &value{k: kNull}, true
-		}
-	case *ast.UnaryExpr:
-		if v, ok := literalValue(x.X); ok && x.Op == token.SUB && v.k == kInt {
-			return &value{k: kInt, i: -v.i, s: "-" + v.s}, true
-		}
-	case *ast.StructLit:
-		n := &value{k: kStruct}
-		for _, d := range x.Elts {
-			f, ok := d.(*ast.Field)
-			if !ok {
-				return nil, false
-			}
-			name, ok := labelName(f.Label)
-			if !ok || f.Constraint != token.ILLEGAL || f.Alias != nil || n.get(name) != nil {
-				return nil, false
-			}
-			v, ok := literalValue(f.Value)
-			if !ok {
-				return nil, false
-			}
-			n.set(name, v)
-		}
-		return n, true
-	case *ast.ListLit:
-		n := &value{k: kList}
-		for _, el := range x.Elts {
-			v, ok := literalValue(el)
-			if !ok {
-				return nil, false
-			}
-			n.kids = append(n.kids, v)
-		}
-		return n, true
-	}
-	return nil, false
 }

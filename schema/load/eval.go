@@ -20,9 +20,6 @@ import (
 
 const schemaPath = "dunlin.dev/schema"
 
-// batchSize is how many objects one context evaluates before it is thrown away.
-const batchSize = 250
-
 // job is a folder, or a part of its objects, to be evaluated.
 type job struct {
 	folder *folder
@@ -52,9 +49,9 @@ func (l *loading) evaluate(ctx context.Context) error {
 	jobs := l.jobs()
 	// Neighbours share a context until it has seen a batch of objects.
 	var groups [][]*job
-	n := batchSize
+	n := l.batch
 	for _, j := range jobs {
-		if n += len(j.objs) + 1; n > batchSize {
+		if n += len(j.objs) + 1; n > l.batch {
 			groups = append(groups, nil)
 			n = len(j.objs) + 1
 		}
@@ -101,13 +98,18 @@ func (l *loading) jobs() []*job {
 			}
 			continue
 		}
-		own := slices.ContainsFunc(d.own, func(f *source) bool { return f.rest })
+		// What is not plain objects is evaluated in its own folder, and wherever it can mean something else.
+		own := slices.ContainsFunc(d.own, func(f *source) bool { return f.rest }) || slices.ContainsFunc(d.chain, l.active)
 		var objs []*object
 		for _, o := range d.order {
 			if slices.ContainsFunc(o.frags, func(f *fragment) bool { return f.lost }) {
 				o.wrong, o.dropped = true, true
 			}
 			if o.dropped {
+				continue
+			}
+			if l.settled(d, o) {
+				o.value = o.frags[0].data
 				continue
 			}
 			// fleet is evaluated from its own file and nothing else.
@@ -119,8 +121,8 @@ func (l *loading) jobs() []*job {
 			}
 			objs = append(objs, o)
 		}
-		for lo := 0; lo < len(objs) || lo == 0 && own; lo += batchSize {
-			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+batchSize, len(objs))], first: lo == 0})
+		for lo := 0; lo < len(objs) || lo == 0 && own; lo += l.batch {
+			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+l.batch, len(objs))], first: lo == 0})
 		}
 	}
 	return append(jobs, l.libJobs()...)
@@ -311,6 +313,9 @@ func (e *evaluator) build(j *job, want map[objKey]*object, bound bool) (cue.Valu
 				kinds[n] = true
 			}
 		}
+		if m["self"] || m["__self"] { // of a whole file, perhaps
+			kinds = e.l.kinds
+		}
 	}
 	for _, o := range j.objs {
 		for _, fr := range o.frags {
@@ -386,7 +391,7 @@ func (e *evaluator) filter(a *ast.File, keep map[int]bool) {
 		switch {
 		case isBinding(d):
 			return true
-		case ok && sc.plain(&source{}, x):
+		case ok && isObjects(sc, x):
 			if name, _ := labelName(x.Label); name == "fleet" {
 				if !keep[x.Label.Pos().Offset()] {
 					return true
@@ -418,4 +423,9 @@ func (e *evaluator) filter(a *ast.File, keep map[int]bool) {
 		im.Specs = slices.DeleteFunc(im.Specs, func(s *ast.ImportSpec) bool { return !used[importName(s)] })
 		return len(im.Specs) == 0
 	})
+}
+
+func isObjects(sc *scanner, x *ast.Field) bool {
+	_, ok := sc.objects(x)
+	return ok
 }

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/parser"
@@ -86,40 +89,31 @@ type loading struct {
 	notJudged map[string]schema.OperatingSystem // of the shipped baselines that this build cannot judge by
 	sources   map[string]bool
 	unsure    map[string]bool // kinds of which objects stand under a mistyped name
+
+	how
 }
 
+// how an evaluation goes about; the outcome is the same. Tests hold the ways against each other.
+type how struct {
+	cueAlone bool // nothing is judged directly
+	batch    int  // objects evaluated in one context
+}
+
+// batchSize is how many objects one context evaluates before it is thrown away.
+const batchSize = 250
+
 func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
-	defs, err := definitions()
+	l, err := newLoading(o, t, how{batch: batchSize})
 	if err != nil {
 		return nil, err
 	}
-	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}}
-	l.faults = slices.Clone(t.faults)
 	if slices.ContainsFunc(t.faults, func(f schema.Fault) bool { return f.File == "" }) {
 		return &result{Faults: schema.SortFaults(l.faults)}, nil // too much to be looked at
 	}
-	for _, f := range defs["#Repo"].fields {
-		l.kinds[f.name] = true
-		l.kindNames = append(l.kindNames, f.name)
-	}
 	l.readShipped()
-	l.readModule()
-	l.scanAll()
-	l.arrange()
-	for _, f := range l.files {
-		if f.tree != nil {
-			l.imports(f)
-		}
-	}
-	l.libraries()
-	for _, d := range l.folders {
-		l.references(d)
-	}
-	l.layout()
-	if err := l.evaluate(ctx); err != nil {
+	if err := l.judge(ctx); err != nil {
 		return nil, err
 	}
-	l.collect()
 	l.decode()
 	l.rules()
 	l.roster()
@@ -149,6 +143,42 @@ func fewer(faults []schema.Fault) []schema.Fault {
 	return faults[:min(len(faults), maxFaults)]
 }
 
+func newLoading(o Options, t *tree, h how) (*loading, error) {
+	defs, err := definitions()
+	if err != nil {
+		return nil, err
+	}
+	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, how: h}
+	l.faults = slices.Clone(t.faults)
+	for _, f := range defs["#Repo"].fields {
+		l.kinds[f.name] = true
+		l.kindNames = append(l.kindNames, f.name)
+	}
+	return l, nil
+}
+
+// judge finds the objects that the files make, and their values, without defaults.
+func (l *loading) judge(ctx context.Context) error {
+	l.readModule()
+	l.scanAll()
+	l.arrange()
+	for _, f := range l.files {
+		if f.tree != nil {
+			l.imports(f)
+		}
+	}
+	l.libraries()
+	for _, d := range l.folders {
+		l.references(d)
+	}
+	l.layout()
+	if err := l.evaluate(ctx); err != nil {
+		return err
+	}
+	l.collect()
+	return nil
+}
+
 // readModule takes the module's path, under which a repository's own packages are imported.
 func (l *loading) readModule() {
 	const name = "cue.mod/module.cue"
@@ -175,21 +205,53 @@ func (l *loading) readModule() {
 }
 
 func (l *loading) scanAll() {
-	sc := &scanner{kinds: l.kinds, r: &l.report}
-	names := make([]string, 0, len(l.tree.content))
+	var names []string
 	for name := range l.tree.content {
 		if strings.HasSuffix(name, ".cue") && !strings.HasPrefix(name, "cue.mod/") {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		if why := ignored(name); why != "" {
+	names = slices.DeleteFunc(names, func(name string) bool {
+		why := ignored(name)
+		if why != "" {
 			l.warn(name, token.NoPos, "", "not read: "+why)
-			continue
 		}
-		l.files = append(l.files, sc.scan(name, l.tree.content[name]))
+		return why != ""
+	})
+	l.files = make([]*source, len(names))
+	reports := make([]report, len(names))
+	inParallel(len(names), func(i int) {
+		sc := &scanner{kinds: l.kinds, defs: l.defs, r: &reports[i]}
+		if l.cueAlone {
+			sc.defs = nil
+		}
+		l.files[i] = sc.scan(names[i], l.tree.content[names[i]])
+	})
+	for _, r := range reports {
+		l.faults = append(l.faults, r.faults...)
 	}
+}
+
+// inParallel calls f for 0 to n-1, in as many goroutines as there are processors, at most four, and joins them.
+func inParallel(n int, f func(int)) {
+	const stride = 16
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 4, (n+stride-1)/stride) {
+		wg.Go(func() {
+			for {
+				from := int(next.Add(stride)) - stride
+				if from >= n {
+					return
+				}
+				for i := from; i < min(from+stride, n); i++ {
+					f(i)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (l *loading) warn(file string, pos token.Pos, path, message string) {

@@ -1,10 +1,8 @@
 package load
 
 import (
-	"context"
 	"fmt"
 	"strings"
-	"testing"
 	"testing/fstest"
 )
 
@@ -74,18 +72,4 @@ _night: {
 		m[name] = &fstest.MapFile{Data: []byte(b.String())}
 	}
 	return m
-}
-
-func BenchmarkLoad(b *testing.B) {
-	for _, n := range []int{10, 1000} {
-		b.Run(fmt.Sprintf("objects=%d", n), func(b *testing.B) {
-			m := generated(n)
-			for b.Loop() {
-				repo, faults, err := thisBuild()(context.Background(), m)
-				if err != nil || len(faults) > 0 || repo.Objects != n {
-					b.Fatal(repo.Objects, faults, err)
-				}
-			}
-		})
-	}
 }

@@ -13,12 +13,6 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-func TestSchemaCompiles(t *testing.T) {
-	if _, err := definitions(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestDefaultsPositionsAndBlobs(t *testing.T) {
 	repo, faults, err := thisBuild()(t.Context(), files(`
 -- a.cue --

@@ -27,6 +27,7 @@ type fragment struct {
 	label token.Pos
 	value ast.Expr
 	uses  map[string]bool // names that it takes from outside
+	data  *value          // of plain data that the definitions accept: what CUE would export
 	lost  bool            // it refers to something that does not exist
 }
 
@@ -49,6 +50,7 @@ type source struct {
 	touches   []touch
 	rest      bool            // declares more than plain objects
 	restUses  map[string]bool // names that the rest mentions
+	reach     reach           // what the rest can change
 	tops      map[string][]*ast.Field
 	topPos    map[string]token.Pos // first declaration of each name of the package
 }
@@ -56,6 +58,7 @@ type source struct {
 // scanner reads the syntax of every file once.
 type scanner struct {
 	kinds map[string]bool
+	defs  shapes // to hold plain data against; nil: not
 	r     *report
 }
 
@@ -160,7 +163,10 @@ func (sc *scanner) decl(f *source, d ast.Decl) {
 			return
 		}
 	}
-	f.rest = f.rest || !isBinding(d)
+	if !isBinding(d) {
+		f.rest = true
+		f.reach.add(d)
+	}
 	outside(d, f.restUses)
 	f.touches = append(f.touches, sc.touches(f, d, 0)...)
 }
@@ -175,30 +181,42 @@ func fieldName(l ast.Label) (string, bool) {
 
 // plain takes the fragments of a declaration that is only whole objects with static labels.
 func (sc *scanner) plain(f *source, x *ast.Field) bool {
-	kind, ok := labelName(x.Label)
-	if !ok || x.Constraint != token.ILLEGAL || x.Alias != nil || len(x.Attrs) > 0 || !sc.kinds[kind] {
+	kind, ok := sc.objects(x)
+	if !ok {
 		return false
 	}
 	add := func(k objKey, g *ast.Field) {
 		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value, uses: map[string]bool{}}
 		outside(g.Value, fr.uses)
+		if sc.defs != nil {
+			fr.data = sc.defs.direct(k, x, g)
+		}
 		f.frags = append(f.frags, fr)
 	}
 	if kind == "fleet" {
 		add(objKey{"fleet", ""}, x)
 		return true
 	}
-	st, ok := x.Value.(*ast.StructLit)
-	if !ok || !staticFields(st) {
-		return false
-	}
-	for _, e := range st.Elts {
+	for _, e := range x.Value.(*ast.StructLit).Elts {
 		if g, ok := e.(*ast.Field); ok {
 			name, _ := labelName(g.Label)
 			add(objKey{kind, name}, g)
 		}
 	}
 	return true
+}
+
+// objects reports whether a declaration is only whole objects with static labels, and of which kind.
+func (sc *scanner) objects(x *ast.Field) (string, bool) {
+	kind, ok := labelName(x.Label)
+	if !ok || x.Constraint != token.ILLEGAL || x.Alias != nil || len(x.Attrs) > 0 || !sc.kinds[kind] {
+		return "", false
+	}
+	if kind == "fleet" {
+		return kind, true
+	}
+	st, ok := x.Value.(*ast.StructLit)
+	return kind, ok && staticFields(st)
 }
 
 func staticFields(st *ast.StructLit) bool {
