@@ -1,5 +1,7 @@
 package schema
 
+import "strings"
+
 import "slices"
 
 // A Limit is a field or kind that a build does not implement, or implements for some values only. What limits, delays
@@ -15,6 +17,21 @@ type Limit struct {
 	Idle bool
 	// Says is the fault's message where "not enforced by this version" would not be the right word.
 	Says string
+}
+
+// Status says in words what the build makes of the field or kind, for people who read of it.
+func (l Limit) Status() string {
+	switch {
+	case l.Idle && len(l.Allowed) > 0:
+		return "other than " + strings.Join(l.Allowed, ", ") + ": does nothing yet in this version"
+	case l.Idle:
+		return "does nothing yet in this version"
+	case l.Says != "":
+		return l.Says
+	case len(l.Allowed) > 0:
+		return "this version takes only " + strings.Join(l.Allowed, ", ")
+	}
+	return "refused: not enforced by this version"
 }
 
 // EnforcedAll is the table of a build that implements every limit; tests of the language pass it.

@@ -88,16 +88,8 @@ type described struct {
 func inThisVersion(d load.Description) described {
 	out := described{Description: d}
 	for _, l := range schema.NotEnforced() {
-		if !samePlace(l.Path, d.Path) {
-			continue
-		}
-		switch {
-		case l.Says != "":
-			out.Status = l.Says
-		case len(l.Allowed) > 0:
-			out.Status = "this version takes only " + listed(l.Allowed, 8)
-		default:
-			out.Status = "refused: not enforced by this version"
+		if samePlace(l.Path, d.Path) {
+			out.Status = l.Status()
 		}
 	}
 	for _, f := range d.Fields {
