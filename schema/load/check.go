@@ -215,6 +215,7 @@ func (c *checker) structure(s *shape, n *value, p path) {
 	c.stack = append(c.stack, n)
 	defer func() { c.stack = c.stack[:len(c.stack)-1] }()
 	s = c.guarded(s, n)
+	var meant []string // by fields that do not exist
 	for i, name := range n.keys {
 		f := s.byName[name]
 		known := f != nil
@@ -229,12 +230,18 @@ func (c *checker) structure(s *shape, n *value, p path) {
 		}
 		if !known && !s.open {
 			q := c.field(p, name)
+			if !c.quiet {
+				meant = append(meant, near(name, names(s)))
+			}
 			c.at(q, q, true, "%s", c.unknown(s, name))
 		}
 	}
 	for _, f := range s.fields {
 		if n.get(f.name) != nil {
 			continue
+		}
+		if f.required && !c.quiet && slices.Contains(meant, f.name) {
+			continue // there, and misspelt: told of already
 		}
 		if f.required {
 			c.at(c.field(p, f.name), p, true, "required; %s", c.want(f.s))

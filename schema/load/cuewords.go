@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -49,7 +50,7 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 	case strings.HasPrefix(form, "invalid value %v (out of bound"), strings.HasPrefix(form, "invalid value %s (does not satisfy"):
 		return fmt.Sprintf("%s does not fit %s%s", arg(0), arg(1), from(own)), last
 	case strings.HasPrefix(form, "incompatible list lengths"):
-		return fmt.Sprintf("a list of %s and one of %s items are both given%s; give one", arg(0), arg(1), from(own)), last
+		return fmt.Sprintf("lists of %s and of %s items are both given%s; give one", arg(0), arg(1), from(own)), last
 	case strings.HasPrefix(form, "incompatible"):
 		return fmt.Sprintf("no value fits both %s and %s%s", arg(0), arg(1), from(own)), last
 	case strings.HasPrefix(form, "field not allowed"):
@@ -71,6 +72,8 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 			m += `; a number stands in a text as "\(name)"`
 		}
 		return m, last
+	case strings.HasPrefix(form, "invalid operation") && l.listItem(last):
+		return "a list is written as [a, b, c]", last
 	case strings.HasPrefix(form, "invalid operation"):
 		return fmt.Sprintf("%s does not take %s", arg(1), word(2)), last
 	case strings.HasPrefix(form, "invalid left-hand value"), strings.HasPrefix(form, "invalid right-hand value"), strings.HasPrefix(form, "operand %s of"):
@@ -300,6 +303,27 @@ func (l *loading) callsError(own []token.Pos) bool {
 		}
 	}
 	return false
+}
+
+// listItem reports whether a place follows a dash that begins a line, as items do in YAML.
+func (l *loading) listItem(pos token.Pos) bool {
+	line := l.lineOf(pos)
+	return strings.HasPrefix(strings.TrimLeft(line, " \t"), "- ")
+}
+
+// lineOf is the author's line of a place.
+func (l *loading) lineOf(pos token.Pos) string {
+	if l == nil || !pos.IsValid() {
+		return ""
+	}
+	for _, f := range l.files {
+		if f.name == pos.Filename() && pos.Offset() <= len(f.text) {
+			lo := bytes.LastIndexByte(f.text[:pos.Offset()], '\n') + 1
+			line, _, _ := strings.Cut(string(f.text[lo:]), "\n")
+			return line
+		}
+	}
+	return ""
 }
 
 // textAt is the expression that begins at a place, if it is short and no reference.

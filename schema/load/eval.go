@@ -251,7 +251,7 @@ func (e *evaluator) run(j *job) {
 	}
 	for _, err := range errors.Errors(valid) {
 		p := err.Path()
-		if len(p) > 0 && e.l.kinds[p[0]] {
+		if len(p) > 0 && e.l.kinds[p[0]] && (len(p) > 1 || p[0] == "fleet") {
 			continue // an object's, found above
 		}
 		general = append(general, err)

@@ -156,10 +156,14 @@ func (r *rawReader) incomplete(v cue.Value, p path) {
 			text = string(b)
 		}
 	}
-	if len(text) > 60 || strings.Contains(text, "\n") {
+	if len(text) > 60 || strings.Contains(text, "\n") || strings.Contains(text, "_|_") {
 		text = "this"
 	}
+	text = plainSentence(text)
 	m := text + " is not a value"
+	if text == p.String() {
+		m = "refers to itself"
+	}
 	if s := r.e.l.shapeAt(r.o.key.kind, p); s != nil {
 		m += "; " + (&checker{defs: r.e.l.defs}).want(s) + " is wanted"
 	}

@@ -109,8 +109,7 @@ window: w: _night & {schedule: "rate(1 day)", targets: all: true, duration: "4h"
 		{"all faults of an object at once", `
 -- a.cue --
 window: w: {schedule: "rate(1 day)", durations: "3h", cutoff: 1, targets: all: true}
-`, `a.cue:2:9: window.w.duration: required; a duration such as "90m", "3h" or "7d"
-a.cue:2:38: window.w.durations: no such field (did you mean "duration"?); allowed: annotations, description, schedule, timezone, offset, start, end, duration, cutoff, enabled, targets, tasks
+`, `a.cue:2:38: window.w.durations: no such field (did you mean "duration"?); allowed: annotations, description, schedule, timezone, offset, start, end, duration, cutoff, enabled, targets, tasks
 a.cue:2:63: window.w.cutoff: 1 is a number; a duration such as "90m", "3h" or "7d" is wanted
 `},
 		{"one faulty object does not hide another's", `

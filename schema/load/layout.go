@@ -214,7 +214,13 @@ func (l *loading) unknownKind(name string) string {
 		return "no such kind; a run is started with: dunlin run"
 	}
 	m := "no such kind"
-	if g := near(name, l.kindNames); g != "" {
+	g := near(name, l.kindNames)
+	for _, s := range []string{strings.TrimSuffix(name, "s"), strings.TrimSuffix(name, "ies") + "y"} {
+		if slices.Contains(l.kindNames, s) {
+			g = s // a plural
+		}
+	}
+	if g != "" {
 		m += ` (did you mean "` + g + `"?)`
 		l.unsure[g] = true
 	}

@@ -118,7 +118,7 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	l.rules()
 	l.roster()
 	l.vendored()
-	faults := fewer(schema.SortFaults(l.faults))
+	faults := fewer(l.once(schema.SortFaults(l.faults)))
 	res := &result{Repo: l.repo, Faults: faults}
 	for s := range l.sources {
 		res.Sources = append(res.Sources, s)

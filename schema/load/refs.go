@@ -174,6 +174,7 @@ func (l *loading) references(d *folder) {
 }
 
 func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
+	var dashes []int // lines that are items of a list in YAML
 	for _, id := range f.tree.Unresolved {
 		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) || id.Pos() == packagePos(f.tree) {
 			continue
@@ -197,7 +198,17 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		} else if l.anywhere(id.Name) {
 			m += cmp.Or(rule, "; folders side by side do not see each other's: share it through fleet.cue or lib/")
 		} else {
-			m += otherwise(id.Name)
+			switch line := strings.TrimSpace(l.lineOf(id.Pos())); {
+			case line == id.Name:
+				m = fmt.Sprintf("%q stands alone; a field is written as name: value", id.Name)
+			case strings.HasPrefix(line, "- "):
+				if dashes = append(dashes, id.Pos().Line()); slices.Contains(dashes, id.Pos().Line()-1) {
+					continue // the same list
+				}
+				m = "a list is written as [a, b, c]"
+			default:
+				m += otherwise(id.Name)
+			}
 		}
 		l.fault(f.name, id.Pos(), p, m)
 	}

@@ -32,6 +32,44 @@ func (r *report) fault(file string, pos token.Pos, path, message string) {
 	r.faultAt(file, p.Line, p.Column, path, message)
 }
 
+// once leaves one fault of those that say the same of the same place, and in it
+// how many objects it spoils: a mistake in a template is one mistake.
+func (l *loading) once(faults []schema.Fault) []schema.Fault {
+	type place struct {
+		file, message string
+		line, column  int
+		severity      schema.Severity
+	}
+	object := func(f schema.Fault) bool {
+		kind, _, _ := strings.Cut(f.Path, ".")
+		return l.kinds[kind]
+	}
+	first := map[place]int{}
+	more := map[int]int{}
+	out := faults[:0]
+	for _, f := range faults {
+		k := place{f.File, f.Message, f.Line, f.Column, f.Severity}
+		i, seen := first[k]
+		switch {
+		case !seen || f.Line == 0:
+			first[k] = len(out)
+			out = append(out, f)
+		case object(f) && object(out[i]):
+			more[i]++
+		case object(f):
+			out[i] = f // names the object rather than what it takes from
+		}
+	}
+	for i, n := range more {
+		if n == 1 {
+			out[i].Message += "; 1 more object takes it from here"
+		} else {
+			out[i].Message += fmt.Sprintf("; %d more objects take it from here", n)
+		}
+	}
+	return out
+}
+
 // position is a place of the author's, or nothing.
 func position(pos token.Pos) schema.Position {
 	if !pos.IsValid() {

@@ -42,8 +42,9 @@ type shape struct {
 }
 
 type pattern struct {
-	re  func() *regexp.Regexp
-	not bool
+	re     func() *regexp.Regexp
+	not    bool
+	source string
 }
 
 func (p pattern) matches(s string) bool { return p.re().MatchString(s) }

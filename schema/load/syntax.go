@@ -28,6 +28,14 @@ func (r *report) syntax(name string, text []byte, err error) {
 		r.slip(name, text, slip{at, m})
 		return
 	}
+	if m := regexp.MustCompile("(?m)^(---[ \\t]*$|```)").FindIndex(text); m != nil {
+		what := "YAML"
+		if text[m[0]] == '`' {
+			what = "Markdown"
+		}
+		r.slip(name, text, slip{m[0], fmt.Sprintf("%s belongs to %s and not into a .cue file", text[m[0]:m[0]+3], what)})
+		return
+	}
 	if found := mergeMarkers(text); len(found) > 0 {
 		for _, at := range found {
 			r.slip(name, text, slip{at, "a merge that nobody finished: keep one of the two sides, and delete the lines <<<<<<<, ======= and >>>>>>>"})
@@ -239,19 +247,13 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 	switch {
 	case strings.ContainsRune("“”„‟«»‘’‚‹›", c):
 		return ok(`%c is a quote of print; texts stand between straight double quotes: "..."`, c)
-	case c == '`' && strings.HasPrefix(after, "```"):
-		return ok("``` belongs to Markdown and not into the file")
 	case c == '`':
 		return ok("` begins no text; texts stand between double quotes, and those of several lines between \"\"\"")
 	case c == ';':
-		return ok("; ends nothing here: a line needs no sign at its end, and fields in one line are parted by commas")
+		return ok(semicolon)
 	case c == '%' && regexp.MustCompile(`[0-9]$`).MatchString(before):
 		at, word := w.word()
 		return slip{at, fmt.Sprintf("a percentage is text: %q", clip(word, 40))}, true
-	case c == '$' && strings.TrimSpace(before) == "":
-		return ok("$ has no meaning here; was it copied with the command beside it?")
-	case c == '$':
-		return ok(`$ begins no reference: write its name alone, and within a text \(name)`)
 	case unicode.IsSpace(c):
 		return ok("a blank that is none (%U); write an ordinary one", c)
 	case !unicode.IsPrint(c):
@@ -264,6 +266,8 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 	return ok("%s has no meaning here; texts stand between double quotes", quoted(string(c)))
 }
 
+const semicolon = "; ends nothing here: a line needs no sign at its end, and fields in one line are parted by commas"
+
 // habit explains what other languages write.
 func (w writing) habit(before, after string) (slip, bool) {
 	lo := w.at - len(before)
@@ -273,8 +277,12 @@ func (w writing) habit(before, after string) (slip, bool) {
 	trimmed := strings.TrimLeft(whole, " \t")
 	indent := len(whole) - len(trimmed)
 	switch {
-	case regexp.MustCompile(`^(---|\.\.\.)\s*$`).MatchString(trimmed):
-		return at(indent, "%s belongs to YAML and not into a .cue file", trimmed[:3])
+	case strings.HasPrefix(after, ";"):
+		return at(len(before), semicolon)
+	case strings.HasPrefix(trimmed, "$ "):
+		return at(indent, "$ has no meaning here; was it copied with the command beside it?")
+	case strings.HasSuffix(before, "$") && strings.HasPrefix(after, "{"):
+		return at(len(before)-1, `$ begins no reference: write its name alone, and within a text \(name)`)
 	case regexp.MustCompile(`^#+( |$)`).MatchString(trimmed):
 		return at(indent, "a comment begins with //")
 	case regexp.MustCompile(`:\s*[|>][+-]?\s*$`).MatchString(whole):

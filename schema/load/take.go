@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	slash "path"
 	"strings"
 
@@ -137,7 +138,11 @@ func (l *loading) general(err errors.Error) {
 		name, pos = "", token.NoPos
 	}
 	p := ""
-	if ps := err.Path(); len(ps) > 0 && !l.kinds[ps[0]] {
+	form, _ := err.Msg()
+	if ps := err.Path(); len(ps) == 1 && l.kinds[ps[0]] && strings.HasPrefix(form, "conflicting values") {
+		p = ps[0]
+		msg = fmt.Sprintf("objects have names: %s: \"some-name\": {...}", p)
+	} else if len(ps) > 0 && !l.kinds[ps[0]] {
 		p = strings.Join(ps, ".")
 	}
 	if ps := err.Path(); !pos.IsValid() && len(ps) > 0 {

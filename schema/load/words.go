@@ -65,12 +65,16 @@ func phrase(def string) string {
 		"#Digest":        "64 hex digits",
 		"#Signature":     "an armoured SSH signature",
 		"#Address":       `an address such as "0.0.0.0:7950"`,
+		"#DocumentName":  `a document's name such as "AWS-RunPatchBaseline"`,
 		"#ParameterName": `a path such as "/prod/db/host": at most 15 levels of letters, digits, ".", "_" and "-", not under /aws or /ssm`,
 	}[def]
 }
 
 func (c *checker) want(s *shape) string {
 	if p := phrase(s.def); p != "" {
+		return p
+	}
+	if p := s.patternPhrase(); p != "" {
 		return p
 	}
 	switch {
@@ -128,6 +132,9 @@ func (c *checker) want(s *shape) string {
 		if len(w) > 0 {
 			return "a struct with " + strings.Join(w, ", ")
 		}
+		if len(s.fields) > 0 && len(s.fields) <= 6 {
+			return "a struct with any of " + strings.Join(names(s), ", ")
+		}
 		return "a struct"
 	}
 	return "a value"
@@ -143,6 +150,8 @@ func show(n *value) string {
 		return fmt.Sprint(n.b)
 	case kFloat:
 		return n.s
+	case kBytes:
+		return "what single quotes make"
 	}
 	return n.k.word()
 }
@@ -153,8 +162,23 @@ func (c *checker) say(s *shape, n *value) string {
 	}
 	w := c.want(s)
 	if n.k&s.kinds == 0 {
-		if n.k&(kStruct|kList) != 0 {
+		switch {
+		case s.def == "#Targets":
+			w = `{all: true}, or a struct such as {tags: role: "web"},`
+		case s.kinds == kStruct && len(s.fields) == 0 && len(s.labels) > 0:
+			w = "a struct of named values such as {name: ...}"
+		}
+		switch {
+		case n.k&(kStruct|kList) != 0:
 			return fmt.Sprintf("%s; %s is wanted", n.k.word(), w)
+		case n.k == kNull:
+			return fmt.Sprintf("null is no value here; leave the field out, or give %s", w)
+		case n.k == kBytes && s.kinds&kString != 0:
+			return fmt.Sprintf("single quotes make bytes; %s is wanted, in double quotes", w)
+		case n.k == kFloat && s.kinds&kInt != 0:
+			return fmt.Sprintf("%s is not %s", show(n), w)
+		case c.asText(s, n):
+			return fmt.Sprintf("%s is %s; write it as text: %q", show(n), map[bool]string{true: "no text", false: "a number"}[n.k == kBool], show(n))
 		}
 		if n.k == kBool {
 			return fmt.Sprintf("%s is not %s", show(n), w)
@@ -165,6 +189,9 @@ func (c *checker) say(s *shape, n *value) string {
 		return fmt.Sprintf("%s is %s; %s is wanted", show(n), n.k.word(), w)
 	}
 	m := fmt.Sprintf("%s is not %s", show(n), w)
+	if i, err := strconv.ParseInt(n.s, 10, 32); n.k == kString && err == nil && s.kinds&kInt != 0 && c.takes(s, &value{k: kInt, i: i, s: n.s}) {
+		return m + "; write the number without quotes: " + n.s
+	}
 	if n.k == kString {
 		if h := hint(s.def, strings.TrimPrefix(n.s, "aws:")); h != "" {
 			m += " (" + h + ")"
@@ -173,6 +200,18 @@ func (c *checker) say(s *shape, n *value) string {
 		}
 	}
 	return m
+}
+
+// takes reports whether a value has the shape.
+func (c *checker) takes(s *shape, n *value) bool {
+	q := &checker{defs: c.defs, quiet: true, stack: c.stack}
+	q.check(s, n, nil)
+	return !q.bad
+}
+
+// asText reports whether a number, or true or false, would be right in quotes, and any text would not do.
+func (c *checker) asText(s *shape, n *value) bool {
+	return n.k&(kInt|kFloat|kBool) != 0 && s.kinds&kString != 0 && s.enum == nil && c.takes(s, &value{k: kString, s: show(n)})
 }
 
 // numeric reports whether a word would be a number without its quotes.
@@ -200,7 +239,7 @@ func (c *checker) unknown(s *shape, name string) string {
 		w = append(w, f.name)
 	}
 	if len(w) == 0 && len(s.labels) == 1 {
-		if p := phrase(s.labels[0].key.def); p != "" {
+		if p := c.want(s.labels[0].key); p != "text" {
 			return "not " + p
 		}
 	}
@@ -216,6 +255,8 @@ func (c *checker) unknown(s *shape, name string) string {
 	}
 	if h := hint(s.def, name); h != "" {
 		m += " (" + h + ")"
+	} else if (s.def == "#Targets" || s.def == "#Selection") && near(name, w) == "" && plainLabel(name) {
+		m += fmt.Sprintf(" (a tag is tags: %s: ...)", name)
 	}
 	return m
 }
@@ -259,4 +300,27 @@ func lev(a, b string) int {
 		}
 	}
 	return p[len(b)]
+}
+
+// patternPhrase is what a pattern wants that belongs to no definition of its own, in an author's words.
+func (s *shape) patternPhrase() string {
+	if len(s.patterns) != 1 || s.patterns[0].not || s.def != "" {
+		return ""
+	}
+	return map[string]string{
+		`^/`:                                     `an absolute path such as "/usr/sbin/nologin"`,
+		`^[a-z_][a-z0-9_.-]{0,31}\$?$`:           `an account: at most 32 lower-case letters, digits and _ . -, starting with a letter or _`,
+		`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`:        `an account such as "deploy"`,
+		`^[A-Za-z0-9][A-Za-z0-9+._:@-]{0,127}$`:  `a package such as "telnetd"`,
+		`^[A-Za-z0-9][A-Za-z0-9@._:\\-]{0,255}$`: `a unit such as "nginx" or "ssh.socket"`,
+		`^[a-z0-9_]+([./][A-Za-z0-9_.*-]+)+$`:    `a kernel parameter such as "net.ipv4.ip_forward"`,
+		`^(HKLM|HKCU|HKCR|HKU|HKCC)\\.+`:         `the path of a value that begins with HKLM\, HKCU\, HKCR\, HKU\ or HKCC\ such as "HKLM\\SOFTWARE\\Acme\\Mode"`,
+		`^[0-9]+\.[0-9]+\.[0-9]+$`:               `a version such as "1.4.0"`,
+		`^age1[0-9a-z]+$`:                        `an age recipient: age1...`,
+		`^[A-Za-z0-9]+$`:                         `a parameter's name: letters and digits`,
+		`^(file|https|s3|gs|azblob)://.+`:        `a URL that begins with file://, https://, s3://, gs:// or azblob://`,
+		`^[A-Za-z0-9_.-]{3,50}$`:                 `a name of 3 to 50 letters, digits and _ . -`,
+		`^[^/].*$`:                               `a path from the root of the repository, without a slash first`,
+		`^[a-z][A-Za-z]*\.([a-z][A-Za-z]*|\*)$`:  `an event such as "node.joined" or "node.*"`,
+	}[s.patterns[0].source]
 }
