@@ -25,6 +25,7 @@ func (l *loading) window(o *object, n *value) {
 	for name, t := range n.get("tasks").fields() {
 		l.task(o, p.field("tasks").field(name), t, w)
 	}
+	sound = sound && w.Schedule != "" && w.Duration != "" // else CUE has said so
 	if l.opts.CheckWindow == nil || !sound {
 		return
 	}
