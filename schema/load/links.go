@@ -228,7 +228,10 @@ func (l *loading) groupBaselines(o *object, n *value) {
 			l.wrong(o, p, missing("no baseline", n.s, append(l.named("baseline"), slices.Sorted(maps.Keys(l.repo.Shipped))...)))
 			continue
 		}
-		if other := first[system]; other != "" && system != "" {
+		switch other := first[system]; {
+		case other == n.s:
+			l.wrong(o, p, fmt.Sprintf("%q is given already", n.s))
+		case other != "" && system != "":
 			l.wrong(o, p, fmt.Sprintf("%q and %q are both for %s; a group has one baseline per operating system", n.s, other, system))
 		}
 		first[system] = n.s

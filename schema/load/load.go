@@ -91,6 +91,9 @@ type loading struct {
 	unsure    map[string]bool // kinds of which objects stand under a mistyped name
 
 	how
+	// rosterWrong says that lines of the roster have faults, so that not all nodes are known.
+	rosterWrong bool
+	tried       int // selections that were held against nodes
 }
 
 // how an evaluation goes about; the outcome is the same. Tests hold the ways against each other.
@@ -117,6 +120,7 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	l.decode()
 	l.rules()
 	l.roster()
+	l.rosterLinks()
 	l.vendored()
 	faults := fewer(l.once(schema.SortFaults(l.faults)))
 	res := &result{Repo: l.repo, Faults: faults}

@@ -25,6 +25,8 @@ func (l *loading) roster() {
 		}
 	}
 	slices.Sort(files)
+	before := len(l.faults)
+	defer func() { l.rosterWrong = len(l.faults) > before }()
 	seen := map[string]string{} // of ids, names and keys, where they were first
 	for _, name := range files {
 		text := l.tree.content[name]

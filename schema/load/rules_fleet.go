@@ -91,6 +91,7 @@ func (l *loading) roles(o *object, n, given *value) {
 	everything := false
 	for name, r := range n.get("roles").fields() {
 		q := p.field(name)
+		everything = everything || r.get("paths") == nil // a fault of its own
 		for i, glob := range r.get("paths").items() {
 			if glob.k != kString {
 				everything = true // who knows

@@ -90,7 +90,7 @@ func (l *loading) policyTargets(o *object, n *value) {
 		if w.named {
 			continue // which nodes these are says the roster
 		}
-		if node, found := w.find(func(node aNode) bool { return w.selects(targets, node, true) && !w.selects(readers, node, true) }); found {
+		if node, found := w.find(func(node aNode) bool { return w.selects(targets, node, true) && !w.selects(readers, node, true) }); found && w.known() {
 			l.wrong(o, p.field("files").field(name).field("contentFrom").field("parameter"),
 				fmt.Sprintf("parameter %q is not readable for all targets: its readers leave out %s", path, node.words(w.keys)))
 		}
@@ -107,11 +107,15 @@ type world struct {
 	os    []string
 	named bool            // a selection names nodes
 	seen  map[objKey]bool // groups that were looked into
-	steps int
+	lost  bool            // something could not be told
 }
 
-// maxWorlds bounds how many different nodes are tried.
-const maxWorlds = 4096
+// maxWorlds bounds how many different nodes are tried for one question, maxTried how many selections are held against
+// nodes for all questions of a repository: some 0.3 s. What is not known beyond them is no fault.
+const (
+	maxWorlds = 4096
+	maxTried  = 2_000_000
+)
 
 func (l *loading) worldOf(selections ...*value) *world {
 	w := &world{l: l, tags: map[string][]string{}, os: []string{""}, seen: map[objKey]bool{}}
@@ -172,12 +176,13 @@ func texts(n *value) []string {
 
 // aNode is one that could be. Tags and systems that nobody named are "".
 type aNode struct {
-	tags map[string]string
-	os   string
+	tags  map[string]string
+	os    string
+	names []string // of one of the roster; nil: any
 }
 
 // known reports whether all the nodes that could be were tried.
-func (w *world) known() bool { return w.size() <= maxWorlds && w.steps <= maxSteps }
+func (w *world) known() bool { return w.size() <= maxWorlds && !w.lost }
 
 func (w *world) size() int {
 	n := len(w.os)
@@ -213,8 +218,9 @@ func (w *world) selects(targets *value, node aNode, named bool) bool {
 }
 
 func (w *world) selection(n *value, node aNode, named bool, depth int) bool {
-	if w.steps++; depth > maxDepth || w.steps > maxSteps {
-		return named // a circle, which has a fault of its own
+	if w.l.tried++; depth > maxDepth || w.l.tried > maxTried {
+		w.lost = true // in a circle, which has a fault of its own
+		return named
 	}
 	for key, v := range n.get("tags").fields() {
 		if !among(texts(v), node.tags[key]) {
@@ -224,8 +230,14 @@ func (w *world) selection(n *value, node aNode, named bool, depth int) bool {
 	if os := n.get("os"); os != nil && !among(texts(os), node.os) {
 		return false
 	}
-	if n.get("nodes") != nil && !named {
-		return false
+	if nodes := n.get("nodes"); nodes != nil {
+		in := named
+		if node.names != nil {
+			in = slices.ContainsFunc(texts(nodes), func(name string) bool { return slices.Contains(node.names, name) })
+		}
+		if !in {
+			return false
+		}
 	}
 	for _, in := range groupings() {
 		if list := n.get(in.field); list != nil && !slices.ContainsFunc(texts(list), func(name string) bool {

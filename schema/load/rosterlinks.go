@@ -1,0 +1,102 @@
+package load
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// rosterLinks warns of nodes that are named and not in the roster, and of secrets that too few of their readers can
+// open. The roster does not decide whether a repository is valid: nodes come and go without it.
+func (l *loading) rosterLinks() {
+	if len(l.repo.Roster) == 0 || l.rosterWrong {
+		return // nobody is, or who is cannot be told
+	}
+	states := make(map[string]schema.NodeState, 2*len(l.repo.Roster))
+	names := make([]string, 0, len(l.repo.Roster))
+	for _, n := range l.repo.Roster {
+		states[n.Name], states[n.ID] = n.State, n.State
+		names = append(names, n.Name)
+	}
+	asked := 0
+	check := func(o *object, p path, n *value) {
+		if n.k != kString {
+			return
+		}
+		switch state, ok := states[n.s]; {
+		case !ok:
+			near := names
+			if asked += len(names); asked > maxAsked {
+				near = nil
+			}
+			l.doubt(o, p, missing("no node", n.s, near)+" in the roster")
+		case state == schema.NodeRetired:
+			l.doubt(o, p, fmt.Sprintf("node %q is retired", n.s))
+		}
+	}
+	for _, o := range l.list {
+		n := o.read()
+		for _, steps := range selections(o.key.kind) {
+			for _, in := range [][]string{{"nodes", "*"}, {"exclude", "nodes", "*"}} {
+				follow(n, o.key.path(), append(steps[:len(steps):len(steps)], in...), func(p path, n *value) { check(o, p, n) })
+			}
+		}
+		switch o.key.kind {
+		case "fleet":
+			follow(n, o.key.path(), []string{"witnesses", "*"}, func(p path, n *value) { check(o, p, n) })
+		case "parameter":
+			l.readers(o, n)
+		}
+	}
+}
+
+// readers warns where the current version of a secret is encrypted to fewer than the nodes that its readers select.
+func (l *loading) readers(o *object, n *value) {
+	numbers := versionsOf(n)
+	readers := n.get("readers")
+	if o.value == nil || n.str("type") != "SecureString" || readers == nil || len(numbers) == 0 {
+		return
+	}
+	p := o.key.path().field("versions").field(strconv.Itoa(numbers[len(numbers)-1])).field("value")
+	have, _, err := openSeal(o.at(p).s)
+	if err != nil {
+		return // a fault of its own
+	}
+	nodes, ok := l.selected(readers)
+	if !ok {
+		return
+	}
+	more := len(l.forFleet().get("recovery").items())
+	switch {
+	case len(nodes) == 0:
+		l.doubtAt(l.labelPos(o, o.key.path().field("readers")), o.key.path().field("readers"), "select no node of the roster: nobody can read this")
+	case have < len(nodes)+more:
+		m := fmt.Sprintf("encrypted to %s, and readers select %s (%s)", counted(strconv.Itoa(have), "recipient"), counted(strconv.Itoa(len(nodes)), "node"), few(nodes))
+		if more > 0 {
+			m += fmt.Sprintf(" and fleet.recovery has %d", more)
+		}
+		l.doubt(o, p, m+"; write it anew with: dunlin param put")
+	}
+}
+
+// selected are the names of the active nodes that targets mean; false where there is too much to try.
+func (l *loading) selected(targets *value) ([]string, bool) {
+	w := &world{l: l}
+	var nodes []string
+	for _, line := range l.repo.Roster {
+		if line.State == schema.NodeActive && w.selects(targets, aNode{tags: line.Tags, os: line.OS, names: []string{line.Name, line.ID}}, false) {
+			nodes = append(nodes, line.Name)
+		}
+	}
+	return nodes, !w.lost
+}
+
+// few are the first of many names.
+func few(names []string) string {
+	if len(names) > 5 {
+		return strings.Join(names[:5], ", ") + fmt.Sprintf(" and %d more", len(names)-5)
+	}
+	return strings.Join(names, ", ")
+}
