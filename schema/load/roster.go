@@ -132,7 +132,12 @@ func nodeID(sign string) (string, error) {
 		return "", fmt.Errorf("not an ssh-ed25519 public key")
 	}
 	sum := sha256.Sum256(b[len(prefix):])
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))[:26], nil
+	return shortID(sum[:]), nil
+}
+
+// shortID is how nodes and runs are named: 26 signs of a SHA-256.
+func shortID(sum []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum))[:26]
 }
 
 // columnOf is the column of the value at a path such as keys.sign in a line of JSON, or of the whole line.

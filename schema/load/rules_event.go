@@ -12,8 +12,11 @@ func (l *loading) sink(o *object, n *value) {
 	p := o.key.path().field("url")
 	text := n.str("url")
 	if program, ok := strings.CutPrefix(text, "exec://"); ok {
-		if slash.Clean(program) != program || program == "/" {
+		switch clean := slash.Clean(program); {
+		case clean == "/" || strings.HasSuffix(program, "/"):
 			l.wrong(o, p, fmt.Sprintf(`%q names no program; write it as "exec:///usr/local/bin/notify"`, text))
+		case clean != program:
+			l.wrong(o, p, fmt.Sprintf("write it as %q", "exec://"+clean))
 		}
 		return
 	}

@@ -17,7 +17,7 @@ func (l *loading) grant(o *object, n *value) {
 	forward := slices.Contains(texts(sessions), "forward")
 	for _, f := range []struct{ name, want, instead string }{
 		{"targets", "which nodes a session may reach", "the nodes of runs are run.targets"},
-		{"runAs", "the user of the host that a session is", ""},
+		{"runAs", "the user of the host that a session runs as", ""},
 		{"maxDuration", "", ""},
 	} {
 		switch {

@@ -44,7 +44,7 @@ func (l *loading) parameter(o *object, n *value) {
 		case len(text) > maxValue:
 			l.wrong(o, q, fmt.Sprintf("%d bytes; at most %d are allowed", len(text), maxValue))
 		case pattern != "" && re != nil && !re.MatchString(text):
-			l.wrong(o, q, fmt.Sprintf("%s does not match allowedPattern %s", quoteShort(text), pattern))
+			l.wrong(o, q, fmt.Sprintf("%s does not match allowedPattern %s", strconv.Quote(clip(text, 60)), pattern))
 		}
 	}
 	policies := n.get("policies")
@@ -67,13 +67,6 @@ func versionsOf(n *value) []int {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func quoteShort(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		s = string(r[:57]) + "..."
-	}
-	return strconv.Quote(s)
 }
 
 // sealed checks that an encrypted value is one, as far as that can be told without its key.

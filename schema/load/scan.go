@@ -13,9 +13,15 @@ import (
 // objKey names an object. fleet, of which there is one, has no name.
 type objKey struct{ kind, name string }
 
+// runKind is for a run, which is a file and nothing else: its fields have no path before them.
+const runKind = "run"
+
 func (k objKey) path() path {
-	if k.kind == "fleet" {
+	switch k.kind {
+	case "fleet":
 		return at("fleet")
+	case runKind:
+		return nil
 	}
 	return at(k.kind, k.name)
 }

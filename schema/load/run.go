@@ -1,0 +1,203 @@
+package load
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	slash "path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// MaxRun is the largest run file that is read, in bytes: a document's worth, its parameters included (SSM §3.1).
+const MaxRun = 64 << 10
+
+// Run reads a file of the branch of runs and holds it against the definitions and, unless repo is nil, against the
+// commit that it names: its signer, document, sinks and groups are there, and a grant lets the signer give it. Whether
+// the grant covers every node is not looked at, nor is the signature: requestedBy is who must have signed. name is the
+// file's path on the branch, YYYY/MM/<id>.json, or its end. With a fault the Run is empty.
+func Run(name string, b []byte, repo *schema.Repo) (schema.Run, []schema.Fault) {
+	l := &loading{objects: map[objKey]*object{}}
+	if len(b) > MaxRun || len(b) == 0 {
+		l.faultAt(name, 1, 1, "", fmt.Sprintf("%d bytes; a run has 1 to %d", len(b), MaxRun))
+		return schema.Run{}, l.faults
+	}
+	defs, err := definitions()
+	if err != nil {
+		l.faultAt(name, 1, 1, "", err.Error())
+		return schema.Run{}, l.faults
+	}
+	o := &object{key: objKey{kind: runKind}, text: readPlain(name, b, nil)}
+	c := &checker{defs: defs}
+	if o.text.value != nil {
+		c.check(defs["#Run"], o.text.value, nil)
+	}
+	o.told = append(o.text.found, c.found...)
+	for _, m := range o.told {
+		l.placed(o, m)
+	}
+	o.value = o.text.value
+	l.run(o, o.value)
+	if repo != nil {
+		l.runIn(o, o.value, repo)
+	}
+	if len(l.faults) == 0 {
+		l.runForm(o, name, b)
+	}
+	var run schema.Run
+	if len(l.faults) == 0 {
+		if err := json.Unmarshal(b, &run); err != nil {
+			l.faultAt(name, 1, 1, "", "cannot be read: "+err.Error())
+		}
+	}
+	if len(l.faults) > 0 {
+		return schema.Run{}, schema.SortFaults(l.faults)
+	}
+	return run, nil
+}
+
+// run checks what the definitions cannot say of a run by itself.
+func (l *loading) run(o *object, n *value) {
+	l.instant(o, nil, n, "created")
+	const day = 24 * time.Hour
+	l.duration(o, nil, n, "deliveryTimeout", 30*time.Second, 30*day, "from 30s to 30d")
+	l.duration(o, nil, n, "executionTimeout", 5*time.Second, 2*day, "from 5s to 2d")
+	if t := n.get("targets"); t != nil {
+		l.targets(o, at("targets"), t)
+	}
+}
+
+// runForm checks that a file has the one form that a run has, and the name that follows from it.
+func (l *loading) runForm(o *object, name string, b []byte) {
+	if canonical := o.value.json(nil); !bytes.Equal(canonical, b) {
+		at := 0
+		for at < len(b) && at < len(canonical) && b[at] == canonical[at] {
+			at++
+		}
+		p := o.text.position(o.text.pos(min(at, len(b)-1)))
+		m := "not canonical JSON (RFC 8785): keys sorted, no blanks, nothing escaped without need"
+		if at == len(canonical) {
+			m = "there is more after the last }; a run has no newline at its end"
+		}
+		l.faultAt(name, p.Line, p.Column, "", m)
+		return
+	}
+	sum := sha256.Sum256(b)
+	id := shortID(sum[:])
+	dir, base := slash.Split(name)
+	if base != id+".json" {
+		l.faultAt(name, 1, 1, "", fmt.Sprintf("the name of a run is the id of what it says, here %s.json: it was changed, or misnamed", id))
+		return
+	}
+	if created, err := time.Parse(time.RFC3339, o.value.str("created")); err == nil && dir != "" {
+		if want := created.UTC().Format("2006/01/"); !strings.HasSuffix("/"+dir, "/"+want) {
+			l.faultAt(name, 1, 1, "", fmt.Sprintf("created %s, so it belongs in %s", o.value.str("created"), want))
+		}
+	}
+}
+
+// runIn checks a run against the commit that it names.
+func (l *loading) runIn(o *object, n *value, repo *schema.Repo) {
+	known := func(field, word string, names []string) {
+		if text := n.str(field); text != "" && !slices.Contains(names, text) {
+			l.wrong(o, at(field), missing("no "+word, text, names))
+		}
+	}
+	if fleet := n.str("fleet"); fleet != "" && fleet != repo.Fleet.Name {
+		l.wrong(o, at("fleet"), fmt.Sprintf("%q is not this fleet, which is %q", fleet, repo.Fleet.Name))
+	}
+	known("requestedBy", "signer", slices.Sorted(maps.Keys(repo.Fleet.Signers)))
+	known("document", "document", slices.Concat(slices.Sorted(maps.Keys(repo.Documents)), slices.Sorted(maps.Keys(repo.ShippedDocuments))))
+	sinks := slices.Sorted(maps.Keys(repo.Sinks))
+	for i, s := range n.get("notify").items() {
+		if s.k == kString && !slices.Contains(sinks, s.s) {
+			l.wrong(o, at("notify").index(i), missing("no sink", s.s, sinks))
+		}
+	}
+	groups := map[string][]string{"group": slices.Sorted(maps.Keys(repo.Groups)), "resourceGroup": slices.Sorted(maps.Keys(repo.ResourceGroups))}
+	for _, p := range []path{at("targets"), at("targets", "exclude")} {
+		for _, in := range groupings() {
+			for i, v := range o.at(p.field(in.field)).items() {
+				if v.k == kString && !slices.Contains(groups[in.kind], v.s) {
+					l.wrong(o, p.field(in.field).index(i), missing("no "+in.word, v.s, groups[in.kind]))
+				}
+			}
+		}
+	}
+	l.granted(o, n, repo)
+}
+
+// granted checks that a grant lets the signer of a run give its document such parameters.
+func (l *loading) granted(o *object, n *value, repo *schema.Repo) {
+	who, document := n.str("requestedBy"), n.str("document")
+	if who == "" || document == "" || len(l.faults) > 0 {
+		return
+	}
+	var covered []string // documents that the signer may run
+	var refused *mistake // why the first grant for this document does not do
+	for _, name := range slices.Sorted(maps.Keys(repo.Grants)) {
+		g := repo.Grants[name]
+		if g.Run == nil || !slices.Contains(g.Who, who) {
+			continue
+		}
+		covered = append(covered, g.Run.Documents...)
+		if !slices.Contains(g.Run.Documents, document) {
+			continue
+		}
+		m := refusal(name, *g.Run, n)
+		if m == nil {
+			return
+		}
+		if refused == nil {
+			refused = m
+		}
+	}
+	switch {
+	case refused != nil:
+		l.say(o, *refused)
+	case len(covered) == 0:
+		l.wrong(o, at("requestedBy"), fmt.Sprintf("no grant lets %s run anything", who))
+	default:
+		slices.Sort(covered)
+		l.wrong(o, at("document"), fmt.Sprintf("no grant lets %s run %q; %s may run %s", who, document, who, few(slices.Compact(covered))))
+	}
+}
+
+// refusal is what a grant has against the parameters or the concurrency of a run; nil where that is nothing.
+func refusal(name string, g schema.GrantRun, n *value) *mistake {
+	wrong := func(p path, format string, a ...any) *mistake {
+		return &mistake{path: p, where: p, message: fmt.Sprintf(format, a...) + " (grant " + name + ")"}
+	}
+	for _, param := range slices.Sorted(maps.Keys(g.Parameters)) {
+		pattern := g.Parameters[param]
+		re, err := regexp.Compile(`^(?:` + pattern + `)$`)
+		v := n.get("parameters").get(param)
+		p := at("parameters", param)
+		switch {
+		case err != nil:
+			return wrong(p, "may not be given: %v", err)
+		case v == nil:
+			continue
+		case v.k == kStruct:
+			return wrong(p, "may only match %s, and a map of texts matches nothing", pattern)
+		}
+		for _, text := range texts(v) {
+			if !re.MatchString(text) {
+				return wrong(p, "%s does not match %s", strconv.Quote(clip(text, 60)), pattern)
+			}
+		}
+	}
+	limit, percent := share(&value{s: g.MaxConcurrency})
+	asked, askedPercent := share(n.get("maxConcurrency"))
+	if g.MaxConcurrency != "" && (percent != askedPercent || asked > limit) {
+		return wrong(at("maxConcurrency"), "%q is not at most %q", n.str("maxConcurrency"), g.MaxConcurrency)
+	}
+	return nil
+}
