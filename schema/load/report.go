@@ -2,7 +2,10 @@ package load
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"cuelang.org/go/cue/token"
 
@@ -18,7 +21,43 @@ func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
+	f.Path, f.Message = readable(f.Path, 400), readable(f.Message, 1000)
 	r.faults = append(r.faults, f)
+}
+
+// readable keeps a text of the author's within one line that a person reads: a word of kilobytes is cut in its middle,
+// and what a terminal would obey is escaped.
+func readable(s string, most int) string {
+	if len(s) <= 120 && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	var b strings.Builder
+	word, from := 0, 0 // of the word: how many characters, and where in b it has its 80th
+	for _, r := range s {
+		if r == ' ' {
+			word = 0
+		}
+		if word++; word == 80 {
+			from = b.Len()
+		}
+		if word > 110 {
+			text := []rune(b.String()[from:])
+			head := b.String()[:from]
+			b.Reset()
+			b.WriteString(head + "…" + string(text[len(text)-min(len(text), 20):]))
+			word = 90
+		}
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			b.WriteRune(r)
+		} else {
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		if b.Len() > 4*most {
+			break
+		}
+	}
+	return clip(b.String(), most)
 }
 
 func (r *report) faultAt(file string, line, column int, path, message string) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/token"
 )
@@ -91,7 +92,7 @@ func (l *loading) take(j *job) {
 		if i == 50 {
 			break
 		}
-		l.general(err)
+		l.general(err, j.files)
 	}
 }
 
@@ -131,7 +132,7 @@ func (l *loading) sameFleet(o *object, j *job) bool {
 }
 
 // general reports an error of CUE that belongs to no object.
-func (l *loading) general(err errors.Error) {
+func (l *loading) general(err errors.Error, files []*source) {
 	msg, pos := errorWords(err, l)
 	name := pos.Filename()
 	if strings.HasPrefix(name, schemaPath) {
@@ -153,5 +154,24 @@ func (l *loading) general(err errors.Error) {
 			}
 		}
 	}
+	for i := 0; name == "" && i < len(files); i++ { // it names no place: the first thing that is no plain object
+		for _, d := range files[i].tree.Decls {
+			if _, field := d.(*ast.Field); !field && files[i].rest && !isPreamble(d) {
+				name, pos = files[i].name, d.Pos()
+				break
+			}
+		}
+	}
+	if name == "" && len(files) > 0 {
+		name, pos = files[len(files)-1].name, packagePos(files[len(files)-1].tree)
+	}
 	l.fault(name, pos, p, msg)
+}
+
+func isPreamble(d ast.Decl) bool {
+	switch d.(type) {
+	case *ast.Package, *ast.ImportDecl, *ast.CommentGroup, *ast.Attribute:
+		return true
+	}
+	return false
 }
