@@ -99,6 +99,12 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 		return fmt.Sprintf("%s is %s; %s is wanted", arg(0), word(1), word(2)), last
 	case strings.HasPrefix(form, "cannot use"):
 		return fmt.Sprintf("%s is %s; %s is wanted", arg(0), word(1), word(2)), last
+	case strings.HasPrefix(form, "invalid operand %s (found"):
+		return fmt.Sprintf("%s is %s; a struct or a list is wanted", arg(0), word(1)), last
+	case strings.HasPrefix(form, "field not found"):
+		return fmt.Sprintf("refers to the field %s, which does not exist", unquoted(arg(0))), last
+	case strings.HasPrefix(form, "preference mark"):
+		return `* marks the default of a choice and stands nowhere else: *"a" | "b"`, last
 	case strings.HasPrefix(form, "cannot call"):
 		return "no function, or one that does not exist, is called", last
 	case strings.HasPrefix(form, "error in call to"):
