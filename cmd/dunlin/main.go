@@ -89,6 +89,7 @@ func asksJSON(args []string) bool {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
+		a.initCommand(),
 		a.schemaCommand(),
 		a.fmtCommand(),
 		a.agentCommand(),
