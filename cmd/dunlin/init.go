@@ -142,17 +142,19 @@ func startFolder(dir string, force bool) (existed bool, err error) {
 	case force:
 		return true, nil
 	}
-	git := false
-	for _, e := range entries {
-		git = git || e.Name() == ".git"
+	has := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name })
+	}
+	switch {
+	case has("fleet.cue"):
+		return true, refuse("it is a policy repository already", "dunlin new KIND NAME adds an object to it, dunlin schema vendor renews its definitions")
+	case has("HEAD") && has("objects"):
+		return true, refuse("it is a bare Git repository", "clone it, and name the clone")
+	case has(".git"):
+		return true, nil
 	}
 	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == "fleet.cue":
-			return true, refuse("it is a policy repository already", "dunlin new KIND NAME adds an object to it, dunlin schema vendor renews its definitions")
-		case name == "HEAD" && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "objects" }):
-			return true, refuse("it is a bare Git repository", "clone it, and name the clone")
-		case !git && name != "README.md" && name != "LICENSE":
+		if name := e.Name(); name != "README.md" && name != "LICENSE" {
 			return true, refuse(fmt.Sprintf("it is neither empty nor a Git repository: it has %q", name), "name a new folder, or run git init there first")
 		}
 	}

@@ -90,6 +90,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
 		a.initCommand(),
+		a.newCommand(),
 		a.schemaCommand(),
 		a.fmtCommand(),
 		a.agentCommand(),

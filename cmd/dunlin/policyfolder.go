@@ -213,5 +213,11 @@ func walkFiles(fsys fs.FS, dir string, f func(name string) error) error {
 
 // moduleFile is cue.mod/module.cue of a repository. The path is nobody's: nothing is fetched by it.
 func moduleFile(fleet string) string {
-	return "module: \"" + fleet + ".example/fleet@v0\"\nlanguage: version: \"v0.17.0\"\n"
+	word := strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(fleet)), "-")
+	return "module: \"" + word + ".example/fleet@v0\"\nlanguage: version: \"v0.17.0\"\n"
 }

@@ -112,3 +112,6 @@ func CheckName(kind, name string) error {
 	}
 	return nil
 }
+
+// ObjectPath is the path of an object in faults and in schema.Repo.Positions.
+func ObjectPath(kind, name string) string { return objKey{kind, name}.path().String() }
