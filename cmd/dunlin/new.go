@@ -27,8 +27,8 @@ import (
 var objectFiles embed.FS
 
 type newFlags struct {
-	repo, system, publicKey string
-	stdout                  bool
+	repo, system, publicKey, who string
+	stdout                       bool
 }
 
 func (a *app) newCommand() *cobra.Command {
@@ -53,6 +53,7 @@ said. dunlin schema lists the kinds.`,
 	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy repository (default: the one around this folder)")
 	cmd.Flags().StringVar(&f.system, "os", "", "operating system: of a baseline (default debian), or of the targets (default all nodes)")
 	cmd.Flags().StringVar(&f.publicKey, "public-key", "", "of an activation: file with an ssh-ed25519 public key, or the key")
+	cmd.Flags().StringVar(&f.who, "who", "", "of a grant, exception or activation: the person (default: the first of fleet.signers)")
 	cmd.Flags().BoolVar(&f.stdout, "stdout", false, "print the object and write nothing")
 	return cmd
 }
@@ -188,11 +189,19 @@ func (a *app) objectText(kind, name string, repo schema.Repo, inRepo bool, f new
 	case f.publicKey != "" && kind != "activation":
 		return nil, usageError{fmt.Errorf("--public-key belongs to an activation, and not to a %s", kind)}
 	}
-	who := "alice"
-	if signers := slices.Sorted(maps.Keys(repo.Fleet.Signers)); len(signers) > 0 {
+	who, signers := f.who, slices.Sorted(maps.Keys(repo.Fleet.Signers))
+	switch {
+	case who != "" && load.CheckName("fleet", who) != nil:
+		return nil, usageError{fmt.Errorf("--who %w", load.CheckName("fleet", who))}
+	case who != "" && !strings.Contains(string(text), "{{who}}"):
+		return nil, usageError{fmt.Errorf("--who is nothing that a new %s says", kind)}
+	case who != "":
+	case len(signers) > 0:
 		who = signers[0]
-	} else if inRepo && kind == "grant" {
-		return nil, exitWith{code: exitError, err: errors.New("new grant: it names people, and fleet.signers has none"), hint: "add them to fleet.cue first: dunlin schema fleet.signers"}
+	case inRepo && kind == "grant":
+		return nil, exitWith{code: exitError, err: errors.New("new grant: it names people, and fleet.signers has none"), hint: "add them to fleet.cue first (dunlin schema fleet.signers), or name one with --who"}
+	default:
+		who = "alice"
 	}
 	key := ""
 	if kind == "activation" {
