@@ -466,6 +466,24 @@ b.cue:3:11: baseline.mine.operatingSystem: SUSE: not judged by this version, whi
 	}
 }
 
+// The shipped documents hold what is asked of a repository's own, and can be imported under another name.
+func TestShippedDocumentsAreRight(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("-- a.cue --\nimport \"dunlin.dev/policies/documents\"\n")
+	for name := range ShippedDocuments() {
+		fmt.Fprintf(&text, "document: %q: documents.document.%q\n", "my-"+name[4:], name)
+	}
+	repo, faults, err := language()(t.Context(), files(text.String()))
+	if err != nil || len(faults) > 0 {
+		t.Errorf("%v\n%s", err, lines(faults))
+	}
+	for name, d := range ShippedDocuments() {
+		if got := repo.Documents["my-"+name[4:]]; !reflect.DeepEqual(got, d) {
+			t.Errorf("%s imported is %+v\nwant %+v", name, got, d)
+		}
+	}
+}
+
 func BenchmarkShipped(b *testing.B) {
 	for b.Loop() {
 		Shipped()
