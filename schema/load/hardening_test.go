@@ -303,3 +303,27 @@ func TestHardeningMistakes(t *testing.T) {
 		})
 	}
 }
+
+// Vendored copies that are this version's go without a word. Another one is a warning: plain CUE would see other values.
+func TestVendoredLibrary(t *testing.T) {
+	m := files("-- a.cue --\nimport \"dunlin.dev/policies/hardening\"\npolicy: ports: hardening.policy.\"legacy-ports\"\n")
+	vendored, err := Vendored(ShippedPackages())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range vendored {
+		m[name] = &fstest.MapFile{Data: b}
+	}
+	_, faults, err := thisBuild()(t.Context(), m)
+	if err != nil || len(faults) > 0 {
+		t.Errorf("%v:\n%s", err, lines(faults))
+	}
+	m["cue.mod/pkg/dunlin.dev/policies/hardening/ports.cue"] = &fstest.MapFile{Data: []byte("package hardening\n\npolicy: \"legacy-ports\": blockedPorts: []\n")}
+	delete(m, "cue.mod/pkg/dunlin.dev/policies/patching/baselines.cue")
+	m["cue.mod/pkg/dunlin.dev/policies/gone/x.cue"] = &fstest.MapFile{Data: []byte("package gone\n")}
+	repo, faults, err := thisBuild()(t.Context(), m)
+	const want = "cue.mod/pkg/dunlin.dev/policies/hardening: warning: differs from this version's shipped library, which is the one that counts\n"
+	if got := lines(faults); err != nil || got != want || len(repo.Policies["ports"].BlockedPorts) < 20 {
+		t.Errorf("%v, %d ports blocked:\n%swant:\n%s", err, len(repo.Policies["ports"].BlockedPorts), got, want)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	slash "path"
 	"slices"
 	"strings"
@@ -168,27 +167,4 @@ func columnOf(line []byte, dotted string) int {
 		}
 	}
 	return 1
-}
-
-// vendored warns where the copy of the schema in the repository is not this version's. The embedded one counts.
-func (l *loading) vendored() {
-	const dir = "cue.mod/pkg/" + schemaPath
-	have := map[string]bool{}
-	for name := range l.tree.content {
-		if slash.Dir(name) == dir {
-			have[slash.Base(name)] = true
-		}
-	}
-	if len(have) == 0 {
-		return
-	}
-	names, _ := fs.Glob(schema.Definitions, "*.cue")
-	same := len(names) == len(have)
-	for _, name := range names {
-		b, _ := schema.Definitions.ReadFile(name)
-		same = same && bytes.Equal(b, l.tree.content[dir+"/"+name])
-	}
-	if !same {
-		l.add(schema.Fault{File: dir, Severity: schema.SeverityWarning, Message: "differs from this version's schema, which is the one that counts"})
-	}
 }

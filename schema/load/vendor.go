@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	slash "path"
@@ -115,3 +116,33 @@ func CheckName(kind, name string) error {
 
 // ObjectPath is the path of an object in faults and in schema.Repo.Positions.
 func ObjectPath(kind, name string) string { return objKey{kind, name}.path().String() }
+
+// vendored warns where the copy of the schema, or of a package of the shipped library, in the repository is not this
+// version's. The embedded ones count.
+func (l *loading) vendored() {
+	have := map[string]int{} // files by folder
+	for name := range l.tree.content {
+		if strings.HasPrefix(name, VendorRoot+"/") && slash.Ext(name) == ".cue" {
+			have[slash.Dir(name)]++
+		}
+	}
+	for dir, n := range have {
+		fsys, what := fs.FS(schema.Definitions), "schema"
+		if folder, ok := strings.CutPrefix(dir, VendorRoot+"/policies/"); ok {
+			if fsys, what = l.shipped(policiesPath+folder), "shipped library"; fsys == nil {
+				continue // of another version, and nothing can import it here
+			}
+		} else if dir != VendorRoot+"/schema" {
+			continue
+		}
+		names, _ := fs.Glob(fsys, "*.cue")
+		same := len(names) == n
+		for _, name := range names {
+			b, _ := fs.ReadFile(fsys, name)
+			same = same && bytes.Equal(b, l.tree.content[slash.Join(dir, name)])
+		}
+		if !same {
+			l.add(schema.Fault{File: dir, Severity: schema.SeverityWarning, Message: "differs from this version's " + what + ", which is the one that counts"})
+		}
+	}
+}
