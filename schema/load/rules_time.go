@@ -30,7 +30,9 @@ func (l *loading) association(o *object, n *value) {
 		return
 	}
 	for _, f := range l.opts.CheckAssociation(expr, n.str("timezone"), int(offset)) {
-		l.wrong(o, p.field(f.Field), f.Message)
+		if v := n.get(f.Field); v != nil && v.k != kAny { // else CUE has said what is wrong with it
+			l.wrong(o, p.field(f.Field), f.Message)
+		}
 	}
 }
 

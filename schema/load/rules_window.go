@@ -25,7 +25,6 @@ func (l *loading) window(o *object, n *value) {
 	for name, t := range n.get("tasks").fields() {
 		l.task(o, p.field("tasks").field(name), t, w)
 	}
-	sound = sound && w.Schedule != "" && w.Duration != "" // else CUE has said so
 	if l.opts.CheckWindow == nil || !sound {
 		return
 	}
@@ -34,7 +33,9 @@ func (l *loading) window(o *object, n *value) {
 		if field == "" {
 			field = "schedule"
 		}
-		l.wrong(o, p.field(field), f.Message)
+		if v := n.get(field); v != nil && v.k != kAny { // else CUE has said what is wrong with it
+			l.wrong(o, p.field(field), f.Message)
+		}
 	}
 }
 
