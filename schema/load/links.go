@@ -116,7 +116,8 @@ func (d *directory) has(kind, name string) bool {
 			return true
 		}
 	}
-	return l.objects[objKey{kind, name}] != nil || !l.complete || l.unsure[kind]
+	key := objKey{kind, name}
+	return l.objects[key] != nil || l.elsewhere[key] || !l.complete || l.unsure[kind]
 }
 
 // all are the names of a kind, sorted.

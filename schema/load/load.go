@@ -88,12 +88,14 @@ type loading struct {
 	table     []kindOf
 	notJudged map[string]schema.OperatingSystem // of the shipped baselines that this build cannot judge by
 	sources   map[string]bool
+	elsewhere map[objKey]bool // objects that something makes where they may not be
 	unsure    map[string]bool // kinds of which objects stand under a mistyped name
 
 	how
 	// rosterWrong says that lines of the roster have faults, so that not all nodes are known.
 	rosterWrong bool
-	tried       int // selections that were held against nodes
+	chosen      map[string][]string // names of the nodes that targets mean, by the JSON of these
+	tried       int                 // selections that were held against nodes
 }
 
 // how an evaluation goes about; the outcome is the same. Tests hold the ways against each other.
@@ -152,7 +154,7 @@ func newLoading(o Options, t *tree, h how) (*loading, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, how: h}
+	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, elsewhere: map[objKey]bool{}, how: h}
 	l.faults = slices.Clone(t.faults)
 	for _, f := range defs["#Repo"].fields {
 		l.kinds[f.name] = true

@@ -27,7 +27,7 @@ func (l *loading) locate(o *object, p path) ([]spot, int) {
 	if o.key.kind == "fleet" {
 		start = 1
 	}
-	s := &locator{chain: o.folder.chain}
+	s := &locator{l: l, chain: o.folder.chain}
 	var spots []spot
 	for _, fr := range o.frags {
 		spots = append(spots, spot{label: labelAt(fr), expr: fr.value, file: fr.file})
@@ -59,6 +59,7 @@ func (l *loading) locate(o *object, p path) ([]spot, int) {
 func labelAt(fr *fragment) ast.Label { return &ast.Ident{NamePos: fr.label, Name: fr.key.name} }
 
 type locator struct {
+	l     *loading
 	chain []*source
 	steps int
 }
@@ -97,7 +98,7 @@ func (s *locator) into(sp spot, to seg, depth int, out *[]spot) {
 		for _, d := range x.Elts {
 			switch d := d.(type) {
 			case *ast.Field:
-				if far, ok := labelled(d.Label, to); ok {
+				if far, ok := s.labelled(d.Label, to, sp.file); ok {
 					*out = append(*out, spot{d.Label, d.Value, sp.file, sp.far + far})
 				}
 			case *ast.EmbedDecl:
@@ -105,6 +106,10 @@ func (s *locator) into(sp spot, to seg, depth int, out *[]spot) {
 			case *ast.Comprehension:
 				again(d.Value, 1)
 			}
+		}
+	case *ast.CallExpr:
+		if len(x.Args) == 1 && callName(x) == "close" {
+			again(x.Args[0], 1)
 		}
 	case *ast.ListLit:
 		if to.item >= 0 && to.item < len(x.Elts) {
@@ -127,7 +132,7 @@ func isComprehension(e ast.Expr) bool {
 }
 
 // labelled reports whether a label can be a step's, and how sure that is.
-func labelled(l ast.Label, to seg) (far int, ok bool) {
+func (s *locator) labelled(l ast.Label, to seg, f *source) (far int, ok bool) {
 	if to.item >= 0 {
 		return 0, false
 	}
@@ -136,13 +141,68 @@ func labelled(l ast.Label, to seg) (far int, ok bool) {
 	}
 	switch x := l.(type) {
 	case *ast.Interpolation:
+		if text, ok := s.text(x, f, 0); ok {
+			return 1, text == to.name
+		}
 		return 10, interpolates(x, to.name)
 	case *ast.ParenExpr:
+		if text, ok := s.text(x, f, 0); ok {
+			return 1, text == to.name
+		}
 		return 11, true
 	case *ast.ListLit:
 		return 12, true
 	}
 	return 0, false
+}
+
+// text is the text that an expression stands for, where that is the same always.
+func (s *locator) text(e ast.Expr, f *source, depth int) (string, bool) {
+	if s.steps++; s.steps > maxSteps || depth > 20 {
+		return "", false
+	}
+	switch x := e.(type) {
+	case *ast.BasicLit:
+		v, ok := literalValue(x)
+		if !ok || v.k != kString {
+			return "", false
+		}
+		return v.s, true
+	case *ast.ParenExpr:
+		return s.text(x.X, f, depth+1)
+	case *ast.BinaryExpr:
+		a, okA := s.text(x.X, f, depth+1)
+		b, okB := s.text(x.Y, f, depth+1)
+		return a + b, x.Op == token.ADD && okA && okB
+	case *ast.Interpolation:
+		var b strings.Builder
+		for i, e := range x.Elts {
+			if lit, ok := e.(*ast.BasicLit); ok && i%2 == 0 {
+				part := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(lit.Value, ")"), `"`), `\(`)
+				if i == len(x.Elts)-1 {
+					part = strings.TrimSuffix(part, `"`)
+				}
+				if strings.ContainsAny(part, `\"#`) {
+					return "", false // written in a way that is not worth reading
+				}
+				b.WriteString(part)
+				continue
+			}
+			part, ok := s.text(e, f, depth+1)
+			if !ok {
+				return "", false
+			}
+			b.WriteString(part)
+		}
+		return b.String(), true
+	case *ast.Ident, *ast.SelectorExpr:
+		t := s.target(e, f, depth+1)
+		if len(t) != 1 {
+			return "", false
+		}
+		return s.text(t[0].expr, t[0].file, depth+1)
+	}
+	return "", false
 }
 
 // interpolates reports whether the fixed ends of "a\(x)b" fit a name.
@@ -179,6 +239,9 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		case *ast.LetClause:
 			return []spot{{nil, n.Expr, f, 0}}
 		}
+		if f.pkg != "fleet" {
+			return topsOf(s.l.libFiles(f.dir, f.pkg), x.Name)
+		}
 		var out []spot
 		for _, g := range s.chain {
 			for _, x := range g.tops[x.Name] {
@@ -190,6 +253,15 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		name, ok := fieldName(x.Sel)
 		if !ok {
 			return nil
+		}
+		if id, ok := x.X.(*ast.Ident); ok {
+			if imp, ok := id.Node.(*ast.ImportSpec); ok {
+				dir, pkg, ok := s.l.libDir(importPath(imp))
+				if !ok {
+					return nil
+				}
+				return topsOf(s.l.libFiles(dir, pkg), name)
+			}
 		}
 		var out []spot
 		for _, t := range s.target(x.X, f, depth+1) {
@@ -206,6 +278,24 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		return out
 	}
 	return nil
+}
+
+// topsOf are the fields of a name at the top of the files of a package under lib/.
+func topsOf(files []*source, name string) []spot {
+	var out []spot
+	for _, f := range files {
+		if f.tree == nil {
+			continue
+		}
+		for _, d := range f.tree.Decls {
+			if x, ok := d.(*ast.Field); ok {
+				if n, ok := fieldName(x.Label); ok && n == name {
+					out = append(out, spot{x.Label, x.Value, f, 0})
+				}
+			}
+		}
+	}
+	return out
 }
 
 // valuePos is where the author wrote the value at a path, else the nearest thing around it.
@@ -261,7 +351,8 @@ func (l *loading) objectPos(o *object) (string, token.Pos) {
 	if len(o.frags) > 0 {
 		return o.frags[0].file.name, o.frags[0].label
 	}
-	if spots, _ := l.locate(o, o.key.path()); len(spots) > 0 && spots[0].label != nil {
+	// A package under lib/ may have the label; the object is made by who takes it from there.
+	if spots, _ := l.locate(o, o.key.path()); len(spots) > 0 && spots[0].label != nil && spots[0].file.pkg == "fleet" {
 		return spots[0].file.name, spots[0].label.Pos()
 	}
 	for _, f := range slices.Backward(o.folder.chain) {

@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,8 @@ func (l *loading) rosterLinks() {
 		states[n.Name], states[n.ID] = n.State, n.State
 		names = append(names, n.Name)
 	}
+	l.chosen = map[string][]string{}
+	slices.Sort(names)
 	asked := 0
 	check := func(o *object, p path, n *value) {
 		if n.k != kString {
@@ -48,6 +51,8 @@ func (l *loading) rosterLinks() {
 			follow(n, o.key.path(), []string{"witnesses", "*"}, func(p path, n *value) { check(o, p, n) })
 		case "parameter":
 			l.readers(o, n)
+		case "policy":
+			l.contentReaders(o, n)
 		}
 	}
 }
@@ -81,14 +86,49 @@ func (l *loading) readers(o *object, n *value) {
 	}
 }
 
+// contentReaders warns where nodes get a file from a secret that they cannot read. What is so whatever nodes there are
+// policyTargets has refused.
+func (l *loading) contentReaders(o *object, n *value) {
+	for name, f := range n.get("files").fields() {
+		stored := l.objects[objKey{"parameter", f.get("contentFrom").str("parameter")}]
+		if o.wrong || stored == nil || stored.wrong || stored.read().str("type") != "SecureString" {
+			continue
+		}
+		may, ok1 := l.selected(stored.read().get("readers"))
+		want, ok2 := l.selected(n.get("targets"))
+		if !ok1 || !ok2 {
+			continue
+		}
+		can := make(map[string]bool, len(may))
+		for _, node := range may {
+			can[node] = true
+		}
+		if cannot := slices.DeleteFunc(slices.Clone(want), func(node string) bool { return can[node] }); len(cannot) > 0 {
+			p := o.key.path().field("files").field(name).field("contentFrom").field("parameter")
+			l.doubt(o, p, fmt.Sprintf("its readers do not select %s, which the targets of this policy do", few(cannot)))
+		}
+	}
+}
+
 // selected are the names of the active nodes that targets mean; false where there is too much to try.
 func (l *loading) selected(targets *value) ([]string, bool) {
+	if targets == nil || targets.k != kStruct {
+		return nil, false
+	}
+	key := string(targets.json(nil))
+	if nodes, ok := l.chosen[key]; ok {
+		return nodes, true
+	}
 	w := &world{l: l}
 	var nodes []string
 	for _, line := range l.repo.Roster {
 		if line.State == schema.NodeActive && w.selects(targets, aNode{tags: line.Tags, os: line.OS, names: []string{line.Name, line.ID}}, false) {
 			nodes = append(nodes, line.Name)
 		}
+	}
+	slices.Sort(nodes)
+	if !w.lost {
+		l.chosen[key] = nodes
 	}
 	return nodes, !w.lost
 }

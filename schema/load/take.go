@@ -106,6 +106,7 @@ func (l *loading) takeComputed(j *job, o *object) {
 		}
 		file, pos := l.objectPos(o)
 		l.fault(file, pos, o.key.path().String(), misplaced(o.key.kind))
+		l.elsewhere[o.key] = true
 		o.wrong, o.dropped = true, true
 		return
 	}

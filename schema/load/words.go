@@ -269,37 +269,42 @@ func near(s string, words []string) string {
 			best = w
 		}
 	}
+	low := strings.ToLower(s)
 	for _, w := range words {
 		if strings.EqualFold(s, w) {
 			return w
 		}
-		if d := lev(strings.ToLower(s), strings.ToLower(w)); d < bd && d < len(w) {
+		if off := len(w) - len(s); off >= bd || -off >= bd {
+			continue // it takes more than that to make the lengths equal
+		}
+		if d := edits(low, strings.ToLower(w)); d < bd && d < len(w) {
 			best, bd = w, d
 		}
 	}
 	return best
 }
 
-// lev is the Levenshtein distance in bytes.
-func lev(a, b string) int {
-	p := make([]int, len(b)+1)
-	for j := range p {
-		p[j] = j
+// edits is how many bytes to change, add, drop or swap with their neighbours to make b of a.
+func edits(a, b string) int {
+	before, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		d := p[0]
-		p[0] = i
+		next[0] = i
 		for j := 1; j <= len(b); j++ {
-			t := p[j]
 			c := 1
 			if a[i-1] == b[j-1] {
 				c = 0
 			}
-			p[j] = min(p[j]+1, p[j-1]+1, d+c)
-			d = t
+			next[j] = min(row[j]+1, next[j-1]+1, row[j-1]+c)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				next[j] = min(next[j], before[j-2]+1)
+			}
 		}
+		before, row, next = row, next, before
 	}
-	return p[len(b)]
+	return row[len(b)]
 }
 
 // patternPhrase is what a pattern wants that belongs to no definition of its own, in an author's words.
