@@ -73,11 +73,13 @@ func (l *loading) documentFile(name string, b []byte) *object {
 			c.wrong(p, "not a document; see dunlin schema document")
 		}
 	}
-	for _, m := range append(o.text.found, c.found...) {
-		o.wrong = true
+	o.told = append(o.text.found, c.found...)
+	for _, m := range o.told {
 		l.placed(o, m)
 	}
-	if !o.wrong {
+	if o.wrong = len(o.told) > 0; o.wrong {
+		o.partial = o.text.value
+	} else {
 		o.value = o.text.value
 	}
 	return o

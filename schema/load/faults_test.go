@@ -216,9 +216,10 @@ window: w: {` + window + `, tasks: {
 }}
 `, `a.cue:3:2: window.w.tasks.a.maxConcurrency: not enforced by this version; write maxConcurrency: "100%"
 a.cue:3:63: window.w.tasks.a.parameters.Operation: "Instal" is not one of Scan, Install (did you mean "Install"?)
+a.cue:4:2: window.w.tasks.b.parameters.commands: required; a list of texts
 a.cue:4:6: window.w.tasks.b.document: AWS-RunShellScript: window tasks of this version run AWS-RunPatchBaseline only
 a.cue:5:40: window.w.tasks.c.parameters.Operation: required; one of Scan, Install
-a.cue:5:52: window.w.tasks.c.parameters.Reboot: no such parameter of AWS-RunPatchBaseline (did you mean "RebootOption"?); allowed: Operation, RebootOption
+a.cue:5:52: window.w.tasks.c.parameters.Reboot: no such parameter of AWS-RunPatchBaseline (did you mean "RebootOption"?); allowed: AssociationId, BaselineOverride, InstallOverrideList, Operation, RebootOption, SnapshotId
 `},
 		{"limits of the fleet", "\n-- fleet.cue --\nfleet: {name: \"acme\", freshness: \"7d\"}\n", "fleet.cue:2:23: fleet.freshness: not enforced by this version\n"},
 		{"a kind that limits", "\n-- guardrails/a.cue --\nguardrail: g: limit: reboots: 1\n", "guardrails/a.cue:2:12: guardrail.g: not enforced by this version\n"},

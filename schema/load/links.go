@@ -81,7 +81,10 @@ func (l *loading) rules() {
 		if steps := arguments(o.key.kind); steps != nil {
 			follow(n, p, steps, func(p path, n *value) { names.stored(o, p, n) })
 		}
+		l.arguments(o, n)
 		switch o.key.kind {
+		case "document":
+			names.documentLinks(o, n)
 		case "group":
 			l.groupBaselines(o, n)
 		case "policy":
@@ -90,6 +93,7 @@ func (l *loading) rules() {
 	}
 	l.defaultBaselines()
 	l.circles()
+	l.depths()
 	l.sameKeys()
 	l.recovery()
 }

@@ -27,6 +27,8 @@ func (l *loading) alone(o *object, n, given *value) {
 		l.window(o, n)
 	case "policy":
 		l.policy(o, n)
+	case "document":
+		l.document(o, n, given)
 	case "association":
 		l.association(o, n)
 	case "calendar":
