@@ -70,21 +70,21 @@ documents/e.yaml:3:39: document.e.mainSteps[0].precondition: needs schemaVersion
  "mainSteps": [{"action": "aws:runShellScript", "name": "a", "inputs": {"runCommand": ["true"]}}]}
 -- parameters/p.cue --
 parameter: "/p": {type: "String", versions: "1": value: "a"}
-`, `documents/d.json:2:38: document.d.parameters.a.default: 5 is a number; the default of a String is text
+`, `documents/d.json:2:38: document.d.parameters.a.default: 5 is a number; the default of type String is text
 documents/d.json:3:38: document.d.parameters.b.default: "x" is not one of y, z
 documents/d.json:4:38: document.d.parameters.c.default: "xyz" does not match [xy]*
 documents/d.json:5:45: document.d.parameters.d.allowedPattern: not a regular expression of RE2, which agents know: invalid or unsupported Perl syntax: ` + "`(?!`" + `
-documents/d.json:6:49: document.d.parameters.e.default[1]: 7 is a number; the default of a StringList is a list of texts
+documents/d.json:6:49: document.d.parameters.e.default[1]: 7 is a number; the default of type StringList is a list of texts
 documents/d.json:6:52: document.d.parameters.e.default[2]: 7 characters; at most 4 are allowed
-documents/d.json:7:42: document.d.parameters.f.default: "x" is text; the default of a StringList is a list of texts
-documents/d.json:8:39: document.d.parameters.g.default: 3.5 is a number; the default of a Integer is a whole number
-documents/d.json:9:39: document.d.parameters.h.default: "true" is text; the default of a Boolean is true or false
+documents/d.json:7:42: document.d.parameters.f.default: "x" is text; the default of type StringList is a list of texts
+documents/d.json:8:39: document.d.parameters.g.default: 3.5 is a number; the default of type Integer is a whole number
+documents/d.json:9:39: document.d.parameters.h.default: "true" is text; the default of type Boolean is true or false
 documents/d.json:10:41: document.d.parameters.i.default: 1 item; at least 2 wanted
-documents/d.json:10:47: document.d.parameters.i.default.k: 1 is a number; the default of a StringMap is a struct of texts
-documents/d.json:11:44: document.d.parameters.j.default[1]: a list; the default of a MapList is a list of structs
+documents/d.json:10:47: document.d.parameters.i.default.k: 1 is a number; the default of type StringMap is a struct of texts
+documents/d.json:11:44: document.d.parameters.j.default[1]: a list; the default of type MapList is a list of structs
 documents/d.json:12:39: document.d.parameters.k.minChars: 5 is greater than maxChars 3, so that nothing fits
-documents/d.json:13:38: document.d.parameters.l.default: null; the default of a String is text
-documents/d.json:15:3: document.d.parameters.n_o: not a parameter's name: letters and digits alone; agents leave out any other
+documents/d.json:13:38: document.d.parameters.l.default: null; the default of type String is text
+documents/d.json:15:3: document.d.parameters.n_o: not a name of letters and digits alone
 documents/d.json:16:17: document.d.parameters.p.type: "Text" is not one of String, StringList, Integer, Boolean, StringMap, MapList
 `},
 		{"undeclared and pasted parameters", `
@@ -130,7 +130,7 @@ mainSteps:
     name: b
     inputs: {runCommand: ['{{ssm:/db/hots}}', '{{ssm:/db/host:3}}', '{{ssm:/db/host:prod}}', '{{ssm:db/host:2}}', '{{ssm-secure:/db/host}}', '{{ssm:/db/hosts}}']}
 `, `documents/d.yaml:5:49: document.d.mainSteps[0].inputs.sourceInfo.path: parameter "/db/hosts" is a StringList, which cannot be a part of a text
-documents/d.yaml:8:27: document.d.mainSteps[1].inputs.runCommand[0]: no parameter "/db/hots" (did you mean "/db/host"?)
+documents/d.yaml:8:27: document.d.mainSteps[1].inputs.runCommand[0]: no parameter "/db/hots" (did you mean "/db/hosts"?)
 documents/d.yaml:8:47: document.d.mainSteps[1].inputs.runCommand[1]: parameter "/db/host" has no version 3; it has 1, 2
 documents/d.yaml:8:115: document.d.mainSteps[1].inputs.runCommand[4]: ssm-secure is for the secrets of aws:downloadContent only
 `},
@@ -161,11 +161,14 @@ document: args: {
 		{action: "aws:downloadContent", name: "5", inputs: {sourceType: "SSMDocument", sourceInfo: name: "leav"}},
 	]
 }
-`, `a.cue:5:85: document.a.mainSteps[0].inputs.documentPath: more than 3 documents deep: a runs b runs c runs d runs leaf
-a.cue:5:85: document.self.mainSteps[0].inputs.documentPath: documents in a circle: self, self
-a.cue:5:85: document.x.mainSteps[0].inputs.documentPath: documents in a circle: x, y, x
-a.cue:5:85: document.z.mainSteps[0].inputs.documentPath: no document "leef" (did you mean "leaf"?)
-a.cue:20:136: document.args.mainSteps[0].inputs.documentParameters.command: no such parameter of AWS-RunShellScript (did you mean "commands"?); allowed: commands, executionTimeout, workingDirectory
+`, `a.cue:5:103: document.a.mainSteps[0].inputs.documentPath: more than 3 documents deep: a runs b runs c runs d runs leaf
+a.cue:5:103: document.self.mainSteps[0].inputs.documentPath: documents in a circle: self, self
+a.cue:5:103: document.x.mainSteps[0].inputs.documentPath: documents in a circle: x, y, x
+a.cue:5:103: document.z.mainSteps[0].inputs.documentPath: no document "leef" (did you mean "leaf"?)
+a.cue:20:180: document.args.mainSteps[0].inputs.documentParameters.executionTimeout: "0" does not match ([1-9][0-9]{0,4})|(1[0-6][0-9]{4})|(17[0-1][0-9]{3})|(172[0-7][0-9]{2})|(172800)
+a.cue:20:185: document.args.mainSteps[0].inputs.documentParameters.command: no such parameter of AWS-RunShellScript (did you mean "commands"?); allowed: commands, executionTimeout, workingDirectory
+a.cue:21:136: document.args.mainSteps[1].inputs.documentParameters.commands: 0 items; at least 1 wanted
+a.cue:24:100: document.args.mainSteps[4].inputs.sourceInfo.name: no document "leav" (did you mean "leaf"?)
 `},
 		{"arguments", `
 -- a.cue --
@@ -187,14 +190,14 @@ rule: r: {when: type: ["node.joined"], run: {document: "greet", parameters: {}}}
 window: w: {` + window + `, tasks: t: {document: "greet", parameters: {Whom: "Ann", Words: ["hi", "ho", "hi"]}}}
 `, `a.cue:10:14: association.a.parameters.Whom: required; text
 a.cue:11:76: association.b.parameters.Whom: "Ann; rm" does not match [A-Z][a-z]+
-a.cue:11:101: association.b.parameters.Words[1]: "he" is not one of hi, ho (did you mean "hi"?)
+a.cue:11:101: association.b.parameters.Words[1]: "he" is not one of hi, ho
 a.cue:11:108: association.b.parameters.Who: no such parameter of greet (did you mean "Whom"?); allowed: Whom, Words
 a.cue:12:28: association.c.document: no document "gret" (did you mean "greet"?)
 a.cue:14:76: association.e.parameters.Whom: one text is wanted
 a.cue:14:99: association.e.parameters.Words: a struct; a list of texts is wanted
 a.cue:15:82: policy.p.checks.c.parameters.Whom: "bob" does not match [A-Z][a-z]+
 a.cue:16:65: rule.r.run.parameters.Whom: required; text
-a.cue:17:168: window.w.tasks.t.parameters.Words: 3 items; at most 2 are allowed
+a.cue:17:137: window.w.tasks.t.parameters.Words: 3 items; at most 2 are allowed
 `},
 		{"a document twice", `
 -- documents/b.json --
@@ -240,15 +243,14 @@ mainSteps:
   inputs: {runCommand: [], timeoutSeconds: 1, onFailure: abort}
 `, `documents/a.json:1:1: document.a: a list; a struct with schemaVersion is wanted
 documents/b.json:1:1: document.b.schemaVersion: required; one of 2.2, 2.0, 1.2
-documents/b.json:1:15: document.b.mainSteps: 0 items; at least 1 wanted
 documents/c.json:1:19: document.c.schemaVersion: "0.3" is not one of 2.2, 2.0, 1.2
-documents/c.json:1:50: document.c.mainSteps[0].action: "aws:executeScript" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation
-documents/d.json:1:26: document.d.mainSteps: no such field when schemaVersion is 1.2; allowed: annotations, schemaVersion, description, parameters, runtimeConfig
-documents/d.json:1:61: document.d.runtimeConfig."aws:updateSsmAgent": not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation (an agent is upgraded as a package, by a policy)
+documents/c.json:1:51: document.c.mainSteps[0].action: "aws:executeScript" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation
+documents/d.json:1:26: document.d.mainSteps: no such field; allowed: annotations, schemaVersion, description, parameters, runtimeConfig
+documents/d.json:1:61: document.d.runtimeConfig."aws:updateSsmAgent": "aws:updateSsmAgent" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation (an agent is upgraded as a package, by a policy)
 documents/d.json:1:103: document.d.runtimeConfig."aws:runShellScript".properties: required; a struct or a list of values
 documents/e.yaml:5:3: document.e.mainSteps[0].timeoutSeconds: no such field; allowed: action, name, precondition, readOnly, inputs (timeoutSeconds belongs into inputs)
 documents/e.yaml:6:24: document.e.mainSteps[0].inputs.runCommand: 0 items; at least 1 wanted
-documents/e.yaml:6:44: document.e.mainSteps[0].inputs.timeoutSeconds: 1 is not a whole number from 5 to 172800 or text
+documents/e.yaml:6:44: document.e.mainSteps[0].inputs.timeoutSeconds: 1 is not 5 to 172800 seconds, or a placeholder such as "{{ name }}"
 documents/e.yaml:6:58: document.e.mainSteps[0].inputs.onFailure: "abort" is not one of exit, successAndExit
 `},
 	} {
@@ -334,7 +336,7 @@ func TestActionsAgree(t *testing.T) {
 	for a := range have {
 		t.Errorf("action %s is not in schema.Actions", a)
 	}
-	for _, a := range []string{"applications", "configureDocker", "runDockerAction", "updateAgent", "updateSsmAgent", "domainJoin", "cloudWatch", "configureDaemon"} {
+	for _, a := range []string{"applications", "configureDocker", "runDockerAction", "updateAgent", "updateSsmAgent"} {
 		if have[a] || hint("#Action", a) == "" {
 			t.Errorf("%s is refused without a word of what to do instead", a)
 		}

@@ -114,7 +114,7 @@ func (d *documentRules) parameter(p path, n *value) schema.DocumentParameter {
 // dflt checks that a default is of its parameter's type and allowed. One with a placeholder is known on the node alone.
 func (d *documentRules) dflt(p path, n *value, m schema.DocumentParameter) {
 	say := func(p path, n *value, want string) {
-		d.l.wrong(d.o, p, fmt.Sprintf("%s; the default of a %s is %s", kindly(n), m.Type, want))
+		d.l.wrong(d.o, p, fmt.Sprintf("%s; the default of type %s is %s", kindly(n), m.Type, want))
 	}
 	one := func(p path, n *value) {
 		s := n.s

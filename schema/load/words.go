@@ -59,6 +59,10 @@ func phrase(def string) string {
 		"#SigningKey":    "an ssh-ed25519 public key without a comment",
 		"#SinkURL":       `"https://..." or "exec:///path"`,
 		"#VersionNumber": `a version such as "3"`,
+		"#ParameterKey":  "a name of letters and digits alone",
+		"#Token":         `a placeholder such as "{{ name }}"`,
+		"#flag":          `true or false, or a placeholder such as "{{ name }}"`,
+		"#seconds":       `5 to 172800 seconds, or a placeholder such as "{{ name }}"`,
 		"#NodeID":        "26 letters a-z and digits 2-7",
 		"#CVE":           `a CVE such as "CVE-2026-12345"`,
 		"#Commit":        "a commit: 40 or 64 hex digits",
@@ -195,7 +199,7 @@ func (c *checker) say(s *shape, n *value) string {
 	if n.k == kString {
 		if h := hint(s.def, strings.TrimPrefix(n.s, "aws:")); h != "" {
 			m += " (" + h + ")"
-		} else if g := near(n.s, c.words(s)); g != "" {
+		} else if g := near(n.s, c.words(s)); g != "" && !numeric(n.s) {
 			m += fmt.Sprintf(" (did you mean %q?)", g)
 		}
 	}
@@ -239,7 +243,11 @@ func (c *checker) unknown(s *shape, name string) string {
 		w = append(w, f.name)
 	}
 	if len(w) == 0 && len(s.labels) == 1 {
-		if p := c.want(s.labels[0].key); p != "text" {
+		key := s.labels[0].key
+		if key.def == "#Action" {
+			return c.say(key, &value{k: kString, s: name})
+		}
+		if p := c.want(key); p != "text" {
 			return "not " + p
 		}
 	}
