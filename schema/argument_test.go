@@ -26,7 +26,7 @@ func TestArgumentsAreHeldAgainstParameters(t *testing.T) {
 		{scan, nil},
 		{nil, []ArgumentFault{{"Action", -1, true, false, "required; one of Scan, Install"}}},
 		{with("Nam", one("x")), []ArgumentFault{{"Nam", -1, false, true, `no such parameter of d (did you mean "Name"?); allowed: Action, Confirm, Count, Extra, Lines, Name, Tree`}}},
-		{Arguments{"Action": one("scan")}, []ArgumentFault{{"Action", -1, false, false, `"scan" is not one of Scan, Install`}}},
+		{Arguments{"Action": one("scan")}, []ArgumentFault{{"Action", -1, false, false, `"scan" is not one of Scan, Install (did you mean "Scan"?)`}}},
 		{Arguments{"Action": one("Instal")}, []ArgumentFault{{"Action", -1, false, false, `"Instal" is not one of Scan, Install (did you mean "Install"?)`}}},
 		{Arguments{"Action": one("Scan", "Install")}, []ArgumentFault{{"Action", -1, false, false, "one text is wanted"}}},
 		{Arguments{"Action": {Map: map[string]string{"a": "b"}}}, []ArgumentFault{{"Action", -1, false, false, "one text is wanted"}}},

@@ -48,7 +48,7 @@ func TestParseFactsFaults(t *testing.T) {
 	in := func(s string) string { return "{\"v\": 1,\n  " + s + "}" }
 	for _, tt := range []struct{ name, in, want string }{
 		{"an unknown field", "{\n  \"v\": 1,\n  \"packages\": []\n}", `:3:3: packages: no such field; allowed: v, node, at, os, arch, installed, candidates, pendingReboot, lastInstall, updates`},
-		{"a field in another case", in(`"Node": "x"`), `:2:3: Node: no such field; allowed: v, node, at`},
+		{"a field in another case", in(`"Node": "x"`), `:2:3: Node: no such field (did you mean "node"?); allowed: v, node, at`},
 		{"a misspelt field", in(`"candidate": []`), `:2:3: candidate: no such field (did you mean "candidates"?); allowed: v`},
 		{"a repeated field", in(`"node": "a", "node": "b"`), `:2:16: node: already given in line 2`},
 		{"an unknown field twice is one fault", in(`"x": 1, "x": 2`), `:2:3: x: no such field; allowed`},

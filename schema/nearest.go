@@ -13,7 +13,9 @@ func Nearest(got string, words []string) string {
 		return ""
 	}
 	best := slices.MinFunc(append(slices.Clone(words), got+"???"), func(a, b string) int { return cmp.Compare(edits(got, a), edits(got, b)) })
-	if d := edits(got, best); d == 0 || d > 2 || d*2 >= len(best) {
+	if d := edits(got, best); d == 0 && got != best {
+		return best // the case alone
+	} else if d == 0 || d > 2 || d*2 >= len(best) {
 		for _, w := range words { // a word that was left half
 			if len(got) >= 4 && len(w) > len(got) && strings.EqualFold(w[:len(got)], got) {
 				return w
