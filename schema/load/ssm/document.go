@@ -43,7 +43,7 @@ func (m *making) document(v *node, file, name string) error {
 		v.get("DocumentFormat").all()
 		var err error
 		if content, err = inner(v.get("Content")); err != nil {
-			return fmt.Errorf("Content: %w", err)
+			return fmt.Errorf("its Content: %w", err)
 		}
 		called = v.str("Name")
 		about = comment("From "+called+" of AWS Systems Manager", v, "DisplayName", "VersionName", "DocumentVersion", "Status", "ReviewStatus", "CreatedDate")

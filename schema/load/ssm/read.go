@@ -40,14 +40,6 @@ const (
 	maxNodes = 50_000
 )
 
-func texts(list_ ...string) *node {
-	n := &node{kind: list}
-	for _, s := range list_ {
-		n.kids = append(n.kids, str(s))
-	}
-	return n
-}
-
 func str(s string) *node       { return &node{kind: text, text: s} }
 func flag(b bool) *node        { return &node{kind: boolean, text: strconv.FormatBool(b)} }
 func num(s string) *node       { return &node{kind: number, text: s} }
