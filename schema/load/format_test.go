@@ -32,8 +32,8 @@ func TestFormat(t *testing.T) {
 
 func TestFormatBroken(t *testing.T) {
 	for _, tt := range []struct{ what, file, text, want string }{
-		{"not CUE", "a.cue", "package fleet\nfleet: {\n", "a.cue:2:10: not CUE: expected '}', found 'EOF'\n"},
-		{"NUL", "a.cue", "package fleet\n\x00", "a.cue:2:1: not CUE: illegal character NUL\n"},
+		{"not CUE", "a.cue", "package fleet\nfleet: {\n", "a.cue:2:8: { is not closed: a } is missing\n"},
+		{"NUL", "a.cue", "package fleet\n\x00", "a.cue:2:1: a NUL byte; "},
 		{"nested without end", "a.cue", "package fleet\nx: " + strings.Repeat("[", 600), "a.cue:2:1: nested more than 500 deep\n"},
 		{"too large", "a.cue", strings.Repeat(" ", 1<<20+1), "a.cue: 1048577 bytes; a file that is evaluated has at most 1048576\n"},
 		{"not JSON", "nodes/aa.jsonl", "{\"id\":\"a\"}\nx\n", "nodes/aa.jsonl:2:1: not a line of JSON: "},
