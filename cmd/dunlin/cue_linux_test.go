@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -17,7 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -323,6 +321,3 @@ func TestNewObjectsAreValid(t *testing.T) {
 	}
 	mustRun(t, "fmt", "--check", dir)
 }
-
-var _ = fs.ErrNotExist
-var _ = time.Second
