@@ -95,6 +95,11 @@ func TestHardeningLoads(t *testing.T) {
 			if err != nil || len(faults) > 0 || len(repo.Policies) != len(names) {
 				t.Fatalf("%d policies of %d, %v:\n%s", len(repo.Policies), len(names), err, lines(faults))
 			}
+			for path, at := range repo.Positions {
+				if at.File != "a.cue" && at.File != "fleet.cue" || at.Line == 0 {
+					t.Errorf("%s is said to stand at %+v, which is no place of the author's", path, at)
+				}
+			}
 			v, err := plainCUE(t, m)
 			if err != nil {
 				t.Fatalf("plain CUE refuses it: %v", err)
