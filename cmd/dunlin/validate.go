@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +55,7 @@ func (a *app) evaluateCommand() *cobra.Command {
 
 func (a *app) validateCommand() *cobra.Command {
 	var tests bool
+	var format, rev string
 	cmd := &cobra.Command{
 		Use:   "validate [DIR]",
 		Short: "Check a policy repository",
@@ -66,10 +67,16 @@ nothing is fetched; nodes, and dates that pass, do not decide whether it is vali
 With --tests the repository's own tests run too: tests/*.txtar hold facts of nodes, an
 instant, and what is wanted of their judgement. What is not as wanted is a fault.
 
+--format says for whom the faults are written: text for people, json, github (workflow
+commands, shown beside the lines of a pull request), gitlab (a Code Quality report),
+sarif (SARIF 2.1.0, for code scanning), junit (XML, a test case a file).
+
 Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`,
 		Example: `  dunlin validate                      # the current folder
   dunlin validate /srv/git/policy.git  # the newest commit of a bare repository
+  dunlin validate --rev HEAD~1         # a commit instead of the files as they are
   dunlin validate --tests              # and what it wants of the facts in tests/
+  dunlin validate --format sarif > dunlin.sarif
   dunlin validate -o json infra-policy | jq -r '.faults[].file'`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,124 +84,85 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			tree, err := gitrepo.Open(dir)
+			format, err := a.faultFormat(format)
 			if err != nil {
-				return exitWith{code: exitError, err: err, hint: "name a folder with policy files, or a bare Git repository"}
-			}
-			repo, faults, err := load.Child(loadOptions())(cmd.Context(), tree)
-			if errors.Is(err, load.ErrLimit) {
-				return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "a comprehension or a reference grows without end, or the repository is too large for one; look at what changed last"}
-			}
-			if err != nil {
-				return fmt.Errorf("validate %q: %w", dir, err)
-			}
-			var ran *testCounts
-			if tests && !schema.Refused(faults) {
-				n, failed, err := policyTests(tree, repo)
-				if err != nil {
-					return fmt.Errorf("validate %q: %w", dir, err)
-				}
-				ran, faults = &n, append(faults, failed...)
-			}
-			if err := a.printFaults(tree, repo, faults, ran); err != nil {
 				return err
 			}
-			if schema.Refused(faults) {
-				return exitWith{code: exitFaults}
-			}
-			return nil
+			return a.validate(cmd.Context(), dir, rev, format, tests)
 		},
 	}
 	cmd.Flags().BoolVar(&tests, "tests", false, "run the repository's own tests, tests/*.txtar, too")
+	cmd.Flags().StringVar(&format, "format", "", "how to print faults: "+strings.Join(faultFormats(), ", "))
+	cmd.Flags().StringVar(&rev, "rev", "", "check this commit, branch or tag of DIR's Git repository instead of its files")
 	return cmd
 }
 
-// printFaults prints what is wrong. tests is what came of the repository's own tests, nil where none were run.
-func (a *app) printFaults(tree fs.FS, repo schema.Repo, faults []schema.Fault, tests *testCounts) error {
-	if faults == nil {
-		faults = []schema.Fault{}
-	}
-	if a.json() {
-		return a.printJSON(struct {
-			Faults  []schema.Fault `json:"faults"`
-			Objects int            `json:"objects"`
-			Tests   *testCounts    `json:"tests,omitempty"`
-		}{faults, repo.Objects, tests})
-	}
-	l := lookOf(a.out)
-	wrong, warnings := 0, 0
-	for _, f := range faults {
-		m := bad
-		if f.Severity == schema.SeverityWarning {
-			m = attention
-			warnings++
-		} else {
-			wrong++
-		}
-		line := printable(f.String())
-		if l.terminal {
-			line = l.paint(m, line)
-		}
-		fmt.Fprintln(a.out, line)
-		if l.terminal {
-			a.printLine(l, tree, f)
-		}
-	}
-	sum, m := "no faults", good
-	if wrong > 0 {
-		sum, m = counted(wrong, "fault"), bad
-	}
-	if warnings > 0 {
-		sum += ", " + counted(warnings, "warning")
-	}
-	if wrong > 0 {
-		sum += " in " + counted(repo.Objects, "object")
-	} else {
-		sum = counted(repo.Objects, "object") + ", " + sum
-	}
-	fmt.Fprintf(a.out, "%s %s\n", l.symbol(m), sum)
+// faultFormat is the form that was asked for, by --format or -o.
+func (a *app) faultFormat(format string) (string, error) {
 	switch {
-	case tests == nil:
-	case tests.Files == 0:
-		fmt.Fprintf(a.out, "%s no tests: tests/ has no *.txtar\n", l.symbol(attention))
-	case tests.Failed > 0:
-		fmt.Fprintf(a.out, "%s %d of %s failed\n", l.symbol(bad), tests.Failed, counted(tests.Files, "test"))
-	default:
-		fmt.Fprintf(a.out, "%s %s, %s judged as wanted\n", l.symbol(good), counted(tests.Files, "test"), counted(tests.Nodes, "node"))
+	case format == "":
+		return a.output, nil
+	case !slices.Contains(faultFormats(), format):
+		return "", usageError{fmt.Errorf("--format %q is not one of %s", format, strings.Join(faultFormats(), ", "))}
+	case a.json() && format != "json":
+		return "", usageError{fmt.Errorf("-o json and --format %s are both given; give one", format)}
+	case format == "json":
+		a.output = "json" // errors too
+	}
+	return format, nil
+}
+
+func (a *app) validate(ctx context.Context, dir, rev, format string, tests bool) error {
+	tree, err := openRevision(dir, rev)
+	if err != nil {
+		return err
+	}
+	repo, faults, err := load.Child(loadOptions())(ctx, tree)
+	if errors.Is(err, load.ErrLimit) {
+		return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "a comprehension or a reference grows without end, or the repository is too large for one; look at what changed last"}
+	}
+	if err != nil {
+		return fmt.Errorf("validate %q: %w", dir, err)
+	}
+	var ran *testCounts
+	if tests && !schema.Refused(faults) {
+		n, failed, err := policyTests(tree, repo)
+		if err != nil {
+			return fmt.Errorf("validate %q: %w", dir, err)
+		}
+		ran, faults = &n, append(faults, failed...)
+	}
+	files, err := readFiles(tree)
+	if err != nil {
+		return fmt.Errorf("validate %q: %w", dir, err)
+	}
+	if ran != nil {
+		names, _ := fs.Glob(tree, "tests/*.txtar") // which has been read just now
+		files = append(files, names...)
+		slices.Sort(files)
+	}
+	found := findings{tree: tree, files: files, faults: faults, objects: repo.Objects, tests: ran, prefix: prefixOf(dir)}
+	if err := a.printFindings(format, found); err != nil {
+		return err
+	}
+	if schema.Refused(faults) {
+		return exitWith{code: exitFaults}
 	}
 	return nil
 }
 
-func counted(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
+// openRevision opens a folder or bare repository, or one of its commits.
+func openRevision(dir, rev string) (gitrepo.Tree, error) {
+	if rev == "" {
+		tree, err := gitrepo.Open(dir)
+		if err != nil {
+			return tree, exitWith{code: exitError, err: err, hint: "name a folder with policy files, or a bare Git repository"}
+		}
+		return tree, nil
 	}
-	return fmt.Sprintf("%d %ss", n, word)
-}
-
-// printLine shows the author's line of a fault with a caret below its column. A file that cannot be read shows nothing.
-func (a *app) printLine(l look, tree fs.FS, f schema.Fault) {
-	if f.Line == 0 {
-		return
-	}
-	file, err := tree.Open(f.File)
+	tree, err := gitrepo.OpenRevision(dir, rev)
 	if err != nil {
-		return
+		return tree, exitWith{code: exitError, err: err, hint: "name a branch, a tag or a commit such as HEAD~1 of a Git repository that is here"}
 	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 64<<10)
-	for n := 1; lines.Scan(); n++ {
-		if n < f.Line {
-			continue
-		}
-		text := lines.Text()
-		before := text[:min(f.Column-1, len(text))]
-		if len(text) > 200 || !utf8.ValidString(before) {
-			return
-		}
-		pad := strings.Repeat(" ", utf8.RuneCountInString(before)) // printable makes a tab a blank
-		fmt.Fprintf(a.out, "\t%s\n\t%s\n", printable(text), pad+l.paint(bad, "^"))
-		return
-	}
+	return tree, nil
 }

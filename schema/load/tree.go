@@ -131,6 +131,22 @@ func evaluated(name string) bool {
 	return false
 }
 
+// Files are the files of a repository that are evaluated, in lexical order.
+func Files(fsys fs.FS) ([]string, error) {
+	var names []string
+	err := walk(fsys, func(name string, d fs.DirEntry) error {
+		if d.Type().IsRegular() && evaluated(name) && utf8.ValidString(name) {
+			names = append(names, name)
+		}
+		if len(names) > maxFiles {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	slices.Sort(names)
+	return names, err
+}
+
 // readFile reads at most limit bytes; more is an error.
 func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
