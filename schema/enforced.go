@@ -71,6 +71,7 @@ func NotEnforced() []Limit {
 		{Path: "fleet.recovery", Idle: true},
 		{Path: "window.*.tasks.*.output", Idle: true},
 		{Path: "window.*.tasks.*.notify", Idle: true},
+		{Path: "window.*.tasks.*.parameters.AssociationId", Idle: true},
 		{Path: "document", Idle: true},
 		{Path: "parameter", Idle: true},  // nobody can read one yet
 		{Path: "activation", Idle: true}, // nobody can enrol with one yet

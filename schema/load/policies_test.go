@@ -466,6 +466,30 @@ b.cue:3:11: baseline.mine.operatingSystem: SUSE: not judged by this version, whi
 	}
 }
 
+// What AWS-RunPatchBaseline takes and this build does nothing with is refused where it would change what is
+// installed, and told of where it would not.
+func TestPatchParametersOfThisBuild(t *testing.T) {
+	_, faults, err := thisBuild()(t.Context(), files(`
+-- a.cue --
+window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true, tasks: t: {document: "AWS-RunPatchBaseline", maxConcurrency: "100%", maxErrors: "100%", parameters: {
+	Operation: "Install"
+	RebootOption: "NoReboot"
+	SnapshotId: "9f8b6c1e-0000-4000-8000-000000000000"
+	InstallOverrideList: "https://example.org/list.yaml"
+	BaselineOverride: "https://example.org/baselines.json"
+	AssociationId: "9f8b6c1e-0000-4000-8000-000000000000"
+}}}
+`))
+	want := `a.cue:5:2: window.w.tasks.t.parameters.SnapshotId: not enforced by this version
+a.cue:6:2: window.w.tasks.t.parameters.InstallOverrideList: not enforced by this version
+a.cue:7:2: window.w.tasks.t.parameters.BaselineOverride: not enforced by this version
+a.cue:8:2: warning: window.w.tasks.t.parameters.AssociationId: does nothing yet in this version
+`
+	if got := lines(faults); got != want || err != nil {
+		t.Errorf("%v, faults:\n%swant:\n%s", err, got, want)
+	}
+}
+
 // The shipped documents hold what is asked of a repository's own, and can be imported under another name.
 func TestShippedDocumentsAreRight(t *testing.T) {
 	var text strings.Builder
