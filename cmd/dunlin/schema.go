@@ -200,9 +200,9 @@ func (a *app) printDescription(d described) error {
 		for _, f := range d.Fields {
 			name, star := f.Name(), " "
 			if f.Required {
-				star = "*"
+				star = l.paint(attention, "*")
 			}
-			lead := "  " + l.bold(name) + l.paint(attention, star) + strings.Repeat(" ", max(wide-textWidth(name), 0)+1)
+			lead := "  " + l.bold(name) + star + strings.Repeat(" ", max(wide-textWidth(name), 0)+1)
 			hang(w, lead, max(wide, textWidth(name))+4, a.typeLine(f), width)
 			a.details(w, l, f, wide+4, width)
 		}
