@@ -108,3 +108,39 @@ document: d: {schemaVersion: "1.2", runtimeConfig: "aws:runShelScript": properti
 		t.Errorf("faults:\n%s", got)
 	}
 }
+
+// An object may name its own definition, so that editors know its fields: it is read as if it did not.
+func TestAnObjectThatNamesItsDefinition(t *testing.T) {
+	const named = `
+-- a.cue --
+import "dunlin.dev/schema"
+policy: p: schema.#Policy & {targets: all: true, packages: curl: {}}
+window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true} & schema.#Window
+`
+	m := files(named)
+	repo, faults, err := language()(t.Context(), m)
+	if err != nil || len(faults) > 0 || repo.Policies["p"].Packages["curl"].State != "present" || repo.Windows["w"].Duration != "3h" {
+		t.Errorf("%+v, %v, %v", repo.Policies, faults, err)
+	}
+	got := lines(faultsOf(t, language(), files(`
+-- a.cue --
+import "dunlin.dev/schema"
+import other "dunlin.dev/schema"
+policy: p: schema.#Policy & {targets: all: true, severity: "HIHG", mde: "audit"}
+policy: q: other.#Policy & {targets: all: true, severity: "HIHG"}
+policy: r: schema.#Window & {targets: all: true}
+`)))
+	for _, want := range []string{
+		`a.cue:4:60: policy.p.severity: "HIHG" is not one of CRITICAL, HIGH, MEDIUM, LOW, UNSPECIFIED (did you mean "HIGH"?)`,
+		`a.cue:4:68: policy.p.mde: no such field (did you mean "mode"?)`,
+		`a.cue:5:59: policy.q.severity: "HIHG" is not one of CRITICAL, HIGH, MEDIUM, LOW, UNSPECIFIED (did you mean "HIGH"?)`,
+		`policy.r`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("faults:\n%swant %s", got, want)
+		}
+	}
+	if strings.Contains(got, "are both given") {
+		t.Errorf("faults:\n%s", got)
+	}
+}

@@ -160,7 +160,7 @@ func (defs shapes) direct(k objKey, top, g *ast.Field) *value {
 		}
 		s = s.labels[0].val
 	}
-	v, ok := plainValue(g.Value, 0)
+	v, ok := plainValue(defs.unnamed(k.kind, g.Value), 0)
 	if !ok {
 		return nil
 	}
@@ -169,6 +169,37 @@ func (defs shapes) direct(k objKey, top, g *ast.Field) *value {
 		return nil
 	}
 	return v
+}
+
+// unnamed takes the name of its own definition off an object: of `schema.#Policy & {...}`, as people write it for their
+// editors, the struct. The binding of the package says the same of every object of the kind.
+func (defs shapes) unnamed(kind string, e ast.Expr) ast.Expr {
+	own := defs["#Repo"].byName[kind].s
+	if len(own.labels) > 0 {
+		own = own.labels[0].val
+	}
+	names := func(e ast.Expr) bool {
+		x, ok := e.(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		pkg, ok1 := x.X.(*ast.Ident)
+		sel, ok2 := x.Sel.(*ast.Ident)
+		if !ok1 || !ok2 || sel.Name != own.def {
+			return false
+		}
+		s, ok := pkg.Node.(*ast.ImportSpec)
+		return ok && importPath(s) == schemaPath
+	}
+	if b, ok := e.(*ast.BinaryExpr); ok && b.Op == token.AND {
+		switch {
+		case names(b.X):
+			return b.Y
+		case names(b.Y):
+			return b.X
+		}
+	}
+	return e
 }
 
 // reach is what the declarations of a file that are no plain objects can change.

@@ -354,7 +354,7 @@ func (e *evaluator) build(j *job, want map[objKey]*object, bound bool) (cue.Valu
 		}
 		e.add(inst, f.name, f.text, func(a *ast.File) {
 			if !j.lib {
-				e.filter(a, keep)
+				e.filter(a, keep, bound)
 			}
 		})
 	}
@@ -378,8 +378,9 @@ func (e *evaluator) build(j *job, want map[objKey]*object, bound bool) (cue.Valu
 	return v, kinds, nil
 }
 
-// filter drops plain objects that are not kept, bindings, and imports that then have no use.
-func (e *evaluator) filter(a *ast.File, keep map[int]bool) {
+// filter drops plain objects that are not kept, bindings, and imports that then have no use; where the schema is not to be
+// seen, its names on objects too.
+func (e *evaluator) filter(a *ast.File, keep map[int]bool, bound bool) {
 	used := map[string]bool{}
 	sc := &scanner{kinds: e.l.kinds}
 	a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
@@ -405,6 +406,11 @@ func (e *evaluator) filter(a *ast.File, keep map[int]bool) {
 				})
 				if had > 0 && len(st.Elts) == 0 {
 					return true
+				}
+				for _, g := range st.Elts {
+					if f, ok := g.(*ast.Field); ok && !bound {
+						f.Value = e.l.defs.unnamed(name, f.Value)
+					}
 				}
 			}
 		case ok:
