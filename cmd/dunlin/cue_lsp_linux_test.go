@@ -208,29 +208,29 @@ func TestTheLanguageServerFindsTheSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, dir, "policies/named.cue", `package fleet
+	writeFile(t, dir, "policies/begun.cue", `package fleet
 
 import "dunlin.dev/schema"
 
-policy: named: schema.#Policy & {
-	targets:  all: true
-	severity: "HIGH"
-	files: "/etc/motd": content: "hello\n"
+policy: begun: schema.#Policy & {
+	targets: all: true
 	s
 }
 `)
 	s := startLanguageServer(t, dir)
-	fleet, named, binding := filepath.Join(dir, "fleet.cue"), filepath.Join(dir, "policies", "named.cue"), filepath.Join(dir, "schema.cue")
+	fleet, binding := filepath.Join(dir, "fleet.cue"), filepath.Join(dir, "schema.cue")
+	named, window, begun := filepath.Join(dir, "policies", "everywhere.cue"), filepath.Join(dir, "windows", "sunday.cue"), filepath.Join(dir, "policies", "begun.cue")
 	for _, tt := range []struct{ file, word, want string }{
 		{binding, "#Repo", "common.cue"},
 		{fleet, "fleet:", "common.cue"},
 		{fleet, "name:", "fleet.cue"},
 		{fleet, "reports:", "fleet.cue"},
 		{fleet, "interval:", "fleet.cue"},
-		{named, "#Policy", "policy.cue"},
+		{named, "#Policy &", "policy.cue"},
 		{named, "severity:", "policy.cue"},
 		{named, "targets:", "policy.cue"},
-		{named, "files:", "policy.cue"},
+		{named, "blockedPorts:", "policy.cue"},
+		{window, "cutoff:", "window.cue"},
 	} {
 		want := load.VendorRoot + "/schema/" + tt.want
 		if got := s.definedIn(dir, tt.file, s.open(tt.file), tt.word); !slices.Contains(got, want) {
@@ -249,8 +249,9 @@ policy: named: schema.#Policy & {
 	if got := s.hover(named, text, "severity:"); !strings.Contains(got, d.Doc) {
 		t.Errorf("hover over severity: %q, want %q in it", got, d.Doc)
 	}
+	text = s.open(begun)
 	var offered struct{ Items []struct{ Label string } }
-	if err := json.Unmarshal(s.call("textDocument/completion", s.at(named, text, "s\n}")), &offered); err != nil {
+	if err := json.Unmarshal(s.call("textDocument/completion", s.at(begun, text, "s\n}")), &offered); err != nil {
 		t.Fatal(err)
 	}
 	var labels []string
