@@ -91,3 +91,13 @@ func plans(repo schema.Repo) string {
 func sorted(roster []schema.RosterLine) []schema.RosterLine {
 	return slices.SortedFunc(slices.Values(roster), func(a, b schema.RosterLine) int { return strings.Compare(a.Name, b.Name) })
 }
+
+// The examples of docs/reference, which show also what this version refuses, are right by every check of this program.
+func TestExamplesOfTheReference(t *testing.T) {
+	o := loadOptions()
+	o.Limits = schema.EnforcedAll()
+	repo, faults, err := load.InProcess(o)(t.Context(), os.DirFS("../../schema/load/testdata/reference/repo"))
+	if err != nil || len(faults) > 0 || len(repo.Windows) == 0 {
+		t.Errorf("%v, %v", faults, err)
+	}
+}

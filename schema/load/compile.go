@@ -357,7 +357,7 @@ func (c *compiler) structure(x *ast.StructLit) *shape {
 				if f.Constraint != token.ILLEGAL || len(l.Elts) != 1 || len(f.Attrs) > 0 {
 					return c.unknown(f, "pattern")
 				}
-				s.labels = append(s.labels, labelShape{c.expr(l.Elts[0]), c.expr(f.Value)})
+				s.labels = append(s.labels, labelShape{c.expr(l.Elts[0]), c.expr(f.Value), docOf(f)})
 				continue
 			}
 			name, ok := labelName(f.Label)

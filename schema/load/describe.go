@@ -241,7 +241,7 @@ func (d *describer) fields(at found) []found {
 		}
 		for _, l := range v.s.labels {
 			name := placeholder(l.key)
-			add(found{&shapeField{name: name, s: l.val}, at.path + "." + name, v.when})
+			add(found{&shapeField{name: name, s: l.val, doc: l.doc}, at.path + "." + name, v.when})
 		}
 	}
 	if s := at.field.s; s.lookup != nil {
@@ -257,7 +257,7 @@ func (d *describer) entry(at found, key string) (found, bool) {
 	for _, v := range d.views(at.field.s, condition{}) {
 		for _, l := range v.s.labels {
 			if key == placeholder(l.key) || l.key.acceptsLabel(key) {
-				return found{&shapeField{name: key, s: l.val}, at.path + "." + placeholder(l.key), at.when}, true
+				return found{&shapeField{name: key, s: l.val, doc: l.doc}, at.path + "." + placeholder(l.key), at.when}, true
 			}
 		}
 	}

@@ -58,7 +58,10 @@ type shapeField struct {
 	doc      string // the comment above it, where comments are kept
 }
 
-type labelShape struct{ key, val *shape }
+type labelShape struct {
+	key, val *shape
+	doc      string // the comment above it, where comments are kept
+}
 
 // guard adds a shape where a field has a word, or has it not.
 type guard struct {
