@@ -31,7 +31,8 @@ type Repo struct {
 	// Blobs has the files that a policy's files take as their source, by path in the repository.
 	Blobs map[string]Blob `json:"blobs,omitempty"`
 	// Positions has the place of every object, approval rule, task and resource, by
-	// path as faults write it: `baseline.web.approvalRules[0]`, `policy.x.files."/etc/motd"`.
+	// path as faults write it: `baseline.web.approvalRules[0]`, `policy.x.files."/etc/motd"`;
+	// and of what a date can make void: `exception.x.until`, `window.x.end`.
 	Positions map[string]Position `json:"positions,omitempty"`
 	// Idle names kinds and fields ("sink", "window.tasks.output") that the repository has and for which this build does nothing yet.
 	Idle []string `json:"idle,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,9 @@ func loadOptions() load.Options {
 		CheckAssociation: func(expr, zone string, offset int) []load.FieldFault {
 			return fieldFaults(schedule.CheckAssociation(expr, zone, offset))
 		},
-		Warn: reconciler.Warnings,
+		Warn: func(repo schema.Repo) []schema.Fault {
+			return append(reconciler.Warnings(repo), reconciler.Expired(repo, time.Now())...)
+		},
 	}
 }
 

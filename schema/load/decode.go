@@ -193,6 +193,9 @@ func put[T any](into map[string]T, name string, b []byte) error {
 	return nil
 }
 
+// noteValue notes the place of a value that a clock may have something to say of; others are noted by their labels.
+func (l *loading) noteValue(o *object, p path) { l.repo.Positions[p.String()] = l.valuePos(o, p) }
+
 func (l *loading) note(o *object, p path) { l.repo.Positions[p.String()] = l.labelPos(o, p) }
 
 func (l *loading) noteFields(o *object, field string) {

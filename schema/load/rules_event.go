@@ -37,6 +37,7 @@ func (l *loading) exception(o *object, n *value) {
 	p := o.key.path()
 	l.oneOf(o, p, n, "none of patches, cves and policies is given; give at least one", "patches", "cves", "policies")
 	l.instant(o, p, n, "until")
+	l.noteValue(o, p.field("until"))
 	for i, name := range n.get("patches").items() {
 		if m := globFault(name.s); m != "" && name.k == kString {
 			l.wrong(o, p.field("patches").index(i), m)
@@ -47,6 +48,7 @@ func (l *loading) exception(o *object, n *value) {
 func (l *loading) activation(o *object, n *value) {
 	p := o.key.path()
 	l.instant(o, p, n, "expires")
+	l.noteValue(o, p.field("expires"))
 	if key := n.str("publicKey"); key != "" {
 		if _, err := publicKey(key); err != nil {
 			l.wrong(o, p.field("publicKey"), err.Error())

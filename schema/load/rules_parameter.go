@@ -49,7 +49,9 @@ func (l *loading) parameter(o *object, n *value) {
 	}
 	policies := n.get("policies")
 	p = p.field("policies")
-	l.instant(o, p, policies, "expires")
+	if _, ok := l.instant(o, p, policies, "expires"); ok {
+		l.noteValue(o, p.field("expires"))
+	}
 	l.duration(o, p, policies, "notifyBefore", 0, forever, "")
 	l.duration(o, p, policies, "noChangeNotifyAfter", 0, forever, "")
 	if policies.get("notifyBefore") != nil && policies.get("expires") == nil && !o.blurred(p) {

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -19,6 +20,11 @@ func (l *loading) window(o *object, n *value) {
 		} else if n.get(field) != nil {
 			sound = false
 		}
+	}
+	if w.End != nil {
+		l.noteValue(o, p.field("end"))
+	} else if strings.HasPrefix(w.Schedule, "at(") {
+		l.noteValue(o, p.field("schedule"))
 	}
 	if l.opts.CheckWindow == nil || !sound {
 		return
