@@ -130,7 +130,7 @@ mainSteps:
     name: b
     inputs: {runCommand: ['{{ssm:/db/hots}}', '{{ssm:/db/host:3}}', '{{ssm:/db/host:prod}}', '{{ssm:db/host:2}}', '{{ssm-secure:/db/host}}', '{{ssm:/db/hosts}}']}
 `, `documents/d.yaml:5:49: document.d.mainSteps[0].inputs.sourceInfo.path: parameter "/db/hosts" is a StringList, which cannot be a part of a text
-documents/d.yaml:8:27: document.d.mainSteps[1].inputs.runCommand[0]: no parameter "/db/hots" (did you mean "/db/hosts"?)
+documents/d.yaml:8:27: document.d.mainSteps[1].inputs.runCommand[0]: no parameter "/db/hots" (did you mean "/db/host"?)
 documents/d.yaml:8:47: document.d.mainSteps[1].inputs.runCommand[1]: parameter "/db/host" has no version 3; it has 1, 2
 documents/d.yaml:8:115: document.d.mainSteps[1].inputs.runCommand[4]: ssm-secure is for the secrets of aws:downloadContent only
 `},
