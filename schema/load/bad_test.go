@@ -120,6 +120,7 @@ func TestWrongFiles(t *testing.T) {
 			m := maps.Clone(example)
 			m[at] = &fstest.MapFile{Data: b}
 			got := faultsOf(t, language(), m)
+			wellSaid(t, m, got)
 			for i := range got {
 				if got[i].File == at {
 					got[i].File = name

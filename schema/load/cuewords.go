@@ -324,9 +324,13 @@ func (l *loading) lineOf(pos token.Pos) string {
 	}
 	for _, f := range l.files {
 		if f.name == pos.Filename() && pos.Offset() <= len(f.text) {
-			lo := bytes.LastIndexByte(f.text[:pos.Offset()], '\n') + 1
-			line, _, _ := strings.Cut(string(f.text[lo:]), "\n")
-			return line
+			lo := max(pos.Offset()-2000, 0)
+			lo += bytes.LastIndexByte(f.text[lo:pos.Offset()], '\n') + 1
+			line := f.text[lo:]
+			if n := bytes.IndexByte(line, '\n'); n >= 0 {
+				line = line[:n]
+			}
+			return string(line[:min(len(line), 2000)])
 		}
 	}
 	return ""

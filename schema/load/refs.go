@@ -3,6 +3,7 @@ package load
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	slash "path"
 	"regexp"
 	"slices"
@@ -174,7 +175,8 @@ func (l *loading) references(d *folder) {
 }
 
 func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
-	var dashes []int // lines that are items of a list in YAML
+	dashes := map[int]bool{} // lines that are items of a list in YAML
+	words := slices.Sorted(maps.Keys(scope))
 	for _, id := range f.tree.Unresolved {
 		if scope[id.Name] || predeclared(id.Name) || importsName(f, id.Name) || id.Pos() == packagePos(f.tree) {
 			continue
@@ -187,11 +189,6 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		} else {
 			f.broken = true
 		}
-		words := make([]string, 0, len(scope))
-		for w := range scope {
-			words = append(words, w)
-		}
-		slices.Sort(words)
 		m := fmt.Sprintf("reference %q not found", id.Name)
 		if g := near(id.Name, words); g != "" {
 			m += fmt.Sprintf(" (did you mean %q?)", g)
@@ -202,7 +199,7 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 			case line == id.Name:
 				m = fmt.Sprintf("%q stands alone; a field is written as name: value", id.Name)
 			case strings.HasPrefix(line, "- "):
-				if dashes = append(dashes, id.Pos().Line()); slices.Contains(dashes, id.Pos().Line()-1) {
+				if dashes[id.Pos().Line()] = true; dashes[id.Pos().Line()-1] {
 					continue // the same list
 				}
 				m = "a list is written as [a, b, c]"

@@ -135,6 +135,13 @@ func (w writing) line() (before, after string) {
 	return string(w.text[lo:w.at]), strings.TrimRight(string(w.text[w.at:hi]), "\r")
 }
 
+// lineAbove is the end of the line above that holds something.
+func (w writing) lineAbove() (writing, bool) {
+	lo := bytes.LastIndexByte(w.text[:w.at], '\n') + 1
+	at := len(bytes.TrimRight(w.text[:lo], " \t\r\n"))
+	return writing{w.text, at}, at > 0
+}
+
 // word is what stands around the place without a blank.
 func (w writing) word() (at int, s string) {
 	const ends = " \t\r\n,;{}[]()\":=|&'`"
@@ -155,6 +162,15 @@ func (w writing) explain(form string, args []any) slip {
 	before, after := w.line()
 	if s, ok := w.sign(form, args); ok {
 		return s
+	}
+	// The parser may see a mistake only in the line below it.
+	if up, ok := w.lineAbove(); ok {
+		b, a := up.line()
+		if regexp.MustCompile(`^\s*("[^"]*"|[A-Za-z_][\w-]*)\s*(=>|:=|=)\s*[^=~]`).MatchString(b+a) && !strings.HasPrefix(strings.TrimSpace(b+a), "let ") {
+			if s, ok := up.habit(b, a); ok {
+				return s
+			}
+		}
 	}
 	if s, ok := w.habit(before, after); ok {
 		return s
@@ -272,6 +288,9 @@ const semicolon = "; ends nothing here: a line needs no sign at its end, and fie
 func (w writing) habit(before, after string) (slip, bool) {
 	lo := w.at - len(before)
 	whole := before + after
+	if len(whole) > 2000 {
+		return slip{}, false // nobody wrote that by habit
+	}
 	at := func(i int, form string, a ...any) (slip, bool) { return slip{lo + i, fmt.Sprintf(form, a...)}, true }
 	find := func(p string) []int { return regexp.MustCompile(p).FindStringSubmatchIndex(whole) }
 	trimmed := strings.TrimLeft(whole, " \t")
@@ -346,7 +365,11 @@ func (w writing) unclosed(form string) (slip, bool) {
 			i = skipText(w.text, i)
 		case '/':
 			if bytes.HasPrefix(w.text[i:], []byte("//")) {
-				i += max(bytes.IndexByte(append(w.text[i:len(w.text):len(w.text)], '\n'), '\n')-1, 0)
+				n := bytes.IndexByte(w.text[i:], '\n')
+				if n < 0 {
+					n = len(w.text) - i
+				}
+				i += n - 1
 			}
 		case '{', '[', '(':
 			lo := bytes.LastIndexByte(w.text[:i], '\n') + 1
