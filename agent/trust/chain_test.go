@@ -1,0 +1,297 @@
+package trust
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// accepted and refused say what should become of a head.
+func accepted(t *testing.T, r *gitRepo, trusted, head string, people ...string) {
+	t.Helper()
+	steps, err := r.verify(trusted, head)
+	if err != nil {
+		t.Errorf("refused: %v", err)
+		return
+	}
+	if len(people) == 0 {
+		return
+	}
+	var got []string
+	for _, names := range steps[len(steps)-1].Agreed {
+		got = append(got, names...)
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, people) {
+		t.Errorf("agreed by %v, want %v", got, people)
+	}
+}
+
+func refused(t *testing.T, r *gitRepo, trusted, head string, kind Kind, words string) {
+	t.Helper()
+	_, err := r.verify(trusted, head)
+	var x *Refusal
+	if !errors.As(err, &x) || x.Kind != kind || !strings.Contains(x.Reason, words) {
+		t.Errorf("Verify = %v, want %q with %q", err, kind, words)
+	}
+}
+
+// team is a fleet of alice, who is root, and bob and carol, who together make policy.
+func team(t testing.TB) (*gitRepo, string) {
+	r := newGitRepo(t, "alice", "bob", "carol", "mallory")
+	f := schema.Fleet{
+		Signers: r.signers("alice=root", "bob=policy", "carol=policy"),
+		Roles:   map[string]schema.Role{"root": {Paths: rootPaths(), Threshold: 1}, "policy": {Paths: []string{"**"}, Threshold: 2}},
+	}
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(f), "README.md": "hello\n"})
+	return r, anchor
+}
+
+func TestWhoeverMayDoes(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob", "mallory")
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: r.signers("alice=root", "bob=policy")})})
+	good := r.commit("bob", map[string]string{"policies/a.cue": "1"})
+	accepted(t, r, anchor, good, "bob")
+	accepted(t, r, anchor, anchor)
+	roots := r.commit("alice", map[string]string{"nodes/aa.jsonl": "{}"})
+	accepted(t, r, anchor, roots, "alice")
+	for name, tt := range map[string]struct {
+		who   string
+		files map[string]string
+		words string
+	}{
+		"nobody":                     {"", map[string]string{"policies/a.cue": "2"}, `the change of "policies/a.cue" needs 1 of the role policy, and nobody with it has signed`},
+		"a stranger":                 {"mallory", map[string]string{"policies/a.cue": "2"}, "belongs to no signer (SHA256:"},
+		"policy for root":            {"bob", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: r.signers("bob=root,policy")})}, `the change of "fleet.cue" needs 1 of the role root`},
+		"root for policy":            {"alice", map[string]string{"policies/a.cue": "2"}, `needs 1 of the role policy`},
+		"policy for a node":          {"bob", map[string]string{"nodes/bb.jsonl": "{}"}, `needs 1 of the role root`},
+		"policy for a grant":         {"bob", map[string]string{"grants/x/y.cue": "x"}, `needs 1 of the role root`},
+		"policy takes a node away":   {"bob", map[string]string{"nodes/aa.jsonl": ""}, `needs 1 of the role root`},
+		"both things signed by one":  {"bob", map[string]string{"policies/a.cue": "2", "schema.cue": "x"}, `"schema.cue" needs 1 of the role root`},
+		"nothing changed by nobody":  {"", nil, "needs 1 of the role policy"},
+		"a path that is folded case": {"bob", map[string]string{"Fleet.cue": "x"}, "role root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.git("checkout", "-q", roots)
+			defer r.git("checkout", "-q", "main")
+			refused(t, r, anchor, r.commit(tt.who, tt.files), NotAgreed, tt.words)
+		})
+	}
+}
+
+// A signed branch passes through each way in which forges merge.
+func TestForgesMerge(t *testing.T) {
+	r, anchor := team(t)
+	branch := func() string {
+		r.git("checkout", "-q", "-B", "topic", anchor)
+		r.commit("bob", map[string]string{"policies/a.cue": "1"})
+		return r.commit("bob", map[string]string{"policies/a.cue": "2"})
+	}
+	t.Run("merge", func(t *testing.T) {
+		tip := branch()
+		r.git("checkout", "-q", "-B", "main", anchor)
+		r.clock = r.clock.Add(time.Minute)
+		r.git("merge", "-q", "--no-ff", "-m", "Merge", "topic") // by the forge, unsigned
+		merge := r.head()
+		refused(t, r, anchor, merge, NotAgreed, "needs 2 of the role policy, and only bob signed")
+		r.approve("carol", anchor, r.tree(tip))
+		accepted(t, r, anchor, merge, "bob", "carol")
+	})
+	t.Run("squash", func(t *testing.T) {
+		tip := branch()
+		r.git("checkout", "-q", "-B", "main", anchor)
+		r.git("merge", "-q", "--squash", "topic")
+		squashed := r.commit("", nil)
+		r.approve("bob", anchor, r.tree(tip))
+		r.approve("carol", anchor, r.tree(tip))
+		accepted(t, r, anchor, squashed, "bob", "carol")
+	})
+	t.Run("rebase", func(t *testing.T) {
+		branch()
+		r.git("checkout", "-q", "-B", "main", anchor)
+		r.approve("mallory", anchor, r.tree("topic"))
+		r.git("cherry-pick", "topic~1")
+		first := r.head()
+		r.git("cherry-pick", "topic")
+		second := r.head()
+		refused(t, r, anchor, second, NotAgreed, "nobody with it has signed")
+		for _, who := range []string{"bob", "carol"} {
+			r.approve(who, anchor, r.tree(first))
+			r.approve(who, first, r.tree(second))
+		}
+		accepted(t, r, anchor, second, "bob", "carol")
+	})
+	t.Run("a merge that brings more than the branch", func(t *testing.T) {
+		branch()
+		r.git("checkout", "-q", "-B", "main", anchor)
+		r.git("merge", "-q", "--no-ff", "--no-commit", "topic")
+		merge := r.commit("", map[string]string{"policies/evil.cue": "x"})
+		refused(t, r, anchor, merge, NotAgreed, "nobody with it has signed")
+	})
+	t.Run("a merge of an old branch", func(t *testing.T) {
+		// Its tip has the tree of an earlier time, and does not descend from what is trusted: somebody signed it long ago.
+		tip := branch()
+		r.git("checkout", "-q", "-B", "main", anchor)
+		r.commit("bob", map[string]string{"policies/a.cue": "2"})
+		r.approve("carol", anchor, r.tree("HEAD"))
+		newer := r.commit("bob", map[string]string{"policies/a.cue": "3"})
+		r.approve("carol", r.git("rev-parse", "HEAD~1"), r.tree("HEAD"))
+		accepted(t, r, anchor, newer)
+		r.clock = r.clock.Add(time.Minute)
+		back := r.git("commit-tree", "-m", "back", "-p", newer, "-p", tip, r.tree(tip))
+		refused(t, r, newer, back, NotAgreed, "nobody with it has signed")
+	})
+}
+
+// What a server can do with what was once well signed.
+func TestOldAndMixedHeads(t *testing.T) {
+	r, anchor := team(t)
+	both := func(files map[string]string) string {
+		base := r.head()
+		c := r.commit("bob", files)
+		r.approve("carol", base, r.tree(c))
+		return c
+	}
+	one := both(map[string]string{"policies/a.cue": "1", "policies/b.cue": "1"})
+	two := both(map[string]string{"policies/a.cue": "2"})
+	three := both(map[string]string{"policies/b.cue": "3"})
+	accepted(t, r, anchor, three)
+
+	refused(t, r, three, two, Rewind, "does not follow on "+three[:12])
+	refused(t, r, three, anchor, Rewind, "does not follow")
+	t.Run("a fork", func(t *testing.T) {
+		r.git("checkout", "-q", "-B", "fork", two)
+		fork := both(map[string]string{"policies/a.cue": "fork"})
+		accepted(t, r, two, fork)
+		refused(t, r, three, fork, Rewind, "does not follow")
+	})
+	t.Run("an approval upon another base", func(t *testing.T) {
+		r.git("checkout", "-q", "-B", "mix", three)
+		r.clock = r.clock.Add(time.Minute)
+		old := r.git("commit-tree", "-m", "old", "-p", three, r.tree(two)) // carol has approved this tree, upon one
+		refused(t, r, three, old, NotAgreed, "nobody with it has signed")
+	})
+	t.Run("files of two commits", func(t *testing.T) {
+		r.git("checkout", "-q", "-B", "mix", three)
+		mixed := r.commit("", map[string]string{"policies/a.cue": "1"})
+		refused(t, r, three, mixed, NotAgreed, "nobody")
+	})
+	t.Run("trusted as the second parent", func(t *testing.T) {
+		r.git("checkout", "-q", "-B", "foxtrot", one)
+		r.commit("bob", map[string]string{"policies/c.cue": "1"})
+		r.clock = r.clock.Add(time.Minute)
+		r.git("merge", "-q", "--no-ff", "-m", "Merge main", "-S"+filepath.Join(r.keys, "bob"), three)
+		refused(t, r, three, r.head(), Rewind, "merge the branch into main, not main into the branch")
+	})
+	t.Run("time", func(t *testing.T) {
+		r.git("checkout", "-q", "-B", "time", three)
+		now := r.clock
+		r.clock = now.Add(-time.Hour)
+		early := r.commit("bob", map[string]string{"policies/a.cue": "early"})
+		r.clock = now
+		r.approve("carol", three, r.tree(early))
+		refused(t, r, three, early, WrongTime, "before that of its parent")
+		r.git("checkout", "-q", "-B", "time", three)
+		r.clock = now.Add(time.Hour)
+		late := r.commit("bob", map[string]string{"policies/a.cue": "late"})
+		r.approve("carol", three, r.tree(late))
+		accepted(t, r, three, late)
+		r.clock = now.Add(-6 * time.Minute)
+		refused(t, r, three, late, WrongTime, "in the future")
+		r.clock = now
+	})
+}
+
+// Two keys of one person are one person, and one key is one person's.
+func TestAPersonCountsOnce(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob", "bob2", "carol")
+	s := r.signers("alice=root", "carol=policy")
+	s["bob"] = schema.Signer{Keys: []string{r.public("bob"), r.public("bob2")}, Roles: []string{"policy"}}
+	roles := map[string]schema.Role{"root": {Paths: rootPaths(), Threshold: 1}, "policy": {Paths: []string{"**"}, Threshold: 2}}
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: s, Roles: roles})})
+	c := r.commit("bob", map[string]string{"a.cue": "1"})
+	r.approve("bob2", anchor, r.tree(c))
+	refused(t, r, anchor, c, NotAgreed, "needs 2 of the role policy, and only bob signed")
+	r.approve("bob", anchor, r.tree(c))
+	refused(t, r, anchor, c, NotAgreed, "only bob signed")
+	r.approve("carol", anchor, r.tree(c))
+	accepted(t, r, anchor, c, "bob", "carol")
+
+	// A key that two people claim is nobody's.
+	s = r.signers("alice=root", "bob=policy")
+	s["dave"] = schema.Signer{Keys: []string{r.public("bob")}, Roles: []string{"policy"}}
+	next := r.commit("alice", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: s})})
+	refused(t, r, next, r.commit("bob", map[string]string{"a.cue": "2"}), NotAgreed, "belongs to no signer")
+}
+
+// Who is root changes only with the word of the old root and of the new.
+func TestRootIsHandedOver(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob", "carol", "erin")
+	f := schema.Fleet{Signers: r.signers("alice=root,policy")}
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(f)})
+
+	next := schema.Fleet{Signers: r.signers("bob=root", "carol=root,policy"), Roles: map[string]schema.Role{"root": {Paths: rootPaths(), Threshold: 2}, "policy": {Paths: []string{"**"}, Threshold: 1}}}
+	c := r.commit("alice", map[string]string{"fleet.cue": r.fleet(next)})
+	refused(t, r, anchor, c, NotAgreed, "the new root must agree, too: it needs 2 of the role root")
+	r.approve("bob", anchor, r.tree(c))
+	refused(t, r, anchor, c, NotAgreed, "only bob signed")
+	r.approve("carol", anchor, r.tree(c))
+	accepted(t, r, anchor, c)
+
+	// From here on alice has no word, and a commit that she signed before does not come in again.
+	old := r.commit("alice", map[string]string{"policies/a.cue": "1"})
+	refused(t, r, c, old, NotAgreed, "belongs to no signer")
+	r.git("checkout", "-q", "-B", "x", c)
+	gone := r.commit("bob", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: r.signers("bob=root", "carol=root,policy", "erin=policy"), Roles: next.Roles})})
+	refused(t, r, c, gone, NotAgreed, "needs 2 of the role root, and only bob signed")
+	r.approve("carol", c, r.tree(gone))
+	accepted(t, r, c, gone, "bob", "carol")
+}
+
+func TestHeartbeats(t *testing.T) {
+	r := newGitRepo(t, "alice", "clock", "mallory")
+	f := schema.Fleet{Name: "acme", Signers: r.signers("alice=root,policy", "clock=beat"), Roles: map[string]schema.Role{
+		"root": {Paths: rootPaths(), Threshold: 1}, "policy": {Paths: []string{"**"}, Threshold: 1}, "beat": {Paths: []string{}, Threshold: 1}}}
+	make := func(who string, change func(*Heartbeat)) Heartbeat {
+		h := Heartbeat{V: 1, Fleet: "acme", Head: strings.Repeat("a", 40), Time: "2026-01-01T12:00:00Z"}
+		h.Sig = r.sign(who, NamespaceHeartbeat, h.Message())
+		if change != nil {
+			change(&h)
+		}
+		return h
+	}
+	h := make("clock", nil)
+	parsed, err := ParseHeartbeat(h.Encode())
+	if err != nil || parsed != h {
+		t.Fatalf("ParseHeartbeat = %+v, %v", parsed, err)
+	}
+	if name, err := parsed.By(f); name != "clock" || err != nil {
+		t.Errorf("By = %q, %v", name, err)
+	}
+	for name, h := range map[string]Heartbeat{
+		"another role":      make("alice", nil),
+		"a stranger":        make("mallory", nil),
+		"another head":      make("clock", func(h *Heartbeat) { h.Head = strings.Repeat("b", 40) }),
+		"another time":      make("clock", func(h *Heartbeat) { h.Time = "2027-01-01T12:00:00Z" }),
+		"another fleet":     make("clock", func(h *Heartbeat) { h.Fleet = "other" }),
+		"another namespace": make("clock", func(h *Heartbeat) { h.Sig = r.sign("clock", NamespaceApproval, h.Message()) }),
+	} {
+		if who, err := h.By(f); err == nil {
+			t.Errorf("%s: taken as %s's", name, who)
+		}
+	}
+	for _, text := range []string{"", "{}", "null", string(h.Encode()) + "\n", strings.Replace(string(h.Encode()), `00Z"`, `00+00:00"`, 1), strings.Replace(string(h.Encode()), `"v":1`, `"v":1,"x":2`, 1),
+		strings.Repeat(" ", maxStatement+1), strings.Replace(string(h.Encode()), `{"fleet"`, `{ "fleet"`, 1)} {
+		if _, err := ParseHeartbeat([]byte(text)); err == nil {
+			t.Errorf("ParseHeartbeat(%.80q) is no error", text)
+		}
+		if _, err := ParseApproval([]byte(text)); err == nil {
+			t.Errorf("ParseApproval(%.80q) is no error", text)
+		}
+	}
+}
