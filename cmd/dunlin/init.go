@@ -206,7 +206,7 @@ func ciVersion(given string) (string, error) {
 
 // scaffold gives the files of a new policy repository by name.
 func scaffold(fleet, forge, version string) (map[string][]byte, error) {
-	files, err := load.Vendored(nil)
+	files, err := load.Vendored([]string{"hardening"}) // which policies/hardening.cue imports
 	if err != nil {
 		return nil, err
 	}
