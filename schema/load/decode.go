@@ -17,30 +17,86 @@ func (l *loading) decode() {
 	for _, k := range l.table {
 		k.start()
 	}
-	l.repo.Positions = map[string]schema.Position{}
-	for _, o := range l.list {
-		l.repo.Objects++
-		p := o.key.path()
-		l.repo.Positions[p.String()] = l.fallback(o)
-		if o.key.kind != "fleet" && reserved(o.key.name) {
-			l.wrongLabel(o, p, "names that begin with AWS-, Amazon or Dunlin- are the shipped library's")
+	l.repo.Objects += len(l.list)
+	const chunk = 64
+	parts := make([]*loading, (len(l.list)+chunk-1)/chunk)
+	inParallel(len(parts), func(i int) {
+		parts[i] = l.apart()
+		for _, o := range l.list[i*chunk : min((i+1)*chunk, len(l.list))] {
+			parts[i].decodeOne(o)
 		}
-		if o.value == nil || o.dropped {
-			o.wrong = true
-		}
-		n := o.read()
-		if n == nil || o.dropped {
-			continue
-		}
-		given := n.clone()
-		c := &checker{defs: l.defs}
-		c.fill(l.objectShape(o.key.kind), n)
-		l.limits(o, given)
-		l.alone(o, n, given)
-		if !o.wrong {
-			l.typedValue(o)
-		}
+	})
+	n := 0
+	for _, part := range parts {
+		n += len(part.notes)
 	}
+	l.repo.Positions = make(map[string]schema.Position, n)
+	for _, part := range parts {
+		l.join(part)
+	}
+}
+
+// apart is l for a goroutine that looks at some objects, each by itself: it sees
+// no others, and keeps its own of what it writes until join.
+func (l *loading) apart() *loading {
+	return &loading{
+		opts: l.opts, tree: l.tree, defs: l.defs, kinds: l.kinds, kindNames: l.kindNames, module: l.module, files: l.files, folders: l.folders,
+		complete: l.complete, table: l.table, notJudged: l.notJudged, unsure: l.unsure, sources: map[string]bool{}, how: l.how,
+	}
+}
+
+// join takes over what apart has kept. Parts are joined in the order of their objects.
+func (l *loading) join(part *loading) {
+	for _, store := range part.stores {
+		store()
+	}
+	for _, n := range part.notes {
+		l.repo.Positions[n.path] = n.at
+	}
+	for name := range part.sources {
+		l.sources[name] = true
+	}
+	// What does nothing yet is told of once for all, so only here; the places of faults do not depend on it.
+	for _, i := range part.idles {
+		l.idle(i.o, i.limit, i.path)
+	}
+	l.faults = append(l.faults, part.faults...)
+}
+
+func (l *loading) decodeOne(o *object) {
+	p := o.key.path()
+	l.notes = append(l.notes, noted{p.String(), l.fallback(o)})
+	if o.key.kind != "fleet" && reserved(o.key.name) {
+		l.wrongLabel(o, p, "names that begin with AWS-, Amazon or Dunlin- are the shipped library's")
+	}
+	if o.value == nil || o.dropped {
+		o.wrong = true
+	}
+	n := o.read()
+	if n == nil || o.dropped {
+		return
+	}
+	given := n.clone()
+	c := &checker{defs: l.defs}
+	c.fill(l.objectShape(o.key.kind), n)
+	l.limits(o, given)
+	l.alone(o, n, given)
+	if !o.wrong {
+		l.typedValue(o)
+	}
+}
+
+// noted is the place of an object or a part of one.
+type noted struct {
+	path string
+	at   schema.Position
+}
+
+// idling is a thing in an object that does nothing yet.
+type idling struct {
+	o     *object
+	limit schema.Limit
+	path  path
 }
 
 func reserved(name string) bool {
@@ -74,7 +130,7 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 	case len(steps) == 0 && n.k == kString && slices.Contains(x.Allowed, n.s):
 		return
 	case len(steps) == 0 && x.Idle:
-		l.idle(o, x, p)
+		l.idles = append(l.idles, idling{o, x, p})
 	case len(steps) == 0:
 		m := x.Says
 		if m == "" {
@@ -119,17 +175,21 @@ func (l *loading) idle(o *object, x schema.Limit, p path) {
 // kindOf is how the objects of one kind become Go values.
 type kindOf struct {
 	name  string
-	start func()                            // makes the place for them
-	put   func(name string, b []byte) error // reads one of them
-	lists []string                          // fields whose items are noted with their places
-	maps  []string                          // fields whose fields are
+	start func()                                      // makes the place for them
+	read  func(name string, b []byte) (func(), error) // reads one of them, and gives what puts it there
+	lists []string                                    // fields whose items are noted with their places
+	maps  []string                                    // fields whose fields are
 }
 
 // kindTable has every kind of object of a repository.
 func (l *loading) kindTable() []kindOf {
 	r := &l.repo
 	return []kindOf{
-		{name: "fleet", start: func() {}, put: func(_ string, b []byte) error { return json.Unmarshal(b, &r.Fleet) }},
+		{name: "fleet", start: func() {}, read: func(_ string, b []byte) (func(), error) {
+			var f schema.Fleet
+			err := json.Unmarshal(b, &f)
+			return func() { r.Fleet = f }, err
+		}},
 		mapOf("baseline", &r.Baselines).withLists("approvalRules"),
 		mapOf("group", &r.Groups),
 		mapOf("resourceGroup", &r.ResourceGroups),
@@ -153,7 +213,11 @@ func mapOf[T any](name string, into *map[string]T) kindOf {
 	return kindOf{
 		name:  name,
 		start: func() { *into = map[string]T{} },
-		put:   func(name string, b []byte) error { return put(*into, name, b) },
+		read: func(name string, b []byte) (func(), error) {
+			var v T
+			err := json.Unmarshal(b, &v)
+			return func() { (*into)[name] = v }, err
+		},
 	}
 }
 
@@ -168,10 +232,12 @@ func (l *loading) typedValue(o *object) {
 		return
 	}
 	k := l.table[i]
-	if err := k.put(o.key.name, o.value.json(nil)); err != nil {
+	store, err := k.read(o.key.name, o.value.json(nil))
+	if err != nil {
 		l.wrongLabel(o, o.key.path(), fmt.Sprintf("cannot be read: %v", err))
 		return
 	}
+	l.stores = append(l.stores, store)
 	for _, field := range k.lists {
 		if list := o.value.get(field); list != nil {
 			for i := range list.kids {
@@ -194,9 +260,13 @@ func put[T any](into map[string]T, name string, b []byte) error {
 }
 
 // noteValue notes the place of a value that a clock may have something to say of; others are noted by their labels.
-func (l *loading) noteValue(o *object, p path) { l.repo.Positions[p.String()] = l.valuePos(o, p) }
+func (l *loading) noteValue(o *object, p path) {
+	l.notes = append(l.notes, noted{p.String(), l.valuePos(o, p)})
+}
 
-func (l *loading) note(o *object, p path) { l.repo.Positions[p.String()] = l.labelPos(o, p) }
+func (l *loading) note(o *object, p path) {
+	l.notes = append(l.notes, noted{p.String(), l.labelPos(o, p)})
+}
 
 func (l *loading) noteFields(o *object, field string) {
 	if n := o.value.get(field); n != nil {

@@ -91,6 +91,11 @@ type loading struct {
 	elsewhere map[objKey]bool // objects that something makes where they may not be
 	unsure    map[string]bool // kinds of which objects stand under a mistyped name
 
+	// Of a part of the objects, until they are joined: see apart.
+	stores []func()
+	notes  []noted
+	idles  []idling
+
 	how
 	// rosterWrong says that lines of the roster have faults, so that not all nodes are known.
 	rosterWrong bool

@@ -87,6 +87,9 @@ func (l *loading) libFiles(dir, pkg string) []*source {
 
 // imports checks what a file imports. A wrong import breaks the file.
 func (l *loading) imports(f *source) {
+	if !slices.ContainsFunc(f.tree.Decls, func(d ast.Decl) bool { _, ok := d.(*ast.ImportDecl); return ok }) {
+		return
+	}
 	used := map[string]bool{}
 	for _, d := range f.tree.Decls {
 		if _, ok := d.(*ast.ImportDecl); !ok {
