@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/literal"
 	"cuelang.org/go/cue/parser"
 
@@ -62,13 +64,29 @@ func (m *mutator) mutant(i int) mutant {
 			o.key.name = ""
 			head = "fleet: "
 		}
-		if s.v.k == kStruct && len(s.v.keys) > 1 && m.chance(60) { // over two declarations
-			a, b := &value{k: kStruct}, &value{k: kStruct}
-			for j, k := range s.v.keys {
-				if n := []*value{a, b}[m.IntN(2)]; true {
-					n.set(k, s.v.kids[j])
+		if s.v.k == kStruct && len(s.v.keys) > 1 && m.chance(150) { // with a template
+			a, b := m.split(s.v)
+			t := fmt.Sprintf("_t%06d", i)
+			m.loose = true
+			text := t + ": " + m.text(a) + "\n"
+			m.loose = false
+			switch m.IntN(5) {
+			case 0, 1:
+				text += head + t + " & " + m.text(b) + "\n"
+			case 2:
+				text += head + "{" + t + "," + m.fields(b) + "}\n"
+			case 3: // from field to field
+				k := a.keys
+				if len(k) == 0 {
+					k = []string{"x"}
 				}
+				text += head + m.text(b) + " & {" + literal.String.Quote(k[0]) + ": " + t + "[" + literal.String.Quote(k[0]) + "]}\n"
+			case 4:
+				text += head + "{for k, v in " + t + " {(k): v}} & " + m.text(b) + "\n"
 			}
+			o.texts = []string{text}
+		} else if s.v.k == kStruct && len(s.v.keys) > 1 && m.chance(60) { // over two declarations
+			a, b := m.split(s.v)
 			o.texts = []string{head + m.text(a) + "\n", head + m.text(b) + "\n"}
 			if m.chance(500) {
 				o.texts = []string{o.texts[0] + o.texts[1]}
@@ -82,6 +100,18 @@ func (m *mutator) mutant(i int) mutant {
 		}
 	}
 }
+
+// split deals the fields of a struct out to two.
+func (m *mutator) split(v *value) (a, b *value) {
+	a, b = &value{k: kStruct}, &value{k: kStruct}
+	for j, k := range v.keys {
+		n := []*value{a, b}[m.IntN(2)]
+		n.set(k, v.kids[j])
+	}
+	return a, b
+}
+
+var ordinary = regexp.MustCompile(`^(|(/m/)?m[0-9]{6})$`)
 
 // spoilt is a mutant that CUE cannot even build, so that whatever is beside it is refused with it.
 const spoilt = "spoilt"
@@ -120,7 +150,20 @@ func unified(ms []mutant, r cueRepo) []string {
 		v := newContext().BuildInstance(inst)
 		_, err := v.Fields()
 		if failed = err != nil; !failed {
+			// What CUE has against a name it says of the whole only.
+			against := map[string]bool{}
+			for _, err := range errors.Errors(v.Validate(cue.Concrete(true))) {
+				against[strings.Join(err.Path()[:min(2, len(err.Path()))], " ")] = true
+			}
 			for i, m := range ms {
+				if bound && m.key.kind != "fleet" && against[m.key.kind+" "+cue.Str(m.key.name).String()] {
+					continue
+				}
+				// And only if it has nothing else against the kind.
+				if bound && len(ms) > 1 && !ordinary.MatchString(m.key.name) {
+					out[i] = unified(ms[i:i+1], cueRepo{built: map[string]*build.Instance{}})[0]
+					continue
+				}
 				p := cue.MakePath(cue.Str(m.key.kind), cue.Str(m.key.name))
 				if !bound {
 					p = cue.MakePath(cue.Str(m.key.name))
@@ -221,7 +264,7 @@ func TestMutantsAreJudgedAsCUEDoes(t *testing.T) {
 		batch int
 		whole int // of the batches, every which is also loaded as a repository
 	}{
-		{"objects", objects, 28_000, 100, 5},
+		{"objects", objects, 28_000, 100, 3},
 		{"fleet", []seed{{"fleet", fleet}}, 1_000, 1, 0},
 		{"fixed forms", fixed(t), 5_000, 100, 0},
 	} {

@@ -57,6 +57,7 @@ func plainValue(e ast.Expr, depth int) (*value, bool) {
 				if !ok || !n.merge(name, v) {
 					return nil, false
 				}
+				v.off = int32(f.Label.Pos().Offset())
 			default:
 				return nil, false
 			}
@@ -72,6 +73,7 @@ func plainValue(e ast.Expr, depth int) (*value, bool) {
 			if !ok {
 				return nil, false
 			}
+			v.off = int32(el.Pos().Offset())
 			n.kids = append(n.kids, v)
 		}
 		return n, true

@@ -12,6 +12,7 @@ import (
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/literal"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 
@@ -109,7 +110,7 @@ func (l *loading) jobs() []*job {
 				continue
 			}
 			if l.settled(d, o) {
-				o.value = o.frags[0].data
+				o.value, o.settled = o.frags[0].data, true
 				continue
 			}
 			// fleet is evaluated from its own file and nothing else.
@@ -212,6 +213,9 @@ func (e *evaluator) add(inst *build.Instance, name string, text []byte, keep fun
 // run evaluates one job.
 func (e *evaluator) run(j *job) {
 	j.out = outcome{values: map[*object]*value{}, bad: map[*object][]mistake{}}
+	if e.unbound(j); len(j.objs) == 0 && !j.first && !j.lib {
+		return
+	}
 	want := map[objKey]*object{}
 	for _, o := range j.objs {
 		want[o.key] = o
@@ -238,9 +242,20 @@ func (e *evaluator) run(j *job) {
 		}
 	}
 	var bad []*object
+	// CUE may have something against an object and yet nothing against its value: its name.
+	named := map[objKey]bool{}
+	for _, err := range errors.Errors(valid) {
+		if p := err.Path(); len(p) >= 2 {
+			name, err := literal.Unquote(p[1])
+			if err != nil {
+				name = p[1]
+			}
+			named[objKey{p[0], name}] = true
+		}
+	}
 	for _, o := range j.objs {
 		w := lookupObject(v, o.key)
-		if valid == nil || w.Validate(cue.Concrete(true)) == nil {
+		if valid == nil || !named[o.key] && w.Validate(cue.Concrete(true)) == nil && e.l.nameMistake(o.key) == "" {
 			j.out.values[o] = concrete(w, 0)
 			continue
 		}

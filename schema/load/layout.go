@@ -60,6 +60,7 @@ type object struct {
 	partial *value      // in its place where CUE refuses the object: what can be read of it
 	told    []mistake   // what CUE and the shape have said of it
 	dropped bool        // not to be evaluated
+	settled bool        // its value knows where it is written
 	text    *plain      // the JSON or YAML file that it is; nil for CUE
 }
 

@@ -30,7 +30,7 @@ func (l *loading) locate(o *object, p path) ([]spot, int) {
 	s := &locator{l: l, chain: o.folder.chain}
 	var spots []spot
 	for _, fr := range o.frags {
-		spots = append(spots, spot{label: labelAt(fr), expr: fr.value, file: fr.file})
+		spots = append(spots, spot{label: labelAt(fr), expr: fr.expr(), file: fr.file})
 	}
 	if len(spots) == 0 {
 		// Made by a comprehension, an embedding or a pattern: search what is not a plain object.
@@ -244,7 +244,7 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		}
 		var out []spot
 		for _, g := range s.chain {
-			for _, x := range g.tops[x.Name] {
+			for _, x := range g.syntax().tops[x.Name] {
 				out = append(out, spot{x.Label, x.Value, g, 0})
 			}
 		}
@@ -317,10 +317,34 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 	return l.fallback(o)
 }
 
+// writtenAt is labelPos of plain data, which says so itself.
+func (o *object) writtenAt(p path) schema.Position {
+	label := o.frags[0].label
+	at := label
+	n := o.value
+	for _, s := range p[len(o.key.path()):] {
+		if s.item < 0 {
+			n = n.get(s.name)
+		} else if n.k == kList && s.item < len(n.kids) {
+			n = n.kids[s.item]
+		} else {
+			n = nil
+		}
+		if n == nil || n.off == 0 { // or filled in
+			break
+		}
+		at = label.File().Pos(int(n.off), 0)
+	}
+	return position(at)
+}
+
 // labelPos is where the label of a path stands; of an item of a list, its value.
 func (l *loading) labelPos(o *object, p path) schema.Position {
 	if o.text != nil {
 		return o.text.labelPos(p[len(o.key.path()):])
+	}
+	if o.settled {
+		return o.writtenAt(p)
 	}
 	spots, _ := l.locate(o, p)
 	if len(spots) == 0 {

@@ -20,6 +20,7 @@ type mutator struct {
 	seeds  []seed
 	pool   []*value // values to put anywhere
 	labels []string // and labels
+	loose  bool     // as templates are: with choices and defaults
 }
 
 // seed is a right value of a definition or kind.
@@ -137,7 +138,12 @@ func (m *mutator) next() seed {
 
 // text spells a value as people might; now and then not as plain data.
 func (m *mutator) text(v *value) string {
+	if m.loose && m.chance(100) {
+		return "*" + m.spelled(v) + " | " + pick(m, []string{"_", "string", "int", "bool", "{...}", "[...]", m.spelled(pick(m, m.pool))})
+	}
 	switch {
+	case m.loose && m.chance(10):
+		return pick(m, []string{"_", "string", "int", "[...]", "{...}", "=~\"a\""})
 	case m.chance(3):
 		return "(" + m.spelled(v) + ")"
 	case m.chance(2):

@@ -4,6 +4,7 @@ import (
 	slash "path"
 	"slices"
 	"strings"
+	"sync"
 
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/parser"
@@ -31,7 +32,7 @@ type fragment struct {
 	key   objKey
 	file  *source
 	label token.Pos
-	value ast.Expr
+	value ast.Expr        // nil where it has data: see expr
 	uses  map[string]bool // names that it takes from outside
 	data  *value          // of plain data that the definitions accept: what CUE would export
 	lost  bool            // it refers to something that does not exist
@@ -57,8 +58,76 @@ type source struct {
 	rest      bool            // declares more than plain objects
 	restUses  map[string]bool // names that the rest mentions
 	reach     reach           // what the rest can change
+	named     []declared      // of the rest
+	foreign   map[string]bool // names of imports that are not of CUE's own packages
 	tops      map[string][]*ast.Field
 	topPos    map[string]token.Pos // first declaration of each name of the package
+
+	pruned bool // tree and tops lack the objects that have data; syntax has all
+	once   sync.Once
+	whole  *source
+}
+
+// prune lets go of the syntax of objects that are plain data: it takes much more
+// memory than all else, and is needed only where something is wrong.
+func (f *source) prune() {
+	gone := map[ast.Expr]bool{}
+	for _, fr := range f.frags {
+		if fr.data != nil && fr.key.kind != "fleet" {
+			gone[fr.value] = true
+			fr.value, f.pruned = nil, true
+		}
+	}
+	if !f.pruned {
+		return
+	}
+	for _, d := range f.tree.Decls {
+		if x, ok := d.(*ast.Field); ok {
+			if st, ok := x.Value.(*ast.StructLit); ok {
+				st.Elts = slices.DeleteFunc(st.Elts, func(e ast.Decl) bool { g, ok := e.(*ast.Field); return ok && gone[g.Value] })
+			}
+		}
+	}
+}
+
+// syntax is the file with all that is written in it. It is safe for concurrent use.
+func (f *source) syntax() *source {
+	if !f.pruned {
+		return f
+	}
+	f.once.Do(func() {
+		f.whole = &source{name: f.name, dir: f.dir, tops: map[string][]*ast.Field{}}
+		tree, err := parser.ParseFile(f.name, f.text)
+		if err != nil {
+			return // it has been read before, and is as it was
+		}
+		f.whole.tree = tree
+		for _, d := range tree.Decls {
+			if x, ok := d.(*ast.Field); ok {
+				if name, ok := fieldName(x.Label); ok {
+					f.whole.tops[name] = append(f.whole.tops[name], x)
+				}
+			}
+		}
+	})
+	return f.whole
+}
+
+// expr is what the fragment's file says of it.
+func (fr *fragment) expr() ast.Expr {
+	if fr.value != nil {
+		return fr.value
+	}
+	for _, x := range fr.file.syntax().tops[fr.key.kind] {
+		if st, ok := x.Value.(*ast.StructLit); ok {
+			for _, e := range st.Elts {
+				if g, ok := e.(*ast.Field); ok && g.Label.Pos().Offset() == fr.label.Offset() {
+					return g.Value
+				}
+			}
+		}
+	}
+	return &ast.BottomLit{Bottom: fr.label}
 }
 
 // scanner reads the syntax of every file once.
@@ -101,9 +170,11 @@ func (sc *scanner) scan(name string, text []byte) *source {
 	if !sc.clause(f) {
 		return f
 	}
+	f.foreign = foreignImports(tree)
 	for _, d := range tree.Decls {
 		sc.decl(f, d)
 	}
+	f.prune()
 	return f
 }
 
@@ -172,6 +243,9 @@ func (sc *scanner) decl(f *source, d ast.Decl) {
 	if !isBinding(d) {
 		f.rest = true
 		f.reach.add(d)
+		if x, ok := namedDecl(d); ok {
+			f.named = append(f.named, x)
+		}
 	}
 	outside(d, f.restUses)
 	f.touches = append(f.touches, sc.touches(f, d, 0)...)
@@ -192,10 +266,13 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 		return false
 	}
 	add := func(k objKey, g *ast.Field) {
-		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value, uses: map[string]bool{}}
-		outside(g.Value, fr.uses)
+		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value}
 		if sc.defs != nil {
 			fr.data = sc.defs.direct(k, x, g)
+		}
+		if fr.data == nil { // else it takes none
+			fr.uses = map[string]bool{}
+			outside(g.Value, fr.uses)
 		}
 		f.frags = append(f.frags, fr)
 	}

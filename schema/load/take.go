@@ -1,6 +1,7 @@
 package load
 
 import (
+	"encoding/base64"
 	"fmt"
 	slash "path"
 	"strings"
@@ -35,6 +36,9 @@ func concrete(v cue.Value, depth int) *value {
 			n.kids = append(n.kids, concrete(it.Value(), depth+1))
 		}
 		return n
+	case cue.BytesKind: // only where anything may stand; as CUE exports it
+		b, _ := v.Bytes()
+		return &value{k: kString, s: base64.StdEncoding.EncodeToString(b)}
 	}
 	return scalar(v)
 }

@@ -53,9 +53,10 @@ func (k kind) word() string {
 // value is plain data. Fields keep the order in which they were given.
 type value struct {
 	k    kind
+	b    bool
+	off  int32  // where it is written: of a field its label, of an item itself, in bytes; 0: not known
 	s    string // text, or a number as written
 	i    int64  // of kInt
-	b    bool
 	keys []string
 	kids []*value
 	// index finds a field by name in large structs; nil in small ones.
