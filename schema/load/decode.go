@@ -18,12 +18,20 @@ func (l *loading) decode() {
 		k.start()
 	}
 	l.repo.Objects += len(l.list)
+	// fleet first, which the rules of others may look at.
+	list := l.list
+	first := l.apart(nil)
+	if len(list) > 0 && list[0].key.kind == "fleet" {
+		first.decodeOne(list[0])
+		list = list[1:]
+	}
 	const chunk = 64
-	parts := make([]*loading, (len(l.list)+chunk-1)/chunk)
-	inParallel(len(parts), func(i int) {
-		parts[i] = l.apart()
-		for _, o := range l.list[i*chunk : min((i+1)*chunk, len(l.list))] {
-			parts[i].decodeOne(o)
+	parts := make([]*loading, 1+(len(list)+chunk-1)/chunk)
+	parts[0] = first
+	inParallel(len(parts)-1, func(i int) {
+		parts[i+1] = l.apart(l.objects[objKey{"fleet", ""}])
+		for _, o := range list[i*chunk : min((i+1)*chunk, len(list))] {
+			parts[i+1].decodeOne(o)
 		}
 	})
 	n := 0
@@ -37,10 +45,15 @@ func (l *loading) decode() {
 }
 
 // apart is l for a goroutine that looks at some objects, each by itself: it sees
-// no others, and keeps its own of what it writes until join.
-func (l *loading) apart() *loading {
+// no others but fleet, and keeps its own of what it writes until join.
+func (l *loading) apart(fleet *object) *loading {
+	objects := map[objKey]*object{}
+	if fleet != nil {
+		objects[fleet.key] = fleet
+	}
 	return &loading{
-		opts: l.opts, tree: l.tree, defs: l.defs, kinds: l.kinds, kindNames: l.kindNames, module: l.module, files: l.files, folders: l.folders,
+		objects: objects,
+		opts:    l.opts, tree: l.tree, defs: l.defs, kinds: l.kinds, kindNames: l.kindNames, module: l.module, files: l.files, folders: l.folders,
 		complete: l.complete, table: l.table, notJudged: l.notJudged, unsure: l.unsure, sources: map[string]bool{}, how: l.how,
 	}
 }
@@ -248,15 +261,6 @@ func (l *loading) typedValue(o *object) {
 	for _, field := range k.maps {
 		l.noteFields(o, field)
 	}
-}
-
-func put[T any](into map[string]T, name string, b []byte) error {
-	var v T
-	if err := json.Unmarshal(b, &v); err != nil {
-		return err
-	}
-	into[name] = v
-	return nil
 }
 
 // noteValue notes the place of a value that a clock may have something to say of; others are noted by their labels.

@@ -393,57 +393,90 @@ func (e *evaluator) build(j *job, want map[objKey]*object, bound bool) (cue.Valu
 	return v, kinds, nil
 }
 
-// filter drops plain objects that are not kept, bindings, and imports that then have no use; where the schema is not to be
-// seen, its names on objects too.
+// filter drops plain objects that are not kept, bindings, and imports and names that then have no use; where the schema is
+// not to be seen, its names on objects too.
 func (e *evaluator) filter(a *ast.File, keep map[int]bool, bound bool) {
-	used := map[string]bool{}
+	before := mentioned(a.Decls)
 	sc := &scanner{kinds: e.l.kinds}
 	a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
-		switch d.(type) {
-		case *ast.Package, *ast.ImportDecl, *ast.CommentGroup:
-			return false
-		}
 		x, ok := d.(*ast.Field)
 		switch {
 		case isBinding(d):
 			return true
 		case ok && isObjects(sc, x):
-			if name, _ := labelName(x.Label); name == "fleet" {
-				if !keep[x.Label.Pos().Offset()] {
+			name, _ := labelName(x.Label)
+			if name == "fleet" {
+				return !keep[x.Label.Pos().Offset()]
+			}
+			st := x.Value.(*ast.StructLit)
+			had := len(st.Elts)
+			st.Elts = slices.DeleteFunc(st.Elts, func(g ast.Decl) bool {
+				f, ok := g.(*ast.Field)
+				return ok && !keep[f.Label.Pos().Offset()]
+			})
+			for _, g := range st.Elts {
+				if f, ok := g.(*ast.Field); ok && !bound {
+					f.Value = e.l.defs.unnamed(name, f.Value)
+				}
+			}
+			return had > 0 && len(st.Elts) == 0
+		case ok:
+			name, ok := labelName(x.Label)
+			return ok && !e.l.kinds[name] // no such kind: reported by the layout
+		}
+		return false
+	})
+	// CUE refuses a name that nothing uses. It is told so where that is the author's doing, not where it is ours.
+	after := mentioned(a.Decls)
+	for grew := true; grew; after = mentioned(a.Decls) {
+		grew = false
+		a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
+			switch x := d.(type) {
+			case *ast.LetClause:
+				if before[x.Ident.Name] && !after[x.Ident.Name] {
+					grew = true
 					return true
 				}
-			} else {
-				st := x.Value.(*ast.StructLit)
-				had := len(st.Elts)
-				st.Elts = slices.DeleteFunc(st.Elts, func(g ast.Decl) bool {
-					f, ok := g.(*ast.Field)
-					return ok && !keep[f.Label.Pos().Offset()]
-				})
-				if had > 0 && len(st.Elts) == 0 {
-					return true
-				}
-				for _, g := range st.Elts {
-					if f, ok := g.(*ast.Field); ok && !bound {
-						f.Value = e.l.defs.unnamed(name, f.Value)
+			case *ast.Field:
+				if al, ok := x.Label.(*ast.Alias); ok && before[al.Ident.Name] && !after[al.Ident.Name] {
+					if label, ok := al.Expr.(ast.Label); ok {
+						x.Label = label
 					}
 				}
 			}
-		case ok:
-			if name, ok := labelName(x.Label); ok && !e.l.kinds[name] {
-				return true // no such kind: reported by the layout
-			}
-		}
-		outside(d, used)
-		return false
-	})
+			return false
+		})
+	}
 	a.Decls = slices.DeleteFunc(a.Decls, func(d ast.Decl) bool {
 		im, ok := d.(*ast.ImportDecl)
 		if !ok {
 			return false
 		}
-		im.Specs = slices.DeleteFunc(im.Specs, func(s *ast.ImportSpec) bool { return !used[importName(s)] })
+		im.Specs = slices.DeleteFunc(im.Specs, func(s *ast.ImportSpec) bool { return !after[importName(s)] })
 		return len(im.Specs) == 0
 	})
+}
+
+// mentioned are the names that declarations may take from around them; a let clause or an alias does not mention itself.
+func mentioned(decls []ast.Decl) map[string]bool {
+	used := map[string]bool{}
+	for _, d := range decls {
+		switch x := d.(type) {
+		case *ast.Package, *ast.ImportDecl, *ast.CommentGroup:
+		case *ast.LetClause:
+			outside(x.Expr, used)
+		case *ast.Field:
+			if al, ok := x.Label.(*ast.Alias); ok {
+				outside(al.Expr, used)
+				outside(x.Value, used)
+				break
+			}
+			outside(d, used)
+		default:
+			outside(d, used)
+		}
+	}
+	return used
 }
 
 func isObjects(sc *scanner, x *ast.Field) bool {
