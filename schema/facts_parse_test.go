@@ -181,3 +181,44 @@ func BenchmarkParseFacts(b *testing.B) {
 		}
 	}
 }
+
+// What ParseFacts takes is what the type has: the fields of each form are those of the Go type, and the words are the same.
+func TestFactsFormsAreThoseOfTheType(t *testing.T) {
+	if got := systemForm.words; !reflect.DeepEqual(got, append(OperatingSystem("").Words(), "")) {
+		t.Errorf("operating systems of facts are %q", got)
+	}
+	var same func(path string, f *form, typ reflect.Type, of string)
+	same = func(path string, f *form, typ reflect.Type, of string) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice && f.kind == 'a' {
+			if typ.Kind() == reflect.Slice {
+				f, path = f.item, path+"[]"
+			}
+			typ = typ.Elem()
+		}
+		if f.kind != 'o' {
+			return
+		}
+		have := map[string]reflect.Type{}
+		for i := range typ.NumField() {
+			tag := typ.Field(i).Tag
+			if only := tag.Get("only"); tag.Get("json") != "-" && (only == "" || only == of) {
+				name, _, _ := strings.Cut(tag.Get("json"), ",")
+				have[name] = typ.Field(i).Type
+			}
+		}
+		for _, x := range f.fields {
+			below, ok := have[x.name]
+			if !ok {
+				t.Errorf("%s.%s is not in %s", path, x.name, typ)
+				continue
+			}
+			delete(have, x.name)
+			def := map[string]string{"facts.installed": "#Installed", "facts.candidates": "#Candidate"}[path+"."+x.name]
+			same(path+"."+x.name, x.form, below, def)
+		}
+		for name := range have {
+			t.Errorf("%s.%s of %s is not taken", path, name, typ)
+		}
+	}
+	same("facts", factsForm, reflect.TypeFor[Facts](), "")
+}
