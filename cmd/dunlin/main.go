@@ -93,6 +93,7 @@ func (a *app) commands() []*cobra.Command {
 		a.newCommand(),
 		a.schemaCommand(),
 		a.fmtCommand(),
+		a.importCommand(),
 		a.agentCommand(),
 		a.demoCommand(),
 		a.statusCommand(),

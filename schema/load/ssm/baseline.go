@@ -176,13 +176,16 @@ func (m *making) filters(o *made, at *node, path string, group *node) *node {
 
 // group adds a baseline to a patch group.
 func (m *making) group(o *made, called string, groups map[string]*made) error {
-	short, err := m.name(called)
-	if err != nil {
-		return err
+	short := trim(clean(called), 63)
+	if short == "" {
+		return fmt.Errorf("%q cannot be the name of a group", called)
 	}
 	g := groups[short]
+	if g != nil && g.was != called {
+		return fmt.Errorf("%q and %q would both be the group %s", g.was, called, short)
+	}
 	if g == nil {
-		g = &made{kind: "group", name: short, value: &node{kind: object, comments: []string{"From a patch group of AWS Systems Manager"}}}
+		g = &made{was: called, kind: "group", name: short, value: &node{kind: object, comments: []string{"From a patch group of AWS Systems Manager"}}}
 		groups[short] = g
 		m.objects = append(m.objects, g)
 		if called != short {

@@ -82,6 +82,8 @@ func (m *making) document(v *node, file, name string) error {
 	parameters := m.parameters(o, content)
 	if len(parameters.kids) > 0 {
 		out.put("parameters", parameters)
+	} else {
+		out.comments = append(out.comments, parameters.comments...)
 	}
 	var pasted []string
 	if version == string(schema.Schema12) {
@@ -256,6 +258,15 @@ func inputs(action string) ([]string, bool) {
 	return nil, false
 }
 
+// Inputs are the inputs of an action of SSM that are taken over; none of an action that is not known here.
+func Inputs(action string) []string {
+	list, ok := inputs(action)
+	if !ok {
+		return nil
+	}
+	return append(list, flow()...)
+}
+
 func (m *making) steps(o *made, content *node, version string, pasted *[]string) *node {
 	list_ := content.peek("mainSteps")
 	if !list_.is(list) {
@@ -278,8 +289,8 @@ func (m *making) steps(o *made, content *node, version string, pasted *[]string)
 		if step.has("precondition") && version != string(schema.Schema22) {
 			m.note(o, step, path+".precondition", "agents fail a step with a precondition unless schemaVersion is 2.2")
 		}
-		known, ok := inputs(action)
-		if !ok {
+		known := Inputs(action)
+		if known == nil {
 			m.note(o, step, path+".action", "there is no %q here: dunlin validate refuses this step until it is written otherwise", action)
 			step.move(in, "inputs")
 			m.lost(o, step, path, in)
@@ -292,7 +303,7 @@ func (m *making) steps(o *made, content *node, version string, pasted *[]string)
 				case f == "finallyStep" && i < len(from)-1 && strings.EqualFold(textOf(from_.peek(f)), "true"):
 					from_.get(f)
 					m.note(o, to, path+".inputs.finallyStep", "agents ignore it but in the last step, and it is left out")
-				case slices.Contains(known, f) || slices.Contains(flow(), f):
+				case slices.Contains(known, f):
 					to.move(from_, f)
 				}
 			}
@@ -322,7 +333,7 @@ func (m *making) plugins(o *made, content *node, pasted *[]string) *node {
 		for _, f := range []string{"description", "settings", "properties"} {
 			plugin.move(in, f)
 		}
-		if _, ok := inputs(action); !ok {
+		if Inputs(action) == nil {
 			m.note(o, plugin, "runtimeConfig."+action, "there is no %q here: dunlin validate refuses it until it is written otherwise", action)
 		}
 		switch p := plugin.peek("properties"); {

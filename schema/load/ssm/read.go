@@ -204,8 +204,8 @@ func quote(b []byte, s string) []byte {
 func read(in Input) ([]*node, error) {
 	src := bytes.TrimPrefix(in.Text, []byte("\ufeff"))
 	switch {
-	case len(src) > maxInput:
-		return nil, fmt.Errorf("%d bytes; what AWS prints has less than %d", len(src), maxInput)
+	case len(src) > MaxInput:
+		return nil, fmt.Errorf("%d bytes; what AWS prints has less than %d", len(src), MaxInput)
 	case !utf8.Valid(src) || bytes.IndexByte(src, 0) >= 0:
 		return nil, errors.New("not text in UTF-8")
 	case len(bytes.TrimSpace(src)) == 0:

@@ -47,8 +47,8 @@ func (n Note) String() string {
 	return n.Object + ": " + n.Path + ": " + n.Message
 }
 
-// maxInput bounds an input in bytes; the largest that AWS prints is a document of 64 KiB, quoted once.
-const maxInput = 1 << 20
+// MaxInput bounds an input in bytes; the largest that AWS prints is a document of 64 KiB, quoted once.
+const MaxInput = 1 << 20
 
 // errNothing says that an input has nothing that is looked for.
 var errNothing = errors.New("nothing to import")
@@ -62,6 +62,7 @@ type making struct {
 // made is one object of the result.
 type made struct {
 	kind, name string
+	was        string // its name in the input
 	value      *node
 }
 
@@ -103,7 +104,7 @@ func (m *making) result() (Result, error) {
 		if err != nil {
 			return r, fmt.Errorf("write %s: %w", o.title(), err)
 		}
-		r.Files = append(r.Files, File{Path: folder(o.kind) + o.name + ".cue", Text: text})
+		r.Files = append(r.Files, File{Path: file(o.kind, o.name), Text: text})
 	}
 	if len(r.Files) == 0 {
 		return r, errNothing
@@ -111,11 +112,12 @@ func (m *making) result() (Result, error) {
 	return r, nil
 }
 
-func folder(kind string) string {
-	if kind == "resourceGroup" {
-		return "groups/resource-"
+// file is where an object goes in a repository. CUE reads no files whose names end in _test or _tool.
+func file(kind, name string) string {
+	if strings.HasSuffix(name, "_test") || strings.HasSuffix(name, "_tool") {
+		name += "_"
 	}
-	return kind + "s/"
+	return kind + "s/" + name + ".cue"
 }
 
 // Text is the whole result as one file of a repository.

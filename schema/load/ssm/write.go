@@ -90,7 +90,7 @@ func inLine(s string) string {
 }
 
 func (w *writer) object(n *node, depth int) {
-	if len(n.kids) == 0 && len(n.comments) == 0 {
+	if len(n.kids) == 0 { // what is said of it stands above
 		w.b.WriteString("{}")
 		return
 	}
@@ -102,7 +102,7 @@ func (w *writer) object(n *node, depth int) {
 	w.b.WriteString("{\n")
 	w.comments(n.comments, depth+1)
 	for i, k := range n.kids {
-		if k.kind != object { // an object's own stand inside it
+		if k.kind != object || len(k.kids) == 0 { // an object's own stand inside it
 			w.comments(k.comments, depth+1)
 		}
 		w.tabs(depth + 1)
@@ -121,7 +121,7 @@ func (w *writer) list(n *node, depth int) {
 	}
 	w.b.WriteString("[\n")
 	for _, k := range n.kids {
-		if k.kind != object {
+		if k.kind != object || len(k.kids) == 0 {
 			w.comments(k.comments, depth+1)
 		}
 		w.tabs(depth + 1)
