@@ -89,12 +89,15 @@ func inLine(s string) string {
 	return literal.String.Quote(s)
 }
 
+// inside reports whether a value's comments stand inside of it, and not above.
+func inside(n *node) bool { return n.kind == object && len(n.kids) > 0 }
+
 func (w *writer) object(n *node, depth int) {
 	if len(n.kids) == 0 { // what is said of it stands above
 		w.b.WriteString("{}")
 		return
 	}
-	if len(n.kids) == 1 && depth > 0 && len(n.comments)+len(n.kids[0].comments) == 0 && !n.block { // targets: tags: role: "web"
+	if len(n.kids) == 1 && depth > 0 && len(n.comments) == 0 && (len(n.kids[0].comments) == 0 || inside(n.kids[0])) && !n.block { // targets: tags: role: "web"
 		w.b.WriteString(label(n.keys[0]) + ": ")
 		w.value(n.kids[0], depth)
 		return
@@ -102,7 +105,7 @@ func (w *writer) object(n *node, depth int) {
 	w.b.WriteString("{\n")
 	w.comments(n.comments, depth+1)
 	for i, k := range n.kids {
-		if k.kind != object || len(k.kids) == 0 { // an object's own stand inside it
+		if !inside(k) {
 			w.comments(k.comments, depth+1)
 		}
 		w.tabs(depth + 1)
@@ -121,7 +124,7 @@ func (w *writer) list(n *node, depth int) {
 	}
 	w.b.WriteString("[\n")
 	for _, k := range n.kids {
-		if k.kind != object || len(k.kids) == 0 {
+		if !inside(k) {
 			w.comments(k.comments, depth+1)
 		}
 		w.tabs(depth + 1)
