@@ -44,6 +44,17 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 		}
 		return "this function"
 	}
+	if strings.HasPrefix(form, "invalid interpolation") || strings.HasSuffix(form, "hand value to '%s' (type %s): %v") {
+		if inner, ok := lastArg(args).(errors.Error); ok { // what is wrong with the value that is put in
+			if f, _ := inner.Msg(); f != form && !strings.HasPrefix(f, "invalid interpolation") {
+				m, pos := errorWords(inner, l)
+				if !pos.IsValid() {
+					pos = last
+				}
+				return m, pos
+			}
+		}
+	}
 	switch {
 	case strings.HasPrefix(form, "conflicting values"):
 		return l.conflict(own, arg(0), arg(1))
@@ -144,6 +155,13 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 	return "gives no value that can be used here", last
 }
 
+func lastArg(args []any) any {
+	if len(args) == 0 {
+		return nil
+	}
+	return args[len(args)-1]
+}
+
 // ownPlaces are the places of an error in the author's files, in the order of the text.
 func ownPlaces(err errors.Error) []token.Pos {
 	var own []token.Pos
@@ -175,13 +193,7 @@ func (l *loading) conflict(own []token.Pos, a, b string) (string, token.Pos) {
 		return fmt.Sprintf("%s and %s are both given; give one", a, b), token.NoPos
 	}
 	last := own[len(own)-1]
-	var texts []string
-	var at []token.Pos
-	for _, pos := range own {
-		if t := l.textAt(pos); t != "" {
-			texts, at = append(texts, t), append(at, pos)
-		}
-	}
+	texts, at := l.texts(own)
 	if n := len(at); n >= 2 {
 		x, y := texts[n-1], texts[n-2]
 		where := place(position(at[n-2]), at[n-1].Filename())
@@ -200,6 +212,47 @@ func (l *loading) conflict(own []token.Pos, a, b string) (string, token.Pos) {
 		return fmt.Sprintf("%s is given, and %s is wanted", b, t), last
 	}
 	return fmt.Sprintf("%s and %s are both given%s; give one", a, b, from(own)), last
+}
+
+// texts are the values that the author wrote at some places, where they are short, and their places.
+func (l *loading) texts(own []token.Pos) (texts []string, at []token.Pos) {
+	for _, pos := range own {
+		if t := l.textAt(pos); t != "" {
+			texts, at = append(texts, t), append(at, pos)
+		}
+	}
+	return texts, at
+}
+
+// noneOf says of a value that it is none of several, where each of the errors is that it is not another of them; else
+// nothing.
+func (l *loading) noneOf(errs []errors.Error) (string, token.Pos) {
+	value, first := "", token.NoPos
+	var place0 token.Pos
+	var words []string
+	for _, err := range errs {
+		form, _ := err.Msg()
+		if strings.Contains(form, "empty disjunction") {
+			continue
+		}
+		texts, at := l.texts(ownPlaces(err))
+		if !strings.HasPrefix(form, "conflicting values") || len(texts) != 2 || value != "" && (texts[1] != value || at[1] != first) {
+			return "", token.NoPos
+		}
+		value, first = texts[1], at[1]
+		if !place0.IsValid() || at[0].Offset() < place0.Offset() {
+			place0 = at[0]
+		}
+		if t := typeWords(texts[0]); t != "a value" {
+			texts[0] = t
+		}
+		words = append(words, texts[0])
+	}
+	if len(words) < 2 {
+		return "", token.NoPos
+	}
+	slices.Sort(words)
+	return fmt.Sprintf("%s is none of %s (%s)", value, strings.Join(slices.Compact(words), ", "), place(position(place0), first.Filename())), first
 }
 
 // typeWords is what an author calls a type of CUE; "a value" for all else.
@@ -273,6 +326,9 @@ func reason(err errors.Error) string {
 		if x, ok := e.(errors.Error); ok {
 			f, a := x.Msg()
 			s = fmt.Sprintf(f, a...)
+			if strings.HasPrefix(f, "invalid list element") && len(a) >= 4 {
+				return fmt.Sprintf(": item %v of its list is %s; %s is wanted", a[0], typeWords(fmt.Sprint(a[3])), typeWords(f[strings.LastIndexByte(f, ' ')+1:]))
+			}
 		}
 		if i := strings.IndexByte(s, '\n'); i >= 0 {
 			s = s[:i]

@@ -198,15 +198,19 @@ func (l *loading) shapeAt(kind string, p path) *shape {
 
 func (r *rawReader) cueError(v cue.Value, p path) {
 	errs := errors.Errors(v.Err())
-	for i, err := range errs {
-		if i == 3 {
-			return
-		}
-		msg, pos := errorWords(err, r.e.l)
-		m := r.generic(err, msg, pos)
-		m.path = p
-		r.found = append(r.found, m)
+	if len(errs) == 0 {
+		return
 	}
+	msg, pos := r.e.l.noneOf(errs)
+	for i := 0; msg == "" && i < len(errs); i++ { // one fault a value: what else CUE says of it follows from the first
+		if form, _ := errs[i].Msg(); len(errs) > 1 && strings.Contains(form, "empty disjunction") {
+			continue // only that there are several
+		}
+		msg, pos = errorWords(errs[i], r.e.l)
+	}
+	m := r.generic(errs[0], msg, pos)
+	m.path = p
+	r.found = append(r.found, m)
 }
 
 // generic is a mistake in CUE's own words, at the author's place if CUE names one.

@@ -80,12 +80,19 @@ func (l *loading) once(faults []schema.Fault) []schema.Fault {
 		line, column  int
 		severity      schema.Severity
 	}
-	object := func(f schema.Fault) bool {
-		kind, _, _ := strings.Cut(f.Path, ".")
-		return l.kinds[kind]
+	object := func(f schema.Fault) string { // kind and name; empty where none is concerned
+		kind, rest, _ := strings.Cut(f.Path, ".")
+		if !l.kinds[kind] {
+			return ""
+		}
+		if kind == "fleet" {
+			return kind
+		}
+		name, _, _ := strings.Cut(rest, ".")
+		return kind + "." + name
 	}
 	first := map[place]int{}
-	more := map[int]int{}
+	more := map[int]map[string]bool{}
 	out := faults[:0]
 	for _, f := range faults {
 		k := place{f.File, f.Message, f.Line, f.Column, f.Severity}
@@ -94,13 +101,25 @@ func (l *loading) once(faults []schema.Fault) []schema.Fault {
 		case !seen || f.Line == 0:
 			first[k] = len(out)
 			out = append(out, f)
-		case object(f) && object(out[i]):
-			more[i]++
-		case object(f):
+		case object(f) != "" && object(out[i]) != "":
+			if more[i] == nil {
+				more[i] = map[string]bool{}
+			}
+			more[i][object(f)] = object(f) != object(out[i])
+		case object(f) != "":
 			out[i] = f // names the object rather than what it takes from
 		}
 	}
-	for i, n := range more {
+	for i, objects := range more {
+		n := 0
+		for _, other := range objects {
+			if other {
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
 		if n == 1 {
 			out[i].Message += "; 1 more object takes it from here"
 		} else {

@@ -144,7 +144,14 @@ func (l *loading) general(err errors.Error, files []*source) {
 		name, pos = "", token.NoPos
 	}
 	p := ""
-	form, _ := err.Msg()
+	form, args := err.Msg()
+	if strings.HasPrefix(form, "reference %q not found") && len(args) == 1 {
+		for _, f := range files {
+			if _, ok := f.topPos[fmt.Sprint(args[0])]; ok {
+				return // of a kind that does not exist, which has a fault of its own
+			}
+		}
+	}
 	if ps := err.Path(); len(ps) == 1 && l.kinds[ps[0]] && strings.HasPrefix(form, "conflicting values") {
 		p = ps[0]
 		msg = fmt.Sprintf("objects have names: %s: \"some-name\": {...}", p)
