@@ -238,6 +238,11 @@ func lessUTF16(a, b string) bool {
 
 // appendJSONString writes a text as RFC 8785 does: nothing is escaped that need not be.
 func appendJSONString(b []byte, s string) []byte {
+	if writtenAsIs(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	var w bytes.Buffer
 	e := json.NewEncoder(&w)
 	e.SetEscapeHTML(false)
@@ -248,6 +253,16 @@ func appendJSONString(b []byte, s string) []byte {
 		out = bytes.ReplaceAll(out, []byte(`\u2029`), []byte("\u2029"))
 	}
 	return append(b, out...)
+}
+
+// writtenAsIs reports whether a text stands in JSON as it is.
+func writtenAsIs(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // seg is one step of a path: a field, or an item of a list.
