@@ -49,8 +49,8 @@ const (
 	idleWithin   = 100 * time.Second      // between two frames of who has dialled
 	dialWithin   = 10 * time.Second       // with the handshake
 	wantWithin   = 3 * time.Second        // until another neighbour is asked for a record
-	tick         = time.Second
-	pinTicks     = 5 // ticks between two looks at the roster
+	tick         = time.Second            // between two looks at what is awaited
+	calm         = 30 * time.Second       // the same where nothing is
 	leastPause   = time.Second
 	mostPause    = 15 * time.Second
 	pushFresh    = time.Minute      // how long after a push new streams are given it, too
@@ -219,7 +219,8 @@ func wake(c chan struct{}) {
 	}
 }
 
-// SetMembers says who can be reached. Streams to those that are no longer neighbours end.
+// SetMembers says who can be reached, and is called when the pins have changed, too. Streams to those that are no longer
+// neighbours end, and connections of those that have another pin, or none.
 func (p *Peers) SetMembers(ms []Member) {
 	members := map[string]string{}
 	for _, m := range ms {
@@ -370,29 +371,31 @@ func added(old, now []string) []string {
 	return out
 }
 
-// keeping opens, ends and renews streams.
+// keeping opens, ends and renews streams. Where nothing is awaited it sleeps.
 func (p *Peers) keeping(ctx context.Context) {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
-	for n := 0; ; n++ {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.kick:
-			n = 0
 		case <-t.C:
 		}
-		if n%pinTicks == 0 {
-			p.expel()
+		p.expel()
+		now := time.Now()
+		wishes, dials := p.askOthers(now), p.choose(ctx, now)
+		if wishes || dials {
+			t.Reset(tick)
+		} else {
+			t.Reset(calm)
 		}
-		p.askOthers(time.Now())
-		p.choose(ctx, time.Now())
 	}
 }
 
 // choose lets streams to the neighbours run and ends others: the first three of the order, more while some of them do
-// not answer.
-func (p *Peers) choose(ctx context.Context, now time.Time) {
+// not answer. It reports whether one waits until it is dialled again.
+func (p *Peers) choose(ctx context.Context, now time.Time) (waits bool) {
 	pins := p.config.Pins()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -422,7 +425,11 @@ func (p *Peers) choose(ctx context.Context, now time.Time) {
 			l.failures = 0
 			continue
 		}
-		if l.running || now.Before(l.next) {
+		if l.running {
+			continue
+		}
+		if now.Before(l.next) {
+			waits = true
 			continue
 		}
 		own, stop := context.WithCancel(ctx)
@@ -441,6 +448,7 @@ func (p *Peers) choose(ctx context.Context, now time.Time) {
 			delete(p.links, id)
 		}
 	}
+	return waits
 }
 
 // dialled accounts for the end of a stream, or of an attempt.
@@ -456,6 +464,7 @@ func (p *Peers) dialled(id string, l *link, err error) {
 	l.next = time.Now().Add(pause/2 + time.Duration(p.config.Rand()*float64(pause)/2))
 	closed := p.closed
 	p.mu.Unlock()
+	wake(p.kick)
 	if err != nil && !closed && !errors.Is(err, context.Canceled) {
 		p.log.printf("stream to %q: %s", clip(id), told(err))
 	}

@@ -31,8 +31,12 @@ func (p *Peers) want(s *stream, ds []string, now time.Time) {
 			w.rest = append(w.rest, s)
 		}
 	}
+	before := len(p.wanted)
 	for _, d := range s.want(ask, most, now) {
 		p.wanted[d] = &wish{from: s, since: now}
+	}
+	if before == 0 && len(p.wanted) > 0 {
+		wake(p.kick) // else nobody looks whether they come
 	}
 }
 
@@ -43,8 +47,8 @@ func (p *Peers) came(digest string) {
 	delete(p.wanted, digest)
 }
 
-// askOthers asks the next neighbour for what has not come from the first.
-func (p *Peers) askOthers(now time.Time) {
+// askOthers asks the next neighbour for what has not come from the first. It reports whether anything is awaited.
+func (p *Peers) askOthers(now time.Time) bool {
 	most := p.most()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,4 +70,5 @@ func (p *Peers) askOthers(now time.Time) {
 	for s, ds := range again {
 		s.want(ds, most, now)
 	}
+	return len(p.wanted) > 0
 }
