@@ -174,7 +174,7 @@ func TestFleet(t *testing.T) {
 	f.step("partition", func(t *testing.T) {
 		h3.Isolate()
 		others := []*Host{h1, h2}
-		t.Logf("noticed after %v", f.until("h3 is lost", 30*time.Second, func() bool {
+		t.Logf("noticed after %v", f.until("h3 is lost", 45*time.Second, func() bool {
 			return sees(f, h1, h3) == schema.ConnectionLost && sees(f, h2, h3) == schema.ConnectionLost &&
 				sees(f, h3, h1) == schema.ConnectionLost && sees(f, h3, h2) == schema.ConnectionLost
 		}))
@@ -428,7 +428,7 @@ func TestFleet(t *testing.T) {
 		key := h2.Read("/etc/dunlin/gossip.key")
 		h2.Write("/etc/dunlin/gossip.key", base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n", 0o600)
 		h2.MustExec("systemctl", "restart", "dunlin")
-		f.until("h2 is alone, and the others say so", 30*time.Second, func() bool {
+		f.until("h2 is alone, and the others say so", 45*time.Second, func() bool {
 			return sees(f, h1, h2) == schema.ConnectionLost && sees(f, h3, h2) == schema.ConnectionLost &&
 				status(h1).Nodes[string(schema.Online)] == 2 && strings.Contains(strings.Join(status(h2).Problems, "\n"), "another gossip key")
 		})

@@ -35,6 +35,7 @@ func (d *delegate) NotifyMsg(b []byte) {
 	}
 	b = append([]byte(nil), b...)
 	d.c.queue.QueueBroadcast(hint(b)) // memberlist sends a broadcast of its user only one hop
+	wake(d.c.news)
 	for {
 		select {
 		case d.c.hints <- b:
@@ -88,16 +89,15 @@ func (d *delegate) note(n *memberlist.Node, here bool) {
 	} else {
 		delete(d.c.here, n.Name)
 	}
-	if !here && n.State == memberlist.StateDead && n.Name != d.c.c.Name && len(d.c.lost) < maxLost {
+	// memberlist does not say here whether it died or said goodbye.
+	if !here && n.Name != d.c.c.Name && len(d.c.lost) < maxLost {
 		d.c.lost[n.Name] = m.addr
 	} else {
 		delete(d.c.lost, n.Name)
 	}
 	d.c.mu.Unlock()
-	select {
-	case d.c.changed <- struct{}{}:
-	default:
-	}
+	wake(d.c.changed)
+	wake(d.c.news)
 }
 
 // translator tells of memberlist's log what a person can act on, each at most once a minute.

@@ -10,7 +10,11 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"maps"
+	"math"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +34,24 @@ const (
 	maxMeta = 256
 	// maxHints is how many hints wait to be heard; the oldest go first.
 	maxHints = 256
+	// slowRound is the time between two rounds in which memberlist tells what is new, and slowTo how many it tells. It wakes
+	// up for each though there is mostly nothing to tell, and an idle host pays some 0.2 ms each time that it does.
+	slowRound = 1500 * time.Millisecond
+	slowTo    = 8
+	// probe is the time between two looks at whether some other member is still there. Both clocks start at the same time,
+	// and a timer that was stopped wakes the host up all the same: so all that is due falls together with a slow round.
+	probe        = 2 * slowRound
+	probeTimeout = slowRound
+	// suspicion is how long a member that did not answer has to say that it lives: times probe, and times the decimal
+	// logarithm of the number of members. It is the same where nobody else suspects it: a node that is cut off asks alone.
+	suspicion = 3
+	// patience is how many times slower a member asks that gets few answers, lest it be its own fault.
+	patience = 2
+	// quickRound and quickTo are the same for rounds of our own, see hurry; retransmit is how often each thing is told, times
+	// that logarithm.
+	quickRound = 200 * time.Millisecond
+	quickTo    = 3
+	retransmit = 4
 	// hintMemory is how long a hint is known to have been heard, and maxHeard how many are.
 	hintMemory = time.Minute
 	maxHeard   = 1024
@@ -76,15 +98,17 @@ type Cluster struct {
 	hints   chan []byte
 	changed chan struct{}
 	resync  chan struct{}
+	news    chan struct{} // there is something to tell
 	tell    *translator
 	addr    string
-	stop    context.CancelFunc
-	done    chan struct{}
+	stop    context.CancelFunc // ends seek
+	quiet   context.CancelFunc // ends hurry
+	loops   sync.WaitGroup
 
 	mu    sync.Mutex
 	heard map[string]time.Time // hints of the last minute
 	here  map[string]present   // memberlist's own nodes change under its readers
-	lost  map[string]string    // address by id of members that went without a word
+	lost  map[string]string    // address by id of members that went
 }
 
 // Start opens the addresses and begins to look for others; that nobody is there yet is no error.
@@ -108,7 +132,7 @@ func Start(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), done: make(chan struct{}), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
+	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), news: make(chan struct{}, 1), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
 		tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
 	m := memberlist.DefaultLANConfig()
 	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
@@ -116,6 +140,9 @@ func Start(c Config) (*Cluster, error) {
 	m.BindPort = t.port
 	cl.addr = net.JoinHostPort(t.ip.String(), strconv.Itoa(t.port))
 	m.EnableCompression = false
+	m.GossipInterval, m.GossipNodes, m.RetransmitMult = slowRound, slowTo, retransmit
+	m.ProbeInterval, m.ProbeTimeout, m.SuspicionMult, m.SuspicionMaxTimeoutMult = probe, probeTimeout, suspicion, 1
+	m.AwarenessMaxMultiplier = patience
 	m.PushPullInterval = 30 * time.Second
 	m.TCPTimeout = 5 * time.Second
 	m.DeadNodeReclaimTime = 10 * time.Second // a host that comes back with another address
@@ -125,16 +152,18 @@ func Start(c Config) (*Cluster, error) {
 	m.LogOutput = nil
 	d := &delegate{cl}
 	m.Delegate, m.Events, m.Alive, m.Conflict = d, d, d, d
-	cl.queue = &memberlist.TransmitLimitedQueue{NumNodes: cl.size, RetransmitMult: 4}
+	cl.queue = &memberlist.TransmitLimitedQueue{NumNodes: cl.size, RetransmitMult: retransmit}
 	list, err := memberlist.Create(m)
 	if err != nil {
 		_ = t.Shutdown()
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
 	cl.list.Store(list)
-	ctx, stop := context.WithCancel(context.Background())
-	cl.stop = stop
-	go cl.seek(ctx)
+	var seek, hurry context.Context
+	seek, cl.stop = context.WithCancel(context.Background())
+	hurry, cl.quiet = context.WithCancel(context.Background())
+	cl.loops.Go(func() { cl.seek(seek) })
+	cl.loops.Go(func() { cl.hurry(hurry) })
 	return cl, nil
 }
 
@@ -178,8 +207,13 @@ func (c *Cluster) Changed() <-chan struct{} { return c.changed }
 
 // Resync compares the lists of members with one of them soon, rather than when it is due: what gossip has missed is found.
 func (c *Cluster) Resync() {
+	wake(c.resync)
+}
+
+// wake raises a signal that may be up already.
+func wake(c chan struct{}) {
 	select {
-	case c.resync <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -206,6 +240,7 @@ func (c *Cluster) anyone() string {
 func (c *Cluster) Hint(b []byte) {
 	if len(b) <= MaxHint && c.first(b) {
 		c.queue.QueueBroadcast(hint(append([]byte(nil), b...)))
+		wake(c.news)
 	}
 }
 
@@ -253,13 +288,13 @@ func (c *Cluster) Close() {
 }
 
 func (c *Cluster) close() {
+	c.quiet()
 	_ = c.list.Load().Shutdown()
-	<-c.done
+	c.loops.Wait()
 }
 
 // seek joins, and joins again whoever went: after a partition neither side would look for the other.
 func (c *Cluster) seek(ctx context.Context) {
-	defer close(c.done)
 	wait := time.Duration(0)
 	otherKey := false
 	for turn := 0; ; turn++ {
@@ -306,6 +341,75 @@ func (c *Cluster) seek(ctx context.Context) {
 	}
 }
 
+// hurry tells what is new in quick rounds: members that came, went or moved, and hints. memberlist's own rounds are slow, so
+// that a fleet in which nothing happens sleeps, and its clock cannot be set anew. But it adds what there is to tell to every
+// ping and to every answer, so a few of the others are pinged in each round until everything was told as often as it is
+// to be. What is not known here, as that somebody is suspected to be away, waits for the slow rounds.
+func (c *Cluster) hurry(ctx context.Context) {
+	var pings sync.WaitGroup
+	defer pings.Wait()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for rounds := 0; ; rounds-- {
+		if rounds <= 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-c.news:
+				rounds = c.rounds()
+			}
+		}
+		for _, m := range c.some(quickTo) {
+			pings.Go(func() { _, _ = c.list.Load().Ping(m.id, m.addr) }) // an answer comes soon, or is not waited for
+		}
+		t.Reset(quickRound)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		select {
+		case <-c.news:
+			rounds = c.rounds() + 1
+		default:
+		}
+	}
+}
+
+// rounds is how many quick rounds there are until all is told. Each thing is told this often by memberlist:
+func (c *Cluster) rounds() int {
+	times := retransmit * int(math.Ceil(math.Log10(float64(c.size()+1))))
+	return (times+quickTo-1)/quickTo + 1 // some of them go to members that went
+}
+
+// some are members by chance, this one not among them.
+func (c *Cluster) some(n int) []target {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []target
+	seen := 0
+	for id, m := range c.here {
+		to, err := netip.ParseAddrPort(m.addr)
+		if err != nil || id == c.c.Name {
+			continue
+		}
+		t := target{id, net.UDPAddrFromAddrPort(to)}
+		seen++
+		if at := rand.IntN(seen); len(out) < n {
+			out = append(out, t)
+		} else if at < n {
+			out[at] = t
+		}
+	}
+	return out
+}
+
+// target is whom a ping goes to.
+type target struct {
+	id   string
+	addr net.Addr
+}
+
 func jitter(c Config, d time.Duration) time.Duration {
 	return d + time.Duration(c.Random()*float64(d/2))
 }
@@ -328,9 +432,16 @@ func (c *Cluster) missing(ctx context.Context, turn int) string {
 			out = append(out, seed)
 		}
 	}
+	gone := map[string]bool{} // for good
+	c.mu.Lock()
+	lost := slices.Collect(maps.Keys(c.lost))
+	c.mu.Unlock()
+	for _, id := range lost {
+		gone[id] = c.c.Known != nil && !c.c.Known(id)
+	}
 	c.mu.Lock()
 	for id, addr := range c.lost {
-		if here[addr] {
+		if here[addr] || gone[id] {
 			delete(c.lost, id)
 		} else if len(out) < len(c.c.Join)+8 {
 			out = append(out, addr)
