@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -69,6 +70,7 @@ taken up at the next start. As a service it runs as dunlin.service.`,
 // runAgent runs the agent of the real host.
 func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	collectGarbage()
+	fewProcessors()
 	notify, watchdog := host.ServiceManager()
 	level := slog.LevelInfo
 	if verbose {
@@ -145,6 +147,15 @@ func stepLog(log *slog.Logger) func(reconciler.Step) {
 func collectGarbage() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
+	}
+}
+
+// fewProcessors lets the agent take two processors at most: it has little to do, and each time that something wakes it up
+// Go looks at all that it may use for work. The policy is evaluated in a process of its own. GOMAXPROCS of its environment
+// is heeded.
+func fewProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), 2))
 	}
 }
 
