@@ -41,7 +41,8 @@ func (o otherNet) Dial(ctx context.Context, addr string) (net.Conn, error) {
 
 // BenchmarkAgentBesideFifty runs the real agent of a real host, as a service, beside 50 others: real agents on simulated
 // hosts in this process, on the switch's address. For DUNLIN_BESIDE (1m, a Go duration) it looks every second at the
-// agent's resident memory, and at the end at the processor's time that it took and at the bytes that its host sent.
+// agent's resident memory, and at the end at the processor's time that it took, at how often it woke up, and at the bytes
+// that its host sent.
 func BenchmarkAgentBesideFifty(b *testing.B) {
 	for b.Loop() {
 		besideFifty(b)
@@ -127,7 +128,7 @@ gossip: {keyFile: "/etc/dunlin/gossip.key", join: ["`+strings.Join(fleet.Seeds()
 	}
 
 	pid := agentPID(b, h)
-	start, cpu, sent := time.Now(), processorTime(b, pid), bytesSent(b, h)
+	start, cpu, woken, sent := time.Now(), processorTime(b, pid), wakeUps(b, pid), bytesSent(b, h)
 	var most, anonymous int64
 	for time.Since(start) < long {
 		time.Sleep(time.Second)
@@ -138,6 +139,7 @@ gossip: {keyFile: "/etc/dunlin/gossip.key", join: ["`+strings.Join(fleet.Seeds()
 	b.ReportMetric(float64(most)/(1<<20), "MiB-resident")
 	b.ReportMetric(float64(anonymous)/(1<<20), "MiB-anonymous")
 	b.ReportMetric(100*(processorTime(b, pid)-cpu).Seconds()/took.Seconds(), "%-of-a-core")
+	b.ReportMetric(float64(wakeUps(b, pid)-woken)/took.Seconds(), "wake-ups/s")
 	b.ReportMetric(float64(bytesSent(b, h)-sent)/took.Seconds(), "B/s-sent")
 	for _, n := range fleet.Nodes {
 		if err := n.Ended(); err != nil {
@@ -242,6 +244,25 @@ func processorTime(t testing.TB, pid int) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(ts.Nano())
+}
+
+// wakeUps is how often the threads of a process that run now have waited for something (proc(5)). Unlike the time that they
+// ran it does not depend on what else the machine does.
+func wakeUps(t testing.TB, pid int) int64 {
+	t.Helper()
+	var all int64
+	for _, path := range glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(field(string(text), "voluntary_ctxt_switches")), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += n
+	}
+	return all
 }
 
 // bytesSent is what a host has sent so far.
