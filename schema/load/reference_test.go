@@ -206,7 +206,21 @@ func handLimits() map[string][][3]string {
 		"grant":       {{"`maxDuration`", "1m to 24h", "SSM `maxSessionDuration`"}},
 		"policy":      {{"`files.PATH.source`", "at most 1 MiB", "Dunlin"}},
 		"parameter":   {{"its path", "at most 15 levels and 1011 characters, not under /aws or /ssm", "SSM `PSParameterName`"}, {"a label", "at most 100 characters", "SSM `ParameterLabel`"}},
-		"fleet":       {{"`sync.interval`, `reports.interval`", "at least 1s", "Dunlin"}},
+		"types": {
+			{"Targets: keys of `tags`", "at most 5", "SSM `Targets`"},
+			{"Targets: values of a tag, `groups`, `os`, `resourceGroups`", "at most 50", "SSM `TargetValues`"},
+			{"Targets: `nodes`", "at most 1000", "Dunlin; SSM takes 50 ids"},
+			{"TagKey, TagValue, Tags", "1 to 128 characters, at most 256 characters, at most 50", "AWS's tags"},
+			{"Concurrency", "a count from 1 or 1% to 100%", "SSM `MaxConcurrency`"},
+			{"ErrorLimit", "a count from 0 or 0% to 100%", "SSM `MaxErrors`"},
+			{"Schedule", "at most 256 characters", "SSM `MaintenanceWindowSchedule`, `ScheduleExpression`"},
+			{"PatchName", "1 to 100 characters", "SSM `PatchId`"},
+			{"ParameterName", "at most 15 levels and 1011 characters", "SSM `PSParameterName`"},
+			{"Description", "1 to 1024 characters", "SSM `BaselineDescription`, `ParameterDescription`"},
+			{"Name, DocumentName", "at most 63 characters", "Dunlin; SSM takes 3 to 128"},
+			{"OperatingSystem, Severity, ComplianceLevel", "their words", "SSM, and FEDORA"},
+		},
+		"fleet": {{"`sync.interval`, `reports.interval`", "at least 1s", "Dunlin"}},
 	}
 }
 
@@ -544,6 +558,10 @@ func typesPage(t *testing.T, links map[string]map[string]bool) string {
 		if len(d.Fields) > 0 {
 			w.table(d.Fields, name)
 		}
+	}
+	w.line("\n## Limits, and where they come from\n\n| of | limit | from |\n|---|---|---|")
+	for _, l := range handLimits()["types"] {
+		w.line("| %s | %s | %s |", l[0], l[1], l[2])
 	}
 	return w.String()
 }
