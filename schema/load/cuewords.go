@@ -45,14 +45,21 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 		return "this function"
 	}
 	if strings.HasPrefix(form, "invalid interpolation") || strings.HasSuffix(form, "hand value to '%s' (type %s): %v") {
-		if inner, ok := lastArg(args).(errors.Error); ok { // what is wrong with the value that is put in
-			if f, _ := inner.Msg(); f != form && !strings.HasPrefix(f, "invalid interpolation") {
-				m, pos := errorWords(inner, l)
-				if !pos.IsValid() {
-					pos = last
-				}
-				return m, pos
+		// What is wrong with the value itself says more, at its own place if it has one.
+		inner, ok := lastArg(args).(errors.Error)
+		if !ok {
+			inner, ok = errors.Unwrap(err).(errors.Error)
+		}
+		if ok {
+			inner = errors.Errors(inner)[0]
+			if f, a := inner.Msg(); strings.HasPrefix(f, "cannot use %s (type %s) as type") && len(a) > 1 {
+				return `\(...) puts text, a number, or true or false into a text, and not ` + typeWords(fmt.Sprint(a[1])), last
 			}
+			m, pos := errorWords(inner, l)
+			if !pos.IsValid() {
+				pos = last
+			}
+			return m, pos
 		}
 	}
 	switch {
@@ -140,13 +147,13 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 		return "depends on itself", last
 	case strings.HasPrefix(form, "unresolved disjunction"), strings.HasPrefix(form, "ambiguous default"):
 		return "depends on a choice that nobody has made; give the value", last
-	case strings.HasPrefix(form, "incomplete bool"):
-		return "a condition on a value that is not given; say true or false", last
+	case strings.HasPrefix(form, "incomplete %s") && word(0) == "true or false":
+		return "a condition asks for a value that is not given; give it here: true or false", last
 	case strings.HasPrefix(form, "non-concrete value"):
-		if t := typeWords(fmt.Sprint(args...)); t != "a value" {
-			return "depends on a value that is not given: it is only known to be " + t, last
+		if t := word(0); t != "a value" {
+			return "depends on a value that is not given: it is only known to be " + t + from(own), last
 		}
-		return "depends on a value that is not given", last
+		return "depends on a value that is not given" + from(own), last
 	case strings.HasPrefix(form, "incomplete"), strings.Contains(form, "incomplete"), strings.Contains(form, "non-concrete"), strings.Contains(form, "not concrete"), strings.HasPrefix(form, "unresolved value"):
 		return "depends on a value that is not given", last
 	case form == "%s" && len(args) == 1, !strings.Contains(form, "%") && len(args) == 0 && len(own) > 0 && l.callsError(own):
