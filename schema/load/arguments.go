@@ -79,13 +79,20 @@ func (l *loading) given(o *object, p path, document string, n *value) {
 	if n == nil {
 		return
 	}
-	size := len(n.json(nil))
-	if of := l.objects[objKey{"document", document}]; of != nil && of.value != nil {
-		size += len(of.value.json(nil))
-	}
+	size := len(n.json(nil)) + l.documentSize(document)
 	if size > maxDocument {
 		l.wrongLabel(o, p, fmt.Sprintf("%d bytes with the document; both together have at most %d", size, maxDocument))
 	}
+}
+
+// documentSize is how many bytes a document of the repository has as JSON; 0 for others.
+func (l *loading) documentSize(name string) int {
+	size, ok := l.sizes[name]
+	if of := l.objects[objKey{"document", name}]; !ok && of != nil && of.value != nil {
+		size = len(of.value.json(nil))
+		l.sizes[name] = size
+	}
+	return size
 }
 
 // documentLinks checks what a document reads and runs: stored parameters, and other documents with their parameters.

@@ -85,10 +85,14 @@ func (l *loading) rules() {
 		switch o.key.kind {
 		case "document":
 			names.documentLinks(o, n)
+		case "grant":
+			l.grantParameters(o, n)
 		case "group":
 			l.groupBaselines(o, n)
 		case "policy":
 			l.policyTargets(o, n)
+		case "window":
+			l.tasksFit(o, n)
 		}
 	}
 	l.defaultBaselines()

@@ -100,6 +100,7 @@ type loading struct {
 	// rosterWrong says that lines of the roster have faults, so that not all nodes are known.
 	rosterWrong bool
 	chosen      map[string][]string // names of the nodes that targets mean, by the JSON of these
+	sizes       map[string]int      // of documents that were given arguments, as JSON
 	tried       int                 // selections that were held against nodes
 }
 
@@ -159,7 +160,7 @@ func newLoading(o Options, t *tree, h how) (*loading, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, elsewhere: map[objKey]bool{}, how: h}
+	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, elsewhere: map[objKey]bool{}, sizes: map[string]int{}, how: h}
 	l.faults = slices.Clone(t.faults)
 	for _, f := range defs["#Repo"].fields {
 		l.kinds[f.name] = true

@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -43,6 +44,41 @@ func (l *loading) grant(o *object, n *value) {
 		if pattern.k == kString {
 			l.pattern(o, q.field(name), pattern.s)
 		}
+	}
+}
+
+// grantParameters checks that what a grant limits is a parameter of a document that it grants: a pattern for another name
+// would hold nothing back.
+func (l *loading) grantParameters(o *object, n *value) {
+	run := n.get("run")
+	limits := run.get("parameters")
+	documents := texts(run.get("documents"))
+	if limits == nil || len(documents) == 0 {
+		return
+	}
+	declared := map[string]bool{}
+	for _, name := range documents {
+		d, ok := l.typedDocument(name)
+		if !ok {
+			return // what it has is not known
+		}
+		for p := range d.Parameters {
+			declared[p] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(declared))
+	for name := range limits.fields() {
+		if declared[name] {
+			continue
+		}
+		m := fmt.Sprintf("no such parameter of %s", strings.Join(documents, ", "))
+		if g := near(name, names); g != "" {
+			m += fmt.Sprintf(" (did you mean %q?)", g)
+		}
+		if len(names) > 0 {
+			m += "; allowed: " + strings.Join(names, ", ")
+		}
+		l.wrongLabel(o, o.key.path().field("run").field("parameters").field(name), m)
 	}
 }
 

@@ -24,7 +24,7 @@ const MaxRun = 64 << 10
 // the grant covers every node is not looked at, nor is the signature: requestedBy is who must have signed. name is the
 // file's path on the branch, YYYY/MM/<id>.json, or its end. With a fault the Run is empty.
 func Run(name string, b []byte, repo *schema.Repo) (schema.Run, []schema.Fault) {
-	l := &loading{objects: map[objKey]*object{}}
+	l := &loading{objects: map[objKey]*object{}, sizes: map[string]int{}}
 	if len(b) > MaxRun || len(b) == 0 {
 		l.faultAt(name, 1, 1, "", fmt.Sprintf("%d bytes; a run has 1 to %d", len(b), MaxRun))
 		return schema.Run{}, l.faults
@@ -130,6 +130,10 @@ func (l *loading) runIn(o *object, n *value, repo *schema.Repo) {
 				}
 			}
 		}
+	}
+	l.repo.Documents, l.repo.ShippedDocuments = repo.Documents, repo.ShippedDocuments
+	if document := n.str("document"); document != "" {
+		l.given(o, at("parameters"), document, n.get("parameters"))
 	}
 	l.granted(o, n, repo)
 }
