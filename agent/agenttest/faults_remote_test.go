@@ -59,6 +59,30 @@ func TestTheGitServerIsAwayForAnHour(t *testing.T) {
 	})
 }
 
+// After a long time without the remote all ask it rarely. Who asks for it with one node gets all others to look, too.
+func TestASyncEndsTheBackOffOfAll(t *testing.T) {
+	cluster(t, 47, 8, func(t *testing.T, c *agenttest.Cluster) {
+		first, _ := c.Remote.Ref("refs/heads/main")
+		agree(t, c, first, time.Minute)
+		c.HideRemote()
+		time.Sleep(3 * time.Hour)
+		c.ShowRemote()
+		second := c.Push(motd("two\n"))
+		before := asked(c)
+		one := c.Nodes[6]
+		start := time.Now()
+		if s, err := one.Agent.Sync(t.Context()); err != nil || s.Error != "" || s.Head != second {
+			t.Fatalf("after a sync: %+v, %v", s, err)
+		}
+		t.Logf("asked after %s", time.Since(start))
+		t.Logf("in force on that node after %s", c.Until("in force there", 5*time.Second, func() bool { return one.Holds(second) }))
+		t.Logf("on all after %s", agree(t, c, second, 30*time.Second))
+		if now := asked(c); now.Heads-before.Heads > 8 || now.Fetches-before.Fetches > 4 {
+			t.Errorf("for that the remote was asked %+v, after %+v", now, before)
+		}
+	})
+}
+
 func TestABranchThatIsMissing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
