@@ -77,7 +77,10 @@ var errPack = errors.New("malformed pack")
 
 // checkPack reads a whole pack without keeping any of it: checksum, counts, sizes, depth of deltas. What passes can be
 // indexed in bounded memory.
-func checkPack(f io.ReaderAt, size int64) error {
+func checkPack(f io.ReaderAt, size int64) error { return checkPackOf(f, size, maxInflated) }
+
+// checkPackOf is checkPack of at most so many bytes, inflated.
+func checkPackOf(f io.ReaderAt, size, most int64) error {
 	if size < 32 {
 		return fmt.Errorf("%d bytes: %w", size, errPack)
 	}
@@ -103,7 +106,7 @@ func checkPack(f io.ReaderAt, size int64) error {
 	if count > maxObjects {
 		return fmt.Errorf("%d objects, more than %d: %w", count, maxObjects, ErrTooLarge)
 	}
-	c := packCheck{in: &counter{r: bufio.NewReader(io.NewSectionReader(f, 12, size-32))}, depth: map[int64]int{}}
+	c := packCheck{in: &counter{r: bufio.NewReader(io.NewSectionReader(f, 12, size-32))}, depth: map[int64]int{}, most: most}
 	for i := range count {
 		if err := c.object(); err != nil {
 			if errors.Is(err, ErrTooLarge) {
@@ -143,6 +146,7 @@ type packCheck struct {
 	z         io.ReadCloser
 	depth     map[int64]int // of objects that are deltas, by where they begin
 	total     int64
+	most      int64 // of total
 	refDeltas int
 }
 
@@ -243,8 +247,8 @@ func (c *packCheck) content(size int64, delta bool) (err error) {
 	if body.n != size {
 		return fmt.Errorf("%d bytes where %d were declared", body.n, size)
 	}
-	if c.total += full; c.total > maxInflated {
-		return fmt.Errorf("more than %d MiB inflated: %w", maxInflated>>20, ErrTooLarge)
+	if c.total += full; c.total > c.most {
+		return fmt.Errorf("more than %d MiB inflated: %w", c.most>>20, ErrTooLarge)
 	}
 	return nil
 }
@@ -353,8 +357,9 @@ func writeObject(out io.Writer, z *zlib.Writer, st storer.EncodedObjectStorer, h
 	return z.Close()
 }
 
-// Pack writes what a peer needs that has commit have and wants commit want: the commits between them and the files of
-// want that have has not. All of it where have is "" or not known here.
+// Pack writes what a peer needs that has commit have and wants commit want: the commits between them, the folders of
+// each on want's first-parent line, with which its steps can be judged, and the files of want that have has not. All of
+// it where have is "" or not known here.
 func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error {
 	h, err := hash40(want)
 	if err != nil {
@@ -366,7 +371,7 @@ func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error 
 			return err
 		}
 	}
-	list, err := between(ctx, s.objects(), h, old, false)
+	list, err := between(ctx, s.objects(), h, old, trees)
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", want, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/storage/memory"
 )
 
 // Remote is where the store's branch comes from.
@@ -218,6 +219,9 @@ type query struct {
 	want  plumbing.Hash
 	haves []plumbing.Hash
 	tip   bool // the commit and its files alone, without what comes before it; a remote that cannot gives all
+
+	blobs []plumbing.Hash // instead: these blobs, which references point at
+	into  *memory.Storage // where they go
 }
 
 func (s *Store) dial(ctx context.Context, service string) (conn, error) {
@@ -255,6 +259,7 @@ func (s *Store) Head(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", s.to.fail("ask", err)
 	}
+	s.note(refs)
 	return s.to.branch("ask", refs, ref)
 }
 
@@ -293,7 +298,7 @@ func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (strin
 	if err != nil {
 		return "", err
 	}
-	head, err := s.fetch(ctx, ref)
+	head, err := s.fetch(ctx, ref, false)
 	if err != nil {
 		return "", err
 	}
@@ -307,14 +312,31 @@ func (s *Store) Fetch(ctx context.Context, branch string, refs ...string) (strin
 		if err != nil {
 			return head, err
 		}
-		if _, err := s.fetch(ctx, more); err != nil && !isNoBranch(err) {
+		if _, err := s.fetch(ctx, more, false); err != nil && !isNoBranch(err) {
 			return head, err
 		}
 	}
 	return head, nil
 }
 
-func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, error) {
+// FetchWhole is Fetch of all that the branch's history has, though much of it be here: what a repack gave up, or a peer
+// had not, is here then, as far as the remote has it.
+func (s *Store) FetchWhole(ctx context.Context, branch string) (string, error) {
+	done, err := s.converse(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	ref, err := branchRef(branch)
+	if err != nil {
+		return "", err
+	}
+	return s.fetch(ctx, ref, true)
+}
+
+func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool) (string, error) {
 	s.count.fetches.Add(1)
 	c, err := s.dial(ctx, "git-upload-pack")
 	if err != nil {
@@ -329,13 +351,16 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, 
 	if err != nil {
 		return "", err
 	}
+	s.note(refs)
 	want := refs[ref.String()]
-	if whole(ctx, s.objects(), want) != nil {
-		haves, err := s.haves(ctx)
-		if err != nil {
-			return "", s.to.fail("fetch", err)
+	if all || whole(ctx, s.objects(), want) != nil {
+		var haves []plumbing.Hash
+		if !all {
+			if haves, err = s.haves(ctx); err != nil {
+				return "", s.to.fail("fetch", err)
+			}
 		}
-		err = c.fetch(ctx, s, query{want, haves, s.to.Tip && len(haves) == 0})
+		err = c.fetch(ctx, s, query{want: want, haves: haves, tip: s.to.Tip && len(haves) == 0})
 		// The remote left out files that this store gave up in a repack, or gave a history that is too long: ask for all
 		// files, and for no more than is needed.
 		if err != nil && len(haves) > 0 && ctx.Err() == nil && (isMissing(err) || s.to.Tip && errors.Is(err, ErrTooLarge)) {
@@ -343,7 +368,7 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName) (string, 
 			if c, err = s.dial(ctx, "git-upload-pack"); err == nil {
 				defer c.close()
 				if _, _, err = c.refs(ctx); err == nil {
-					err = c.fetch(ctx, s, query{want, nil, s.to.Tip})
+					err = c.fetch(ctx, s, query{want: want, tip: s.to.Tip})
 				}
 			}
 		}

@@ -54,6 +54,8 @@ type Store struct {
 	count struct{ heads, fetches, pushes atomic.Int64 }
 	mu    sync.Mutex // everything below, and the folder
 	st    *filesystem.Storage
+	noted map[string]plumbing.Hash // references of statements that the remote had when it was asked last
+	given map[string]plumbing.Hash // those that FetchStatements gave
 }
 
 // converse waits until nobody else talks with the remote, at most until ctx ends; done lets the next one.

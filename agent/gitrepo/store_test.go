@@ -453,11 +453,11 @@ func TestWhatNobodyNeedsDoesNotFillTheDisk(t *testing.T) {
 		}
 		h1, _ := hash40(good)
 		h2, _ := hash40(bad)
-		list, err := between(ctx, other.objects(), h1, plumbing.ZeroHash, false)
+		list, err := between(ctx, other.objects(), h1, plumbing.ZeroHash, trees)
 		if err != nil {
 			t.Fatal(err)
 		}
-		more, err := between(ctx, other.objects(), h2, plumbing.ZeroHash, true)
+		more, err := between(ctx, other.objects(), h2, plumbing.ZeroHash, files)
 		if err != nil {
 			t.Fatal(err)
 		}

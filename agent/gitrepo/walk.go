@@ -15,6 +15,10 @@ import (
 // kept is of how many commits of each reference, the newest, Repack keeps the files.
 const kept = 8
 
+// judgeable is of how many commits of each reference Repack keeps the folders, so that a node that comes back after that
+// many can be given what it verifies.
+const judgeable = 256
+
 // walkTree calls visit once for each object of a tree, the tree itself first; what is in seen is left out, with all
 // below it. Submodules are other repositories' commits and not visited.
 func walkTree(ctx context.Context, st storer.EncodedObjectStorer, root plumbing.Hash, seen map[plumbing.Hash]bool, visit func(plumbing.Hash, bool) error) error {
@@ -73,11 +77,19 @@ func whole(ctx context.Context, st storer.EncodedObjectStorer, commit plumbing.H
 	})
 }
 
-// between lists what one needs who has commit have (zero: nothing) and wants commit want: the new commits and the new
-// files of want, or with every the files of each new commit.
-func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, every bool) ([]plumbing.Hash, error) {
+// extent is how much between lists of the commits before the one that is wanted.
+type extent int
+
+const (
+	trees extent = iota // of those on its first-parent line the folders, and fleet.cue: what it takes to judge each step
+	files               // of each all files
+)
+
+// between lists what one needs who has commit have (zero: nothing) and wants commit want: the new commits, the new files
+// of want, and of the other commits as much as is said.
+func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, much extent) ([]plumbing.Hash, error) {
 	known := map[plumbing.Hash]bool{}
-	files := map[plumbing.Hash]bool{}
+	seen := map[plumbing.Hash]bool{}
 	if !have.IsZero() {
 		near, err := near(ctx, st, want, have)
 		if err != nil {
@@ -90,11 +102,12 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 			}
 		}
 		if c, err := object.GetCommit(st, have); err == nil {
-			if err := walkTree(ctx, st, c.TreeHash, files, func(plumbing.Hash, bool) error { return nil }); err != nil {
+			if err := walkTree(ctx, st, c.TreeHash, seen, func(plumbing.Hash, bool) error { return nil }); err != nil {
 				return nil, err
 			}
 		}
 	}
+	fresh := map[plumbing.Hash]*object.Commit{}
 	if _, err := object.GetCommit(st, want); err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", want, err)
 	}
@@ -117,17 +130,51 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 			return nil, fmt.Errorf("history of %s: more than %d commits: %w", want, maxCommits, ErrTooLarge)
 		}
 		list = append(list, h)
-		if every || h == want {
+		if much == files || h == want {
 			roots = append(roots, c.TreeHash)
 		}
+		fresh[h] = c
 		queue = append(queue, c.ParentHashes...)
 	}
 	for _, r := range roots {
-		if err := walkTree(ctx, st, r, files, func(h plumbing.Hash, _ bool) error { list = append(list, h); return nil }); err != nil {
+		if err := walkTree(ctx, st, r, seen, func(h plumbing.Hash, _ bool) error { list = append(list, h); return nil }); err != nil {
 			return nil, err
 		}
 	}
+	for c := fresh[want]; c != nil && much == trees && len(c.ParentHashes) > 0; {
+		if c = fresh[c.ParentHashes[0]]; c != nil {
+			list = append(list, folders(ctx, st, c.TreeHash, seen)...)
+		}
+	}
 	return list, nil
+}
+
+// folders lists the folders of a tree and its fleet.cue, as far as they are here and not seen yet.
+func folders(ctx context.Context, st storer.EncodedObjectStorer, root plumbing.Hash, seen map[plumbing.Hash]bool) (list []plumbing.Hash) {
+	stack := []plumbing.Hash{root}
+	for len(stack) > 0 && ctx.Err() == nil && len(seen) <= maxListed {
+		h := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if seen[h] {
+			continue
+		}
+		seen[h] = true
+		t, err := object.GetTree(st, h)
+		if err != nil {
+			continue
+		}
+		list = append(list, h)
+		for _, e := range t.Entries {
+			switch {
+			case e.Mode == filemode.Dir:
+				stack = append(stack, e.Hash)
+			case h == root && e.Name == "fleet.cue" && !seen[e.Hash] && st.HasEncodedObject(e.Hash) == nil:
+				seen[e.Hash] = true
+				list = append(list, e.Hash)
+			}
+		}
+	}
+	return list
 }
 
 // near reports whether every line back from want comes to have within a few commits, so that what comes before have need
@@ -225,13 +272,17 @@ func (s *Store) needed(ctx context.Context, tips []plumbing.Hash) ([]plumbing.Ha
 		here = append(here, c)
 	}
 	for _, tip := range here {
-		for c, n := tip, 1; n < kept && len(c.ParentHashes) > 0; n++ {
+		for c, n := tip, 1; n < judgeable && len(c.ParentHashes) > 0; n++ {
 			p, err := object.GetCommit(s.st, c.ParentHashes[0])
 			if err != nil {
 				break
 			}
-			// An older commit may have lost its files in an earlier repack: what is left of it is kept.
-			_ = walkTree(ctx, s.st, p.TreeHash, files, add)
+			if n < kept {
+				// An older commit may have lost its files in an earlier repack: what is left of it is kept.
+				_ = walkTree(ctx, s.st, p.TreeHash, files, add)
+			} else {
+				list = append(list, folders(ctx, s.st, p.TreeHash, files)...)
+			}
 			c = p
 		}
 		err := ancestors(ctx, s.st, tip.Hash, func(c *object.Commit) bool {

@@ -129,8 +129,18 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 	}
 	use = append(use, agentName)
 	e := pktline.NewEncoder(w)
-	if err := e.Encodef("want %s %s\n", q.want, strings.Join(use, " ")); err != nil {
-		return err
+	wants := q.blobs
+	if len(wants) == 0 {
+		wants = []plumbing.Hash{q.want}
+	}
+	for i, h := range wants {
+		line := "want " + h.String()
+		if i == 0 {
+			line += " " + strings.Join(use, " ")
+		}
+		if err := e.EncodeString(line + "\n"); err != nil {
+			return err
+		}
 	}
 	if tip {
 		if err := e.Encodef("deepen 1\n"); err != nil {
@@ -199,12 +209,15 @@ func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q
 	if offers(capabilities, "side-band-64k") {
 		r = sideband.NewDemuxer(sideband.Sideband64k, r)
 	}
+	if q.into != nil {
+		return s.takeBlobs(ctx, r, q.into)
+	}
 	return s.add(ctx, r, q.want)
 }
 
 // pushRequest asks for one reference to be moved, and gives the pack.
 func pushRequest(ctx context.Context, w io.Writer, s *Store, ref plumbing.ReferenceName, commit, old plumbing.Hash) error {
-	list, err := between(ctx, s.objects(), commit, old, true)
+	list, err := between(ctx, s.objects(), commit, old, files)
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,10 @@ func (f *fileRemote) refs(ctx context.Context) (map[string]plumbing.Hash, string
 }
 
 func (f *fileRemote) fetch(ctx context.Context, s *Store, q query) error {
+	if q.into != nil {
+		return pipe(func(w io.Writer) error { return writePack(ctx, w, f.st, q.blobs) },
+			func(r io.Reader) error { return s.takeBlobs(ctx, r, q.into) })
+	}
 	var have plumbing.Hash
 	for _, h := range q.haves {
 		if _, err := object.GetCommit(f.st, h); err == nil && whole(ctx, s.objects(), h) == nil {
@@ -70,7 +74,7 @@ func (f *fileRemote) fetch(ctx context.Context, s *Store, q query) error {
 	if q.tip {
 		st = onlyTip{st, q.want}
 	}
-	list, err := between(ctx, st, q.want, have, false)
+	list, err := between(ctx, st, q.want, have, trees)
 	if err != nil {
 		return err
 	}
@@ -109,7 +113,7 @@ func (f *fileRemote) push(ctx context.Context, s *Store, ref plumbing.ReferenceN
 	if !f.bare {
 		return fmt.Errorf("%w: the repository has a work tree, which a push would leave behind; push to a bare one", ErrRejected)
 	}
-	list, err := between(ctx, s.objects(), commit, old, true)
+	list, err := between(ctx, s.objects(), commit, old, files)
 	if err != nil {
 		return err
 	}

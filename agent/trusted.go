@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+// maxFleetFile bounds fleet.cue, in bytes, as the loader does.
+const maxFleetFile = 1 << 20
+
+// Fleets are what fleet.cue says, by the hash of its bytes: the file is evaluated alone, in the loader's child, once.
+type Fleets struct {
+	evaluate load.Func
+
+	mu   sync.Mutex
+	kept map[string]schema.Fleet
+}
+
+// NewFleets evaluates with a function.
+func NewFleets(evaluate load.Func) *Fleets {
+	return &Fleets{evaluate: evaluate, kept: map[string]schema.Fleet{}}
+}
+
+// fleetError says that a fleet.cue does not tell who may change what.
+type fleetError struct{ reason string }
+
+func (e *fleetError) Error() string { return "fleet.cue: " + e.reason }
+
+func (f *Fleets) of(ctx context.Context, hash string, text []byte) (schema.Fleet, error) {
+	f.mu.Lock()
+	fleet, ok := f.kept[hash]
+	f.mu.Unlock()
+	if ok {
+		return fleet, nil
+	}
+	repo, faults, err := f.evaluate(ctx, only("fleet.cue", text))
+	if errors.Is(err, load.ErrLimit) {
+		return schema.Fleet{}, &fleetError{one(err)}
+	}
+	if err != nil {
+		return schema.Fleet{}, fmt.Errorf("evaluate fleet.cue: %w", err)
+	}
+	for _, fault := range faults {
+		if fault.Severity != schema.SeverityWarning && tellsWho(fault) {
+			return schema.Fleet{}, &fleetError{fault.String()}
+		}
+	}
+	if repo.Fleet.Name == "" {
+		return schema.Fleet{}, &fleetError{"it has no fleet that can be read"}
+	}
+	f.mu.Lock()
+	if len(f.kept) > 256 {
+		clear(f.kept)
+	}
+	f.kept[hash] = repo.Fleet
+	f.mu.Unlock()
+	return repo.Fleet, nil
+}
+
+// tellsWho reports whether a fault leaves it open who may change what. What else is wrong with fleet.cue, or what it
+// names of other files, which are not there when it is evaluated alone, is for the whole policy's evaluation to refuse.
+func tellsWho(f schema.Fault) bool {
+	rest, ok := strings.CutPrefix(f.Path, "fleet.")
+	if !ok {
+		return true
+	}
+	if strings.Contains(rest, ".activations") {
+		return false
+	}
+	field := rest
+	if i := strings.IndexAny(rest, ".["); i >= 0 {
+		field = rest[:i]
+	}
+	switch field {
+	case "sync", "reports", "runs", "rollout", "witnesses", "minAgent", "recovery", "annotations":
+		return false
+	}
+	return true
+}
+
+// only is a repository of one file.
+func only(name string, text []byte) fs.FS {
+	return fstest.MapFS{name: {Data: text, Mode: 0o444}}
+}
+
+// TrustSource gives package trust the objects of a repository.
+type TrustSource struct {
+	*gitrepo.Source
+	Fleets *Fleets
+}
+
+var _ trust.Source = TrustSource{}
+
+// Commit is that of gitrepo.Source; what is no commit that Git would write is nobody's word.
+func (s TrustSource) Commit(id string) ([]byte, error) {
+	raw, err := s.Source.Commit(id)
+	return raw, malformed(id, err)
+}
+
+// Changed is that of gitrepo.Source.
+func (s TrustSource) Changed(ctx context.Context, from, to string) ([]string, error) {
+	paths, err := s.Source.Changed(ctx, from, to)
+	return paths, malformed(to, err)
+}
+
+// Fleet is what fleet.cue says in a commit.
+func (s TrustSource) Fleet(ctx context.Context, commit string) (schema.Fleet, error) {
+	refuse := func(why string) (schema.Fleet, error) {
+		return schema.Fleet{}, &trust.Refusal{Commit: commit, Kind: trust.Malformed, Reason: "its fleet.cue does not say who may change what: " + why +
+			"; take the commit out of the branch"}
+	}
+	hash, text, err := s.Blob(commit, "fleet.cue", maxFleetFile)
+	switch {
+	case errors.Is(err, gitrepo.ErrMalformed):
+		return refuse(one(err))
+	case err != nil:
+		return schema.Fleet{}, err
+	case hash == "":
+		return refuse("it has none")
+	}
+	fleet, err := s.Fleets.of(ctx, hash, text)
+	if wrong := (*fleetError)(nil); errors.As(err, &wrong) {
+		return refuse(wrong.reason)
+	}
+	return fleet, err
+}
+
+// malformed makes of an object that cannot be relied upon a refusal.
+func malformed(commit string, err error) error {
+	if errors.Is(err, gitrepo.ErrMalformed) {
+		return &trust.Refusal{Commit: commit, Kind: trust.Malformed, Reason: one(err)}
+	}
+	return err
+}
