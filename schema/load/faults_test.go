@@ -247,7 +247,7 @@ package schema
 `))
 	want := `_a.cue: warning: not read: its name starts with . or _
 a.cue:2:85: warning: baseline.b.approvalRules[0].approveAfterDays: not evaluated on DEBIAN: apt archives have no release dates, and releaseDates is "publisher"
-cue.mod/pkg/dunlin.dev/schema: warning: differs from this version's schema, which is the one that counts
+cue.mod/pkg/dunlin.dev/schema: warning: differs from this version's schema, which is the one that counts; renew it with: dunlin schema vendor
 parameters/p.cue:2:12: warning: parameter."/x": parameter does nothing yet in this version
 `
 	if got := lines(faults); got != want || err != nil {

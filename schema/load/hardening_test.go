@@ -327,7 +327,7 @@ func TestVendoredLibrary(t *testing.T) {
 	delete(m, "cue.mod/pkg/dunlin.dev/policies/patching/baselines.cue")
 	m["cue.mod/pkg/dunlin.dev/policies/gone/x.cue"] = &fstest.MapFile{Data: []byte("package gone\n")}
 	repo, faults, err := thisBuild()(t.Context(), m)
-	const want = "cue.mod/pkg/dunlin.dev/policies/hardening: warning: differs from this version's shipped library, which is the one that counts\n"
+	const want = "cue.mod/pkg/dunlin.dev/policies/hardening: warning: differs from this version's shipped library, which is the one that counts; renew it with: dunlin schema vendor\n"
 	if got := lines(faults); err != nil || got != want || len(repo.Policies["ports"].BlockedPorts) < 20 {
 		t.Errorf("%v, %d ports blocked:\n%swant:\n%s", err, len(repo.Policies["ports"].BlockedPorts), got, want)
 	}

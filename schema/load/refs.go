@@ -91,6 +91,7 @@ func (l *loading) imports(f *source) {
 		return
 	}
 	used := map[string]bool{}
+	maps.Copy(used, f.goneUses)
 	for _, d := range f.tree.Decls {
 		if _, ok := d.(*ast.ImportDecl); !ok {
 			outside(d, used)

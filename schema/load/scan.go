@@ -63,9 +63,10 @@ type source struct {
 	tops      map[string][]*ast.Field
 	topPos    map[string]token.Pos // first declaration of each name of the package
 
-	pruned bool // tree and tops lack the objects that have data; syntax has all
-	once   sync.Once
-	whole  *source
+	pruned   bool            // tree and tops lack the objects that have data; syntax has all
+	goneUses map[string]bool // what those mention: their own definition, if anything
+	once     sync.Once
+	whole    *source
 }
 
 // prune lets go of the syntax of objects that are plain data: it takes much more
@@ -75,6 +76,12 @@ func (f *source) prune() {
 	for _, fr := range f.frags {
 		if fr.data != nil && fr.key.kind != "fleet" {
 			gone[fr.value] = true
+			if _, named := fr.value.(*ast.BinaryExpr); named {
+				if f.goneUses == nil {
+					f.goneUses = map[string]bool{}
+				}
+				outside(fr.value, f.goneUses)
+			}
 			fr.value, f.pruned = nil, true
 		}
 	}

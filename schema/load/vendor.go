@@ -142,7 +142,7 @@ func (l *loading) vendored() {
 			same = same && bytes.Equal(b, l.tree.content[slash.Join(dir, name)])
 		}
 		if !same {
-			l.add(schema.Fault{File: dir, Severity: schema.SeverityWarning, Message: "differs from this version's " + what + ", which is the one that counts"})
+			l.add(schema.Fault{File: dir, Severity: schema.SeverityWarning, Message: "differs from this version's " + what + ", which is the one that counts; renew it with: dunlin schema vendor"})
 		}
 	}
 }
