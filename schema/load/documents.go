@@ -25,8 +25,13 @@ func (l *loading) documentFiles() {
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		o := l.documentFile(name, l.tree.content[name])
+	read := make([]*object, len(names))
+	inParallel(len(names), func(i int) { read[i] = l.documentFile(names[i], l.tree.content[names[i]]) })
+	for i, name := range names {
+		o := read[i]
+		for _, m := range o.told {
+			l.placed(o, m)
+		}
 		prev := l.objects[o.key]
 		if prev == nil {
 			l.objects[o.key] = o
@@ -53,14 +58,14 @@ func (l *loading) documentFiles() {
 	}
 }
 
-// documentFile makes an object of a file.
+// documentFile makes an object of a file; what is wrong with it is told of and not reported yet.
 func (l *loading) documentFile(name string, b []byte) *object {
 	base := slash.Base(name)
 	o := &object{key: objKey{"document", strings.TrimSuffix(base, slash.Ext(base))}}
 	p := o.key.path()
 	if len(b) > maxDocument {
 		o.text, o.wrong = readPlain(name, nil, p), true
-		l.faultAt(name, 1, 1, p.String(), tooLarge(len(b)))
+		o.told = []mistake{{path: p, where: p, message: tooLarge(len(b))}}
 		return o
 	}
 	o.text = readPlain(name, b, p)
@@ -74,9 +79,6 @@ func (l *loading) documentFile(name string, b []byte) *object {
 		}
 	}
 	o.told = append(o.text.found, c.found...)
-	for _, m := range o.told {
-		l.placed(o, m)
-	}
 	if o.wrong = len(o.told) > 0; o.wrong {
 		o.partial = o.text.value
 	} else {

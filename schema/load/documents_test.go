@@ -342,3 +342,32 @@ func TestActionsAgree(t *testing.T) {
 		}
 	}
 }
+
+// A document never panics the loader, in either form, and every fault has a place in its file and words that can be printed.
+func FuzzDocument(f *testing.F) {
+	for name, file := range folderFS(f, "testdata/documents") {
+		f.Add(strings.HasSuffix(name, ".json"), file.Data)
+	}
+	f.Add(true, []byte(`{"schemaVersion": "2.2", "mainSteps": [{"action": {}, "name": 1, "inputs": []}, 5], "parameters": {"a": {"type": "String", "default": {"b": 1}, "minChars": 9, "maxChars": 1}, "": 1}}`))
+	f.Add(false, []byte("schemaVersion: '1.2'\nruntimeConfig: {a: [], 'aws:psModule': {properties: [1, {runCommand: {a: '{{ b }}'}}]}}\nparameters: [a]\n"))
+	f.Fuzz(func(t *testing.T, isJSON bool, b []byte) {
+		if len(b) > 8192 {
+			return
+		}
+		name := "documents/d.yaml"
+		if isJSON {
+			name = "documents/d.json"
+		}
+		m := files("")
+		m[name] = &fstest.MapFile{Data: b}
+		_, faults, err := language()(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range faults {
+			if x.File != name || x.Line < 1 || x.Line > strings.Count(string(b), "\n")+strings.Count(string(b), "\r")+3 || x.Column < 1 || !strings.HasPrefix(x.Path, "document.d") || x.Message == "" {
+				t.Fatalf("%q: %+v", b, x)
+			}
+		}
+	})
+}

@@ -106,7 +106,11 @@ func (f *plain) position(p textPos) schema.Position {
 	return out
 }
 
+// wrong adds what is wrong with the text. Nobody reads on beyond a hundred.
 func (f *plain) wrong(p path, at textPos, message string) {
+	if len(f.found) >= 100 {
+		return
+	}
 	where := f.position(at)
 	f.found = append(f.found, mistake{path: p, where: p, at: &where, message: message})
 }

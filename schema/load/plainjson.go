@@ -129,7 +129,8 @@ func (r *jsonReader) object(n *value, m *mark, p path, depth int) bool {
 		if !ok {
 			return false
 		}
-		if _, seen := m.step(seg{name, -1}); n.get(name) != nil {
+		if n.get(name) != nil {
+			_, seen := m.step(seg{name, -1})
 			r.f.wrong(p.field(name), r.f.pos(at), fmt.Sprintf("already given in line %d", seen.line))
 		} else {
 			n.set(name, kid)

@@ -163,7 +163,8 @@ func (r *yamlReader) mapping(n *yaml.Node, v *value, m *mark, p path, depth int)
 		if !ok {
 			return false
 		}
-		if _, seen := m.step(seg{k.Value, -1}); v.get(k.Value) != nil {
+		if v.get(k.Value) != nil {
+			_, seen := m.step(seg{k.Value, -1})
 			r.f.wrong(q, nodePos(k), fmt.Sprintf("already given in line %d", seen.line))
 			continue
 		}
