@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -60,8 +61,8 @@ func (a *app) validateCommand() *cobra.Command {
 	var tests bool
 	var format, rev string
 	cmd := &cobra.Command{
-		Use:   "validate [DIR]",
-		Short: "Check a policy repository",
+		Use:   "validate [DIR | FILE.json]",
+		Short: "Check a policy repository, a run or facts",
 		Long: `Check a policy repository and print every fault in it: file, line, column, what is
 wrong and what is allowed. DIR is a folder of files (default the current one) or a
 bare Git repository, of which the newest commit is checked. Nothing is changed and
@@ -69,6 +70,9 @@ nothing is fetched; nodes, and dates that pass, do not decide whether it is vali
 
 With --tests the repository's own tests run too: tests/*.txtar hold facts of nodes, an
 instant, and what is wanted of their judgement. What is not as wanted is a fault.
+
+FILE.json is a run, as the branch of runs has it, or facts of a host. A run is checked by
+itself; whether a grant covers it depends on the commit that it names.
 
 --format says for whom the faults are written: text for people, json, github (workflow
 commands, shown beside the lines of a pull request), gitlab (a Code Quality report),
@@ -79,6 +83,7 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
   dunlin validate /srv/git/policy.git  # the newest commit of a bare repository
   dunlin validate --rev HEAD~1         # a commit instead of the files as they are
   dunlin validate --tests              # and what it wants of the facts in tests/
+  dunlin validate 2026/11/pqum6go3dxyxguh2ek4unroy3j.json   # a run
   dunlin validate --format sarif > dunlin.sarif
   dunlin validate -o json infra-policy | jq -r '.faults[].file'`,
 		Args: maxArgs(1),
@@ -90,6 +95,9 @@ Exit status: 0 no faults, also with warnings; 3 faults; 1 it could not be read.`
 			format, err := a.faultFormat(format)
 			if err != nil {
 				return err
+			}
+			if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() && rev == "" && !tests {
+				return a.validateFile(dir, format)
 			}
 			return a.validate(cmd.Context(), dir, rev, format, tests)
 		},
