@@ -115,6 +115,13 @@ func (l *loading) imports(f *source) {
 			}
 			msg = missing("no package", imp, l.importable())
 		}
+		if msg == "" && !used[importName(s)] && f.pruned && f.syntax().tree != nil {
+			for _, d := range f.syntax().tree.Decls { // objects that are plain data may still name their definition
+				if _, ok := d.(*ast.ImportDecl); !ok {
+					outside(d, used)
+				}
+			}
+		}
 		if msg == "" && !used[importName(s)] {
 			l.fault(f.name, s.Path.Pos(), "", fmt.Sprintf("%q is imported and not used", imp))
 			continue // CUE is spared it: see batch
