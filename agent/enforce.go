@@ -159,6 +159,7 @@ func (e *enforcer) pass(ctx context.Context) (fruitful bool) {
 	if policy.Commit != e.commit {
 		clear(e.failed)
 		clear(e.proven)
+		e.recall(policy.Commit)
 	}
 	quick := e.quick(plan)
 	changes, ok := e.converge(ctx, policy, quick, nil)
@@ -179,6 +180,17 @@ func (e *enforcer) pass(ctx context.Context) (fruitful bool) {
 	a.patches.consider(plan, policy.Commit, a.now())
 	a.publishState()
 	return fruitful
+}
+
+// recall leaves alone what an agent reverted under a commit that this one puts into force again after a start.
+func (e *enforcer) recall(commit string) {
+	j, err := e.journal.open()
+	if err != nil {
+		return // nothing is changed then, and the pass says why
+	}
+	for _, c := range j.Reverted(commit) {
+		e.failed[c.Resource] = failure{change: c}
+	}
 }
 
 // converge takes the host to a plan and keeps account of failures and fights; with kinds only those are looked at. ok

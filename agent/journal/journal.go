@@ -3,7 +3,8 @@
 // An effect is written down as an intent and forced to disk, then made, then its
 // result is written down. Whatever ends the program in between, the next pass
 // finds intents without a result, looks at the host again and knows what is still owed:
-// a file was replaced, and its service may not have been restarted.
+// a file was replaced, and its service may not have been restarted. What was reverted
+// is remembered too: it is not tried again under its commit.
 //
 // The journal is one append-only file of lines, each a CRC-32C in hex, a blank
 // and a JSON record. A torn last line, as a power cut leaves it, is cut off when
@@ -22,9 +23,12 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -63,6 +67,8 @@ type Journal struct {
 	seq     uint64
 	pending map[uint64]record
 	order   []uint64
+	// reverted are the last intents of resources of which the result was Reverted, with that.
+	reverted map[string][2]record
 }
 
 // Open reads the journal in dir, made with mode 0700 if it is missing, and leaves it ready to append.
@@ -71,7 +77,13 @@ func Open(dir string, now func() time.Time) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{path: filepath.Join(dir, "journal"), now: now, pending: map[uint64]record{}}
+	j := &Journal{path: filepath.Join(dir, "journal"), now: now, pending: map[uint64]record{}, reverted: map[string][2]record{}}
+	if _, err := os.Lstat(j.path); errors.Is(err, fs.ErrNotExist) {
+		// The new one was whole when the old one was moved away.
+		if err := os.Rename(j.path+newName, j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open journal: %w", err)
+		}
+	}
 	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -84,7 +96,7 @@ func Open(dir string, now func() time.Time) (*Journal, error) {
 			return nil, fmt.Errorf("set damaged journal aside: %w", err)
 		}
 		j.SetAside = aside
-		j.pending, j.order = map[uint64]record{}, nil
+		j.pending, j.order, j.reverted = map[uint64]record{}, nil, map[string][2]record{}
 		f, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		good = 0
 	}
@@ -144,9 +156,25 @@ func (j *Journal) take(rec record) {
 	case rec.Intent != nil:
 		j.pending[rec.Seq] = rec
 		j.order = append(j.order, rec.Seq)
+		delete(j.reverted, rec.Intent.Resource) // it was tried again
 	case rec.Result != nil:
+		if intent, ok := j.pending[rec.Of]; ok && rec.Result.Outcome == schema.Reverted {
+			j.reverted[intent.Intent.Resource] = [2]record{intent, rec}
+		}
 		delete(j.pending, rec.Of)
 	}
+}
+
+// Reverted lists what was reverted under a commit and was not tried again since, by resource.
+func (j *Journal) Reverted(commit string) []schema.Change {
+	var out []schema.Change
+	for _, r := range j.reverted {
+		if i, res := r[0].Intent, r[1].Result; r[0].Commit == commit {
+			out = append(out, schema.Change{Resource: i.Resource, Want: i.Want, Got: i.Got, Action: i.Action, Result: res.Outcome, Reason: res.Reason})
+		}
+	}
+	slices.SortFunc(out, func(a, b schema.Change) int { return strings.Compare(a.Resource, b.Resource) })
+	return out
 }
 
 // Owed lists the intents that have no result, oldest first; those of earlier passes were cut off.
@@ -235,24 +263,56 @@ func (j *Journal) append(recs []record) error {
 	return nil
 }
 
-// restart begins the journal anew and keeps the old ones beside it.
+// newName is added to the journal's name while the next one is made.
+const newName = ".new"
+
+// restart begins the journal anew with what it must remember, and keeps the old ones beside it.
 func (j *Journal) restart() error {
 	_ = j.file.Close()
+	if err := j.beginNew(); err != nil {
+		return fmt.Errorf("begin journal anew: %w", err)
+	}
 	old := func(n int) string { return j.path + "." + strconv.Itoa(n) }
 	for n := kept - 1; n > 0; n-- {
 		if err := os.Rename(old(n), old(n+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("begin journal anew: %w", err)
 		}
 	}
-	if err := os.Rename(j.path, old(1)); err != nil {
+	if err := errors.Join(os.Rename(j.path, old(1)), os.Rename(j.path+newName, j.path)); err != nil {
 		return fmt.Errorf("begin journal anew: %w", err)
 	}
-	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("begin journal anew: %w", err)
 	}
 	j.file, j.order = f, nil
 	return nil
+}
+
+// beginNew writes the next journal beside this one, and forces it to disk with its name.
+func (j *Journal) beginNew() error {
+	var b []byte
+	for _, resource := range slices.Sorted(maps.Keys(j.reverted)) {
+		for _, r := range j.reverted[resource] {
+			line, err := encode(r)
+			if err != nil {
+				return err
+			}
+			b = append(b, line...)
+		}
+	}
+	f, err := os.OpenFile(j.path+newName, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = syncDir(filepath.Dir(j.path))
+	}
+	return err
 }
 
 // Close ends the use of the journal.

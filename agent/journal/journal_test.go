@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +156,82 @@ func TestALongJournalIsBegunAnewOnceNothingIsOwed(t *testing.T) {
 	if old, _ := filepath.Glob(filepath.Join(dir, "journal.*")); len(old) != kept {
 		t.Errorf("%d old journals are kept, want %d", len(old), kept)
 	}
+}
+
+// What was reverted is known under its commit for as long as it is not tried again: after any number of starts, after a
+// power cut, and in a journal that was begun anew.
+func TestWhatWasRevertedIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	telnet := schema.Intent{Resource: "port:in/tcp/23/any", Action: schema.Block, Want: "blocked", Got: "open", Policy: "web"}
+	smtp := schema.Intent{Resource: "port:in/tcp/25/any", Action: schema.Block, Want: "blocked", Got: "open", Policy: "web"}
+	do := func(commit string, of []schema.Intent, results ...schema.Result) {
+		t.Helper()
+		done, err := open(t, dir).Intend(commit, of)
+		if err == nil && results != nil {
+			err = done(results)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reverted := schema.Result{Outcome: schema.Reverted, Reason: "nobody was reached"}
+	want := func(when, commit string, resources ...string) {
+		t.Helper()
+		var got []string
+		for _, c := range open(t, dir).Reverted(commit) {
+			if c.Result != schema.Reverted || c.Reason != "nobody was reached" || c.Action != schema.Block || c.Want != "blocked" || c.Got != "open" {
+				t.Errorf("%s: told as %+v", when, c)
+			}
+			got = append(got, c.Resource)
+		}
+		if !slices.Equal(got, resources) {
+			t.Errorf("%s: reverted under %s are %v, want %v", when, commit, got, resources)
+		}
+	}
+	do("c0ffee", []schema.Intent{telnet, smtp, motd}, reverted, reverted, schema.Result{Outcome: schema.Changed})
+	want("at the next start", "c0ffee", telnet.Resource, smtp.Resource)
+	want("under another commit", "deed")
+
+	path := filepath.Join(dir, "journal")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(whole, []byte("\n")) // three intents, three results, and what follows the last line
+	for n, known := range map[int][]string{3: nil, 4: {telnet.Resource}, 5: {telnet.Resource, smtp.Resource}} {
+		if err := os.WriteFile(path, append(bytes.Join(lines[:n], nil), lines[n][:10]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want(fmt.Sprintf("cut in line %d", n+1), "c0ffee", known...)
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	big := schema.Intent{Resource: "file:/etc/motd", Action: schema.Update, Want: strings.Repeat("x", maxLine/2)}
+	for range 2 {
+		do("c0ffee", []schema.Intent{big, big, big}, schema.Result{Outcome: schema.Changed}, schema.Result{Outcome: schema.Changed}, schema.Result{Outcome: schema.Changed})
+		want("in a journal begun anew", "c0ffee", telnet.Resource, smtp.Resource)
+		if info, err := os.Stat(path); err != nil || info.Size() > 4<<10 {
+			t.Fatalf("the journal was not begun anew: %v, %v", info, err)
+		}
+	}
+	// The power goes while it is begun anew: the old one has been moved, the new one not yet.
+	if err := os.Rename(path, path+newName); err != nil {
+		t.Fatal(err)
+	}
+	want("after a cut between two journals", "c0ffee", telnet.Resource, smtp.Resource)
+	// Or before the old one was moved: what was left of the new one is nothing.
+	if err := os.WriteFile(path+newName, []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want("with half a new one", "c0ffee", telnet.Resource, smtp.Resource)
+
+	do("deed", []schema.Intent{smtp}, schema.Result{Outcome: schema.Changed})
+	want("after one held under the next commit", "c0ffee", telnet.Resource)
+	do("deed", []schema.Intent{telnet}) // and the power goes before anything came of it
+	want("once it is tried again", "c0ffee")
+	want("once it is tried again", "deed")
 }
 
 func FuzzDecode(f *testing.F) {
