@@ -288,7 +288,7 @@ func (d *describer) find(at found, rest []segment) (found, error) {
 		return d.find(*hit, rest[1:])
 	}
 	none := unknownWord("field", name, at.path, words)
-	if next, ok := d.entry(at, name); ok && (len(rest) > 1 || rest[0].quoted || len(words) == 0) {
+	if next, ok := d.entry(at, name); ok && (len(rest) > 1 || rest[0].quoted || len(words) == 0 || next.path == at.path+"."+name) {
 		to, err := d.find(next, rest[1:])
 		if err != nil && near(name, words) != "" {
 			return found{}, none // more likely a mistyped field than a name

@@ -144,3 +144,19 @@ policy: r: schema.#Window & {targets: all: true}
 		t.Errorf("faults:\n%s", got)
 	}
 }
+
+// Whatever is asked for, there is an answer or an error; what is found is found again under its own path.
+func FuzzDescribe(f *testing.F) {
+	for _, path := range []string{"window.tasks.maxErrors", `policy.x.files."/etc/motd".mode`, "baseline.a.approvalRules[0].filters.PRIORITY[1]", "a..b", `"`, "[", "parameter.PATH.versions.1.value"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		d, err := Describe(path, 1)
+		if err != nil {
+			return
+		}
+		if again, err := Describe(d.Path, 1); err != nil || again.Path != d.Path {
+			t.Errorf("Describe(%q) is at %q, and there is %q, %v", path, d.Path, again.Path, err)
+		}
+	})
+}
