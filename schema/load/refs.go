@@ -87,16 +87,6 @@ func (l *loading) libFiles(dir, pkg string) []*source {
 
 // imports checks what a file imports. A wrong import breaks the file.
 func (l *loading) imports(f *source) {
-	if !slices.ContainsFunc(f.tree.Decls, func(d ast.Decl) bool { _, ok := d.(*ast.ImportDecl); return ok }) {
-		return
-	}
-	used := map[string]bool{}
-	maps.Copy(used, f.goneUses)
-	for _, d := range f.tree.Decls {
-		if _, ok := d.(*ast.ImportDecl); !ok {
-			outside(d, used)
-		}
-	}
 	for s := range f.tree.ImportSpecs() {
 		imp := importPath(s)
 		msg := ""
@@ -115,14 +105,7 @@ func (l *loading) imports(f *source) {
 			}
 			msg = missing("no package", imp, l.importable())
 		}
-		if msg == "" && !used[importName(s)] && f.pruned && f.syntax().tree != nil {
-			for _, d := range f.syntax().tree.Decls { // objects that are plain data may still name their definition
-				if _, ok := d.(*ast.ImportDecl); !ok {
-					outside(d, used)
-				}
-			}
-		}
-		if msg == "" && !used[importName(s)] {
+		if msg == "" && !f.mentions[importName(s)] {
 			l.fault(f.name, s.Path.Pos(), "", fmt.Sprintf("%q is imported and not used", imp))
 			continue // CUE is spared it: see batch
 		}

@@ -60,13 +60,13 @@ type source struct {
 	reach     reach           // what the rest can change
 	named     []declared      // of the rest
 	foreign   map[string]bool // names of imports that are not of CUE's own packages
+	mentions  map[string]bool // of a file with imports: names that it may take from around its declarations
 	tops      map[string][]*ast.Field
 	topPos    map[string]token.Pos // first declaration of each name of the package
 
-	pruned   bool            // tree and tops lack the objects that have data; syntax has all
-	goneUses map[string]bool // what those mention: their own definition, if anything
-	once     sync.Once
-	whole    *source
+	pruned bool // tree and tops lack the objects that have data; syntax has all
+	once   sync.Once
+	whole  *source
 }
 
 // prune lets go of the syntax of objects that are plain data: it takes much more
@@ -76,12 +76,6 @@ func (f *source) prune() {
 	for _, fr := range f.frags {
 		if fr.data != nil && fr.key.kind != "fleet" {
 			gone[fr.value] = true
-			if _, named := fr.value.(*ast.BinaryExpr); named {
-				if f.goneUses == nil {
-					f.goneUses = map[string]bool{}
-				}
-				outside(fr.value, f.goneUses)
-			}
 			fr.value, f.pruned = nil, true
 		}
 	}
@@ -173,6 +167,10 @@ func (sc *scanner) scan(name string, text []byte) *source {
 	}
 	f.tree = tree
 	f.pkg = tree.PackageName()
+	for range tree.ImportSpecs() {
+		f.mentions = mentioned(tree.Decls)
+		break
+	}
 	sc.attributes(f)
 	if !sc.clause(f) {
 		return f
