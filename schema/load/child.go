@@ -19,6 +19,7 @@ import (
 const (
 	childData   = 512 << 20 // bytes of memory that it may write to
 	childHeap   = 400 << 20 // bytes at which its collector works harder
+	childGC     = 40        // percent of garbage that it leaves: CUE makes little else
 	childCPU    = 15        // seconds
 	childWall   = 30 * time.Second
 	childOutput = 128 << 20 // bytes of its answer

@@ -420,7 +420,7 @@ func (l *loading) textAt(pos token.Pos) string {
 						found = e.Name
 					}
 					return found == ""
-				case *ast.SelectorExpr, *ast.BinaryExpr:
+				case *ast.SelectorExpr, *ast.BinaryExpr, *ast.Comprehension: // the last has no text of its own
 					return true
 				case *ast.StructLit:
 					found = "a struct"

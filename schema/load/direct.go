@@ -57,7 +57,7 @@ func plainValue(e ast.Expr, depth int) (*value, bool) {
 				if !ok || !n.merge(name, v) {
 					return nil, false
 				}
-				v.off = int32(f.Label.Pos().Offset())
+				v.off, v.val = int32(f.Label.Pos().Offset()), int32(f.Value.Pos().Offset())
 			default:
 				return nil, false
 			}
@@ -74,6 +74,7 @@ func plainValue(e ast.Expr, depth int) (*value, bool) {
 				return nil, false
 			}
 			v.off = int32(el.Pos().Offset())
+			v.val = v.off
 			n.kids = append(n.kids, v)
 		}
 		return n, true
@@ -166,6 +167,7 @@ func (defs shapes) direct(k objKey, top, g *ast.Field) *value {
 	if !ok {
 		return nil
 	}
+	v.val = int32(g.Value.Pos().Offset())
 	d := direct{}
 	if !d.accepts(s, v) {
 		return nil

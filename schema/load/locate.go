@@ -303,6 +303,10 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 	if o.text != nil {
 		return o.text.valuePos(p[len(o.key.path()):])
 	}
+	if o.settled {
+		_, val := o.writtenAt(p)
+		return val
+	}
 	spots, n := l.locate(o, p)
 	if n == len(p) {
 		for _, sp := range spots { // the value itself before a template's type or default
@@ -317,25 +321,26 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 	return l.fallback(o)
 }
 
-// writtenAt is labelPos of plain data, which says so itself.
-func (o *object) writtenAt(p path) schema.Position {
-	label := o.frags[0].label
-	at := label
+// writtenAt is labelPos and valuePos of plain data, which says so itself.
+func (o *object) writtenAt(p path) (label, val schema.Position) {
+	at := o.frags[0].label
+	off, vo := at.Offset(), int(o.value.val)
 	n := o.value
 	for _, s := range p[len(o.key.path()):] {
-		if s.item < 0 {
+		switch {
+		case s.item < 0:
 			n = n.get(s.name)
-		} else if n.k == kList && s.item < len(n.kids) {
+		case n.k == kList && s.item < len(n.kids):
 			n = n.kids[s.item]
-		} else {
+		default:
 			n = nil
 		}
 		if n == nil || n.off == 0 { // or filled in
 			break
 		}
-		at = label.File().Pos(int(n.off), 0)
+		off, vo = int(n.off), int(n.val)
 	}
-	return position(at)
+	return position(at.File().Pos(off, 0)), position(at.File().Pos(vo, 0))
 }
 
 // labelPos is where the label of a path stands; of an item of a list, its value.
@@ -344,7 +349,8 @@ func (l *loading) labelPos(o *object, p path) schema.Position {
 		return o.text.labelPos(p[len(o.key.path()):])
 	}
 	if o.settled {
-		return o.writtenAt(p)
+		label, _ := o.writtenAt(p)
+		return label
 	}
 	spots, _ := l.locate(o, p)
 	if len(spots) == 0 {

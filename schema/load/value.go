@@ -55,6 +55,7 @@ type value struct {
 	k    kind
 	b    bool
 	off  int32  // where it is written: of a field its label, of an item itself, in bytes; 0: not known
+	val  int32  // where the value itself is written
 	s    string // text, or a number as written
 	i    int64  // of kInt
 	keys []string
