@@ -73,9 +73,18 @@ func (l *loading) documentFile(name string, b []byte) *object {
 		o.text.found = append(o.text.found, mistake{path: p, where: p, label: true, message: m + ": a document is named as its file, without the ending"})
 	}
 	c := &checker{defs: l.defs}
+	if m, ok := otherDocument(o.text.value, p); ok {
+		c.found = append(c.found, m)
+		o.text.value = nil
+	}
 	if o.text.value != nil {
 		if c.check(l.objectShape("document"), o.text.value, p); c.bad && len(c.found) == 0 {
 			c.wrong(p, "not a document; see dunlin schema document")
+		}
+	}
+	for i, m := range c.found {
+		if m.message == "a struct; text is wanted" && o.text.runes {
+			c.found[i].message += " (in YAML put quotes around a text that has a colon in it)"
 		}
 	}
 	o.told = append(o.text.found, c.found...)
@@ -85,6 +94,22 @@ func (l *loading) documentFile(name string, b []byte) *object {
 		o.value = o.text.value
 	}
 	return o
+}
+
+// otherDocument says of what is no command document at all what it is.
+func otherDocument(n *value, p path) (mistake, bool) {
+	q := p.field("schemaVersion")
+	switch version := n.str("schemaVersion"); {
+	case n == nil:
+	case n.str("Content") != "" && n.get("schemaVersion") == nil:
+		return mistake{path: p, where: p, message: "what aws ssm get-document prints; take it over with: dunlin import ssm-document"}, true
+	case version == "0.3":
+		return mistake{path: q, where: q, message: `"0.3" is an Automation runbook's; only command documents, "2.2", "2.0" and "1.2", can be run here`}, true
+	case n.get("sessionType") != nil:
+		s := p.field("sessionType")
+		return mistake{path: s, where: s, label: true, message: "a document of Session Manager; sessions are granted here: dunlin schema grant"}, true
+	}
+	return mistake{}, false
 }
 
 func tooLarge(n int) string {

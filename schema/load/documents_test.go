@@ -28,7 +28,7 @@ document: d: {schemaVersion: "2.2", mainSteps: [
 	{action: "runShellScript", name: "b", inputs: {runCommand: ["true"], finallyStep: "false"}},
 	{action: "runShellScript", name: "c", inputs: {runCommand: ["true"], finallyStep: "True"}},
 ]}
-`, "a.cue:3:84: document.d.mainSteps[0].inputs.finallyStep: only the last step can be the final one, and 2 follow\n"},
+`, "a.cue:3:84: document.d.mainSteps[0].inputs.finallyStep: only the last step can be the final one; this is step 1 of 3\n"},
 		{"preconditions", `
 -- documents/d.yaml --
 schemaVersion: '2.2'
@@ -243,8 +243,7 @@ mainSteps:
   inputs: {runCommand: [], timeoutSeconds: 1, onFailure: abort}
 `, `documents/a.json:1:1: document.a: a list; a struct with schemaVersion is wanted
 documents/b.json:1:1: document.b.schemaVersion: required; one of 2.2, 2.0, 1.2
-documents/c.json:1:19: document.c.schemaVersion: "0.3" is not one of 2.2, 2.0, 1.2
-documents/c.json:1:51: document.c.mainSteps[0].action: "aws:executeScript" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation
+documents/c.json:1:19: document.c.schemaVersion: "0.3" is an Automation runbook's; only command documents, "2.2", "2.0" and "1.2", can be run here
 documents/d.json:1:26: document.d.mainSteps: no such field; allowed: annotations, schemaVersion, description, parameters, runtimeConfig
 documents/d.json:1:61: document.d.runtimeConfig."aws:updateSsmAgent": "aws:updateSsmAgent" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation (an agent is upgraded as a package, by a policy)
 documents/d.json:1:103: document.d.runtimeConfig."aws:runShellScript".properties: required; a struct or a list of values

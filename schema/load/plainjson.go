@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -113,7 +114,7 @@ func (r *jsonReader) object(n *value, m *mark, p path, depth int) bool {
 		at := r.i
 		if r.i >= len(r.f.src) || r.f.src[r.i] != '"' {
 			if !first && r.i < len(r.f.src) && r.f.src[r.i] == '}' {
-				return r.fail(p, at, "a comma before }")
+				return r.fail(p, at, "a comma too many before }")
 			}
 			return r.fail(p, at, "a field's name between double quotes is wanted, not %s", r.here())
 		}
@@ -154,7 +155,7 @@ func (r *jsonReader) list(n *value, m *mark, p path, depth int) bool {
 			return true
 		}
 		if !first && r.i < len(r.f.src) && r.f.src[r.i] == ']' {
-			return r.fail(p, r.i, "a comma before ]")
+			return r.fail(p, r.i, "a comma too many before ]")
 		}
 		kid, mk, ok := r.value(p.index(len(n.kids)), depth+1)
 		if !ok {
@@ -261,7 +262,7 @@ func (r *jsonReader) escape(p path) (string, bool) {
 			return string(a), true
 		}
 	}
-	return "", r.fail(p, start, "%q is not an escape that stands for a character", src[start:min(r.i, len(src))])
+	return "", r.fail(p, start, "%s stands for no character; a backslash is written twice: \\\\", strings.ToValidUTF8(string(src[start:min(r.i, len(src))]), "?"))
 }
 
 func (r *jsonReader) hex() (rune, bool) {

@@ -70,7 +70,7 @@ func (f *plain) yamlError(p path, err error) {
 	case strings.Contains(msg, "cannot start any token") && tab, strings.Contains(msg, "found a tab"):
 		msg = "a tab; YAML is indented with blanks"
 	case strings.Contains(msg, "cannot start any token"):
-		msg += " (put quotes around a text that begins with it)"
+		msg += " (put quotes around a text that begins with %, @ or `)"
 	case strings.Contains(msg, "incompatible YAML"):
 		msg += " (take the %YAML line out)"
 	case strings.Contains(msg, "mapping values are not allowed"):
@@ -151,6 +151,9 @@ func (r *yamlReader) mapping(n *yaml.Node, v *value, m *mark, p path, depth int)
 			k = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: k.Alias.Value, Line: k.Line, Column: k.Column}
 		}
 		if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!null" || k.ShortTag() == "!!binary" {
+			if k.Kind == yaml.MappingNode && k.Style&yaml.FlowStyle != 0 { // {{ name }} without quotes
+				return r.fail(k, p, `a field's name is text; a placeholder stands between quotes: "{{ name }}"`)
+			}
 			return r.fail(k, p, "a field's name is text")
 		}
 		if k.ShortTag() == "!!merge" {

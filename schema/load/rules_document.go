@@ -37,7 +37,7 @@ func (l *loading) document(o *object, n, given *value) {
 			d.precondition(q.field("precondition"), s.get("precondition"), version)
 		}
 		if f := s.get("inputs").get("finallyStep"); f != nil && i < len(steps)-1 && (f.b || f.k == kString && strings.EqualFold(f.s, "true")) {
-			l.wrong(o, q.field("inputs").field("finallyStep"), fmt.Sprintf("only the last step can be the final one, and %d follow", len(steps)-1-i))
+			l.wrong(o, q.field("inputs").field("finallyStep"), fmt.Sprintf("only the last step can be the final one; this is step %d of %d", i+1, len(steps)))
 		}
 	}
 	eachCall(n, p, func(c call) { d.call(c) })
@@ -152,7 +152,7 @@ func (d *documentRules) dflt(p path, n *value, m schema.DocumentParameter) {
 		}
 		one(p, n)
 	case schema.TypeInteger:
-		if n.k != kInt {
+		if n.k != kInt && (n.k != kFloat || strings.Trim(n.s, "-0123456789") != "") { // a whole number that is too large for kInt
 			say(p, n, "a whole number")
 			return
 		}
