@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-billy/v5"
@@ -25,7 +26,7 @@ func (s steady) ReadDir(path string) (list []os.FileInfo, err error) {
 	for range readTries {
 		list, err = s.Filesystem.ReadDir(path)
 		if !errors.Is(err, fs.ErrNotExist) {
-			return list, err
+			return slices.DeleteFunc(list, isLock), err
 		}
 		if _, gone := s.Lstat(path); gone != nil {
 			return nil, err
@@ -33,6 +34,10 @@ func (s steady) ReadDir(path string) (list []os.FileInfo, err error) {
 	}
 	return nil, errors.New("the folder changes too fast to be read")
 }
+
+// isLock reports whether a file is what some program will give another name to (git-check-ref-format(1): no reference is
+// called so). go-git would read it as a reference, which is empty or not there a moment later.
+func isLock(info os.FileInfo) bool { return !info.IsDir() && strings.HasSuffix(info.Name(), ".lock") }
 
 // maxSmall bounds each of a repository's own small files in bytes, but for its list of packed references: they are read whole.
 const maxSmall = 1 << 20

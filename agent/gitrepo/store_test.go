@@ -203,6 +203,26 @@ func TestConcurrentPushes(t *testing.T) {
 	run(t, bare, "fsck", "--strict")
 }
 
+// The lock of a reference that somebody is about to move is none itself, whatever is in it.
+func TestALockIsNoReference(t *testing.T) {
+	bare, work := origin(t)
+	c := push(t, bare, work, map[string]string{"a": "1"})
+	for _, text := range []string{"", "rubbish"} {
+		if err := os.WriteFile(filepath.Join(bare, "refs", "heads", "other.lock"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, Remote{URL: bare, Branch: "main"})
+		if got, err := s.Fetch(context.Background(), "main"); got != c || err != nil {
+			t.Errorf("Fetch = %q, %v", got, err)
+		}
+		next := must[string](t)(s.Commit(Change{Parent: c, Files: map[string][]byte{"n": []byte(text)}, When: time.Unix(9, 0)}))
+		if err := s.Push(context.Background(), "main", next, c); err != nil {
+			t.Error(err)
+		}
+		c = next
+	}
+}
+
 func TestCommit(t *testing.T) {
 	s := open(t, Remote{})
 	str := must[string](t)
