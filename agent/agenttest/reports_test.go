@@ -738,7 +738,9 @@ func TestThePolicySaysWhoReportsAndWhere(t *testing.T) {
 			t.Errorf("reports are written by %v", wrote)
 		}
 		mu.Unlock()
-		head := c.Push(map[string]string{"fleet.cue": fleet(`{interval: "10s", branch: "main"}`)})
+		// The fleet's file says another branch than the hosts follow, so that nothing is wrong with it but here.
+		elsewhere := strings.Replace(fleet(`{interval: "10s", branch: "main"}`), `sync: interval: "15s"`, `sync: {interval: "15s", branch: "trunk"}`, 1)
+		head := c.Push(map[string]string{"fleet.cue": elsewhere})
 		agree(t, c, head, 2*time.Minute)
 		c.Until("it is refused", 10*time.Minute, func() bool {
 			return strings.Contains(elected(c)[0].Agent.Status().Reporter.Error, "the branch of the policy")
