@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strings"
 	"time"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // cron is what the fields of cron(...) allow, as sets of bits. Wall-clock times are
@@ -38,10 +40,16 @@ type field struct {
 }
 
 func (f field) wrong(word string) error {
+	meant := ""
 	if _, ok := number(word); !ok {
+		for _, name := range f.names {
+			if len(word) > 3 && strings.HasPrefix(word, name) {
+				meant = fmt.Sprintf(" (did you mean %s?)", name)
+			}
+		}
 		word = fmt.Sprintf("%q", word)
 	}
-	return fmt.Errorf("%s %s is not %s", f.name, word, f.allowed)
+	return fmt.Errorf("%s %s is not %s%s", f.name, word, f.allowed, meant)
 }
 
 // theFields are the seven positions, seconds first.
@@ -67,7 +75,11 @@ func parseCron(body string) (*cron, Faults) {
 		words = append([]string{"0"}, words...)
 	case 7:
 	default:
-		return nil, fault("schedule", "cron has %d fields, wanted 6: minutes hours day-of-month month day-of-week year, or 7 with seconds first", len(words))
+		meant := ""
+		if c := schema.FromCrontab(body); c != "" {
+			meant = fmt.Sprintf(" (did you mean %q?)", c)
+		}
+		return nil, fault("schedule", "cron has %d fields, wanted 6: minutes hours day-of-month month day-of-week year, or 7 with seconds first%s", len(words), meant)
 	}
 	c := &cron{anyDom: anyDay(words[3]), anyDow: anyDay(words[5]), elapsed: elapsedHours(words[2])}
 	var faults Faults

@@ -62,9 +62,16 @@ func (l *loading) given(o *object, p path, document string, n *value) {
 		}
 		args[name] = a
 	}
-	for _, f := range d.CheckArguments(document, args) {
+	faults := d.CheckArguments(document, args)
+	misspelt := func(name string) bool { // there, under another name
+		return o.blurred(p[:len(p)-1]) || slices.ContainsFunc(faults, func(f schema.ArgumentFault) bool {
+			return f.Unknown && strings.Contains(f.Message, fmt.Sprintf("(did you mean %q?)", name))
+		})
+	}
+	for _, f := range faults {
 		q := p.field(f.Parameter)
 		switch {
+		case f.Missing && misspelt(f.Parameter):
 		case f.Missing:
 			l.lacks(o, p, f.Parameter, f.Message)
 		case f.Unknown:

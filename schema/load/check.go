@@ -66,7 +66,7 @@ func (c *checker) check(s *shape, n *value, p path) {
 		return
 	}
 	if n.k&s.kinds == 0 {
-		c.wrong(p, "%s", c.say(s, n))
+		c.wrong(p, "%s", c.say(s, n, p))
 		return
 	}
 	switch n.k {
@@ -98,7 +98,7 @@ func (c *checker) choice(s *shape, n *value, p path) {
 		c.check(last, n, p)
 		return
 	}
-	c.wrong(p, "%s", c.say(s, n))
+	c.wrong(p, "%s", c.say(s, n, p))
 }
 
 func (c *checker) scalar(s *shape, n *value, p path) {
@@ -129,7 +129,7 @@ func (c *checker) scalar(s *shape, n *value, p path) {
 		ok = s.bools == nil || slices.Contains(s.bools, n.b)
 	}
 	if !ok {
-		c.wrong(p, "%s", c.say(s, n))
+		c.wrong(p, "%s", c.say(s, n, p))
 	}
 }
 
@@ -231,7 +231,7 @@ func (c *checker) structure(s *shape, n *value, p path) {
 		if !known && !s.open {
 			q := c.field(p, name)
 			if !c.quiet {
-				meant = append(meant, near(name, names(s)))
+				meant = append(meant, near(name, names(s)), strings.TrimPrefix(hint(s.def, name), name+" belongs into "))
 			}
 			c.at(q, q, true, "%s", c.unknown(s, name))
 		}
@@ -257,7 +257,7 @@ func (c *checker) structure(s *shape, n *value, p path) {
 				have = append(have, w)
 			}
 		}
-		if len(have) == 0 {
+		if len(have) == 0 && !slices.ContainsFunc(group, func(w string) bool { return slices.Contains(meant, w) }) {
 			c.wrong(p, "neither %s is given; give exactly one", strings.Join(group, " nor "))
 		} else if len(have) > 1 {
 			c.wrong(p, "%s are both given; give exactly one", strings.Join(have, " and "))

@@ -284,7 +284,7 @@ func TestHardeningMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"an item that there is not", `policy: p: hardening.#OwnUpdates & {targets: all: true, #except: ["apt-daily"]}`,
 			`a.cue:3:12: policy.p.services: #except: no item apt-daily; there are apt-daily.timer, apt-daily-upgrade.timer, unattended-upgrades.service, dnf-automatic.timer, dnf-automatic-download.timer, dnf-automatic-install.timer, dnf5-automatic.timer, yum-cron.service, transactional-update.timer`},
-		{"no targets", `policy: p: hardening.#LegacyPorts`, `a.cue:3:9: policy.p.targets: required; targets: which nodes`},
+		{"no targets", `policy: p: hardening.#LegacyPorts`, `a.cue:3:9: policy.p.targets: required; which nodes, such as {all: true} or {tags: role: "web"}`},
 		{"a field that there is not", `policy: p: hardening.#LegacyPorts & {targets: all: true, blockdPorts: []}`,
 			`a.cue:3:58: policy.p.blockdPorts: no such field (did you mean "blockedPorts"?); allowed: annotations, description, targets, mode, severity, window, disruption, allowLockout, blockedPorts, packages, services, files, sysctls, users, registry, checks, onChange`},
 		{"a word that there is not", `policy: p: hardening.#IPv4Sysctls & {targets: all: true, severity: "high"}`,

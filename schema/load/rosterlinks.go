@@ -82,7 +82,7 @@ func (l *loading) readers(o *object, n *value) {
 		if more > 0 {
 			m += fmt.Sprintf(" and fleet.recovery has %d", more)
 		}
-		l.doubt(o, p, m+"; write it anew with: dunlin param put")
+		l.doubt(o, p, m+"; encrypt it anew with age --armor")
 	}
 }
 

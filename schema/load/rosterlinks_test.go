@@ -47,8 +47,8 @@ policy: a: targets: nodes: ["old-1", "lab-1"]
 		{"a secret for fewer than its readers", "", func(m fstest.MapFS) {
 			change(t, m, "parameters/ops.cue", `"db-1"]`, `"db-1", "db-2"]`)
 			change(t, m, "fleet.cue", `recovery: ["age1aaa", "age1bbb"]`, `recovery: ["age1aaa", "age1bbb", "age1ccc"]`)
-		}, `parameters/ops.cue:6:24: warning: parameter."/ops/webhook-key".versions.1.value: encrypted to 2 recipients, and readers select 3 nodes (db-1, db-2, web-1) and fleet.recovery has 3; write it anew with: dunlin param put
-parameters/prod/prod.cue:35:12: warning: parameter."/prod/db/password".versions.4.value: encrypted to 4 recipients, and readers select 4 nodes (db-1, db-2, web-1, web-2) and fleet.recovery has 3; write it anew with: dunlin param put
+		}, `parameters/ops.cue:6:24: warning: parameter."/ops/webhook-key".versions.1.value: encrypted to 2 recipients, and readers select 3 nodes (db-1, db-2, web-1) and fleet.recovery has 3; encrypt it anew with age --armor
+parameters/prod/prod.cue:35:12: warning: parameter."/prod/db/password".versions.4.value: encrypted to 4 recipients, and readers select 4 nodes (db-1, db-2, web-1, web-2) and fleet.recovery has 3; encrypt it anew with age --armor
 `},
 		{"a secret for nobody", "", func(m fstest.MapFS) {
 			change(t, m, "parameters/ops.cue", `nodes: ["web-1", "db-1"]`, `tags: role: "none"`)

@@ -25,7 +25,7 @@ func (l *loading) sink(o *object, n *value) {
 	case err != nil || u.Hostname() == "":
 		l.wrong(o, p, fmt.Sprintf("%q is not a URL", text))
 	case u.User != nil:
-		l.wrong(o, p, "a secret has no place in a URL that everybody reads; write it with: dunlin param put, and name it in secret")
+		l.wrong(o, p, "a secret has no place in a URL that everybody reads; write it as a SecureString under parameters/, and name that in secret")
 	}
 }
 

@@ -76,7 +76,7 @@ func (l *loading) sealed(o *object, p path, text string) {
 	_, plain, err := openSeal(text)
 	switch {
 	case err != nil:
-		l.wrong(o, p, fmt.Sprintf("not a whole age file: %v; write it with: dunlin param put", err))
+		l.wrong(o, p, fmt.Sprintf("not a whole age file: %v; encrypt it to its readers with age --armor", err))
 	case plain > maxValue:
 		l.wrong(o, p, fmt.Sprintf("%d bytes are encrypted; at most %d are allowed", plain, maxValue))
 	}

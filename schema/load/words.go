@@ -29,8 +29,29 @@ func hint(def, name string) string {
 			"labels":  "labels belongs into versions",
 			"version": "versions are the keys of versions",
 		},
-		"#Policy": {"notify": "services to restart are onChange: restart"},
+		"#Policy": {"notify": "services to restart are onChange: restart", "except": "items of a template are left out by #except", "options": "options of a template are #options"},
+		"#Task": {
+			"operation":    "Operation belongs into parameters",
+			"Operation":    "Operation belongs into parameters",
+			"RebootOption": "RebootOption belongs into parameters",
+		},
+		"#Package":     {"ensure": `write state: "present" or state: "absent"`},
+		"#Service":     {"state": "write running: true or running: false", "ensure": "write running: true or running: false", "started": "write running: true"},
+		"#BlockedPort": {"source": "the other side is from", "cidr": "the other side is from", "ip": "the other side is from", "address": "the other side is from"},
+		"#File":        {"path": "the path is the file's name: files: \"/etc/motd\": {...}", "permissions": "write mode", "template": "write content or source", "ensure": `write state: "present" or state: "absent"`},
+		"#Window":      {"cron": "write schedule"},
+		"#Targets":     nodeWords(),
+		"#Selection":   nodeWords(),
 	}[def][name]
+}
+
+// nodeWords are what other tools call nodes.
+func nodeWords() map[string]string {
+	words := map[string]string{}
+	for _, w := range []string{"host", "hosts", "hostname", "hostnames", "server", "servers", "instance", "instances", "instanceIds", "InstanceIds", "machines"} {
+		words[w] = `nodes are named so: nodes: ["web-1"]`
+	}
+	return words
 }
 
 // phrase is what a definition wants, in an author's words; empty where its own parts say it.
@@ -45,10 +66,10 @@ func phrase(def string) string {
 		"#UnitName":      `a unit such as "nginx" or "ssh.socket"`,
 		"#FileMode":      `four octal digits as text such as "0644"`,
 		"#CIDR":          `a network such as "10.0.0.0/8" or "2001:db8::/32"`,
-		"#Targets":       "targets: which nodes",
+		"#Targets":       `which nodes, such as {all: true} or {tags: role: "web"}`,
 		"#PortRange":     `a range such as "8000-8100"`,
 		"#Port":          "a port from 1 to 65535",
-		"#Sealed":        "age-encrypted text; write it with: dunlin param put",
+		"#Sealed":        "text that is encrypted to its readers, as age --armor writes it",
 		"#FilePath":      `an absolute path such as "/etc/motd" or "C:\Acme\motd"`,
 		"#Name":          `a name: letters, digits, ".", "_" and "-", at most 63, starting with a letter or digit`,
 		"#OS":            `an ID of os-release in lower case such as "debian"`,
@@ -160,7 +181,7 @@ func show(n *value) string {
 	return n.k.word()
 }
 
-func (c *checker) say(s *shape, n *value) string {
+func (c *checker) say(s *shape, n *value, p path) string {
 	if c.quiet { // nobody reads it, and labels are checked without the definitions
 		return ""
 	}
@@ -170,11 +191,15 @@ func (c *checker) say(s *shape, n *value) string {
 		case s.def == "#Targets":
 			w = `{all: true}, or a struct such as {tags: role: "web"},`
 		case s.kinds == kStruct && len(s.fields) == 0 && len(s.labels) > 0:
-			w = "a struct of named values such as {name: ...}"
+			w = "a struct of named values such as " + sample(p)
+		}
+		how := c.rewritten(s, n)
+		if how != "" {
+			how = "; " + how
 		}
 		switch {
 		case n.k&(kStruct|kList) != 0:
-			return fmt.Sprintf("%s; %s is wanted", n.k.word(), w)
+			return fmt.Sprintf("%s; %s is wanted%s", n.k.word(), w, how)
 		case n.k == kNull:
 			return fmt.Sprintf("null is no value here; leave the field out, or give %s", w)
 		case n.k == kBytes && s.kinds&kString != 0:
@@ -190,7 +215,10 @@ func (c *checker) say(s *shape, n *value) string {
 		if n.k&(kInt|kFloat) != 0 && slices.ContainsFunc(s.enum, numeric) {
 			return fmt.Sprintf("%s is a number; write it as text: one of \"%s\"", show(n), strings.Join(s.enum, `", "`))
 		}
-		return fmt.Sprintf("%s is %s; %s is wanted", show(n), n.k.word(), w)
+		return fmt.Sprintf("%s is %s; %s is wanted%s", show(n), n.k.word(), w, how)
+	}
+	if s.def == "#Sealed" { // what is no secret yet should not spread
+		return "not encrypted; a secret is written as age --armor encrypts it to its readers; change it too: Git keeps what was committed"
 	}
 	m := fmt.Sprintf("%s is not %s", show(n), w)
 	if i, err := strconv.ParseInt(n.s, 10, 32); n.k == kString && err == nil && s.kinds&kInt != 0 && c.takes(s, &value{k: kInt, i: i, s: n.s}) {
@@ -201,6 +229,10 @@ func (c *checker) say(s *shape, n *value) string {
 			m += " (" + h + ")"
 		} else if g := near(n.s, c.words(s)); g != "" && !numeric(n.s) {
 			m += fmt.Sprintf(" (did you mean %q?)", g)
+		} else if g := c.meantText(s, n.s); g != "" {
+			m += fmt.Sprintf(" (did you mean %q?)", g)
+		} else if h := portHint(n.s); h != "" && s.ports() {
+			m += "; " + h
 		}
 	}
 	return m
@@ -245,7 +277,7 @@ func (c *checker) unknown(s *shape, name string) string {
 	if len(w) == 0 && len(s.labels) == 1 {
 		key := s.labels[0].key
 		if key.def == "#Action" {
-			return c.say(key, &value{k: kString, s: name})
+			return c.say(key, &value{k: kString, s: name}, nil)
 		}
 		if p := c.want(key); p != "text" {
 			return "not " + p
@@ -263,8 +295,8 @@ func (c *checker) unknown(s *shape, name string) string {
 	}
 	if h := hint(s.def, name); h != "" {
 		m += " (" + h + ")"
-	} else if (s.def == "#Targets" || s.def == "#Selection") && near(name, w) == "" && plainLabel(name) {
-		m += fmt.Sprintf(" (a tag is tags: %s: ...)", name)
+	} else if (s.def == "#Targets" || s.def == "#Selection") && near(name, w) == "" && (plainLabel(name) || strings.HasPrefix(name, "tag:")) {
+		m += fmt.Sprintf(" (a tag is tags: %s: ...)", strings.TrimPrefix(name, "tag:"))
 	}
 	return m
 }
