@@ -77,6 +77,7 @@ func (InterpolationType) Words() []string { return words(InterpolateEnv, Interpo
 type Step struct {
 	Action       string        `json:"action"` // one of Actions, with or without aws:
 	Name         string        `json:"name" runes:"1..128"`
+	Description  string        `json:"description,omitempty"`
 	Precondition *Precondition `json:"precondition,omitempty"` // nil: always (SSM §3.7)
 	ReadOnly     bool          `json:"readOnly" default:"false"`
 	Inputs       JSON          `json:"inputs"` // an object whose fields depend on the action

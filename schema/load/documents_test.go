@@ -247,7 +247,7 @@ documents/c.json:1:19: document.c.schemaVersion: "0.3" is an Automation runbook'
 documents/d.json:1:26: document.d.mainSteps: no such field; allowed: annotations, schemaVersion, description, parameters, runtimeConfig
 documents/d.json:1:61: document.d.runtimeConfig."aws:updateSsmAgent": "aws:updateSsmAgent" is not one of runShellScript, runPowerShellScript, runDocument, downloadContent, configurePackage, softwareInventory, psModule, refreshAssociation (an agent is upgraded as a package, by a policy)
 documents/d.json:1:103: document.d.runtimeConfig."aws:runShellScript".properties: required; a struct or a list of values
-documents/e.yaml:5:3: document.e.mainSteps[0].timeoutSeconds: no such field; allowed: action, name, precondition, readOnly, inputs (timeoutSeconds belongs into inputs)
+documents/e.yaml:5:3: document.e.mainSteps[0].timeoutSeconds: no such field; allowed: action, name, description, precondition, readOnly, inputs (timeoutSeconds belongs into inputs)
 documents/e.yaml:6:24: document.e.mainSteps[0].inputs.runCommand: 0 items; at least 1 wanted
 documents/e.yaml:6:44: document.e.mainSteps[0].inputs.timeoutSeconds: 1 is not 5 to 172800 seconds, or a placeholder such as "{{ name }}"
 documents/e.yaml:6:58: document.e.mainSteps[0].inputs.onFailure: "abort" is not one of exit, successAndExit

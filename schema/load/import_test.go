@@ -194,7 +194,7 @@ func anyDocument(t *rapid.T) map[string]any {
 	var steps []any
 	for i := range rapid.IntRange(1, 3).Draw(t, "steps") {
 		a := rapid.SampledFrom(actions).Draw(t, "action")
-		s := map[string]any{"action": a, "name": fmt.Sprintf("%d%s", i, value("step")), "inputs": inputs(a)}
+		s := map[string]any{"action": a, "name": fmt.Sprintf("%d%s", i, value("step")), "description": value("about"), "inputs": inputs(a)}
 		if doc["schemaVersion"] == "2.2" && rapid.Bool().Draw(t, "conditional") {
 			s["precondition"] = map[string]any{"StringEquals": []string{"platformType", rapid.SampledFrom(schema.Platforms()).Draw(t, "platform")}}
 		}
@@ -209,7 +209,7 @@ func TestImportedDocumentsSayWhatIsLost(t *testing.T) {
 	r, err := ssm.Documents([]ssm.Input{{Name: "-", Text: []byte(`{
 		"Name": "AWS-Greet", "CreatedDate": 1580695506.7, "DocumentVersion": "3", "DocumentType": "Command", "DocumentFormat": "YAML",
 		"Requires": [{"Name": "Other"}],
-		"Content": "schemaVersion: '2.2'\nassumeRole: x\nparameters:\n  Whom: {type: String, label: y, minChars: '1'}\n  a_b: {type: String}\nmainSteps:\n- action: aws:runShellScript\n  name: a\n  isEnd: true\n  inputs: {id: 0.a, runCommand: ['echo {{ Whom }}'], finallyStep: true}\n- action: aws:runShellScript\n  name: b\n  inputs: {runCommand: ['true']}\n"}`)}}, "")
+		"Content": "schemaVersion: '2.2'\nassumeRole: x\nparameters:\n  Whom: {type: String, label: y, minChars: '1'}\n  a_b: {type: String}\nmainSteps:\n- action: aws:runShellScript\n  name: a\n  isEnd: true\n  inputs: {id: 0.a, runCommand: ['echo {{ Whom }}'], finallyStep: true}\n- action: aws:runShellScript\n  name: b\n  inputs: {RunCommand: ['true']}\n"}`)}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,6 +233,7 @@ func TestImportedDocumentsSayWhatIsLost(t *testing.T) {
 		`document.Greet: mainSteps[0].inputs.finallyStep: agents ignore it but in the last step, and it is left out`,
 		`document.Greet: mainSteps[0].isEnd: true has no counterpart and is left out`,
 		`document.Greet: mainSteps[0].inputs.id: "0.a" has no counterpart and is left out`,
+		`document.Greet: mainSteps[1].inputs.RunCommand: is written runCommand here`,
 		`document.Greet: parameters.Whom: its value is pasted into a script, which interpolationType "TEXT" keeps; safer is to take that out and write "$SSM_Whom" in the script`,
 		`document.Greet: assumeRole: "x" has no counterpart and is left out`,
 	}

@@ -111,6 +111,8 @@ func (c *checker) want(s *shape) string {
 			}
 		}
 		return "one of " + strings.Join(w, ", ")
+	case s.lookup != nil:
+		return "a struct; its fields depend on " + s.lookup.field
 	case len(s.enum) == 1:
 		return fmt.Sprintf("%q", s.enum[0])
 	case len(s.bools) == 1:

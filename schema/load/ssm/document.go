@@ -58,8 +58,11 @@ func (m *making) document(v *node, file, name string) error {
 		called = name
 	}
 	version, why := schemaVersion(content.get("schemaVersion"))
-	if version == "" {
+	switch {
+	case version == "":
 		return errors.New(why)
+	case !content.has("mainSteps") && !content.has("runtimeConfig"):
+		return errors.New("not a command document: it has neither mainSteps nor runtimeConfig")
 	}
 	short, err := m.name(called)
 	if err != nil {
@@ -285,6 +288,7 @@ func (m *making) steps(o *made, content *node, version string, pasted *[]string)
 		action := in.str("action")
 		step.put("action", in.get("action"))
 		step.move(in, "name")
+		step.move(in, "description")
 		step.move(in, "precondition")
 		if step.has("precondition") && version != string(schema.Schema22) {
 			m.note(o, step, path+".precondition", "agents fail a step with a precondition unless schemaVersion is 2.2")
@@ -305,6 +309,12 @@ func (m *making) steps(o *made, content *node, version string, pasted *[]string)
 					m.note(o, to, path+".inputs.finallyStep", "agents ignore it but in the last step, and it is left out")
 				case slices.Contains(known, f):
 					to.move(from_, f)
+				default: // agents do not mind capital letters
+					k := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, f) })
+					if k >= 0 && !from_.has(known[k]) {
+						to.put(known[k], from_.get(f).all())
+						m.note(o, to, path+".inputs."+f, "is written %s here", known[k])
+					}
 				}
 			}
 		} else {

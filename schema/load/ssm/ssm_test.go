@@ -37,6 +37,7 @@ func TestWhatIsNoInputIsRefused(t *testing.T) {
 		{"a session document", documents, `{"Name": "x", "DocumentType": "Session", "Content": "{}"}`, `"x" is a document of type Session`},
 		{"content that is none", documents, `{"Name": "x", "Content": "just text"}`, "its Content: not a document"},
 		{"another schema", documents, `{"schemaVersion": "9"}`, `schemaVersion "9" is not one of 2.2, 2.0, 1.2`},
+		{"a template", documents, `{"schemaVersion": "1.0", "templateBody": {}}`, "neither mainSteps nor runtimeConfig"},
 		{"a name that cannot be", documents, `{"Name": "` + strings.Repeat("x", 70) + `", "Content": ` + doc + `}`, "give another one with --name"},
 		{"two of one name", documents, doc + doc, "document.f is in the input twice"},
 		{"describe-patch-baselines", baselines, `{"BaselineIdentities": []}`, "aws ssm get-patch-baseline"},
