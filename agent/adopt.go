@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
@@ -27,6 +28,7 @@ func (a *Agent) resume(ctx context.Context) {
 		}
 		return
 	}
+	a.resumeTrust(ctx, commit)
 	p, err := a.evaluate(ctx, commit)
 	if err != nil {
 		a.problem("policy", fmt.Sprintf("the last good commit %s cannot be evaluated: %s", short(commit), one(err)))
@@ -39,6 +41,63 @@ func (a *Agent) resume(ctx context.Context) {
 	}
 	a.use(p, since)
 	a.passes.raise()
+}
+
+// resumeTrust sees whether what is in force on disk was verified, which it was not if the host had no anchor then.
+func (a *Agent) resumeTrust(ctx context.Context, commit string) {
+	p := a.pinNow()
+	if p.Anchor == "" || p.Head == commit {
+		return
+	}
+	_, err := trust.Verify(ctx, a.trustSource(), p.base(), commit, time.Time{})
+	if err == nil {
+		err = a.advance(commit)
+	}
+	if err != nil {
+		a.problem("trust", fmt.Sprintf("commit %s was put into force before this host had its anchor and cannot be verified from there (%s): it stays in force until a commit that can comes", short(commit), one(err)))
+	}
+}
+
+// trusts reports whether a commit may be read: on a host with an anchor once it is verified, on another where it follows
+// on what is in force. later is as consider's.
+func (a *Agent) trusts(ctx context.Context, commit string) (yes, later bool) {
+	refuse := func(kind, reason string) {
+		a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Kind: kind, Reason: clip(reason)})
+	}
+	if a.pinNow().Anchor != "" {
+		err := a.verify(ctx, commit)
+		if r := (*trust.Refusal)(nil); errors.As(err, &r) {
+			reason := r.Reason
+			if r.Commit != commit {
+				reason = fmt.Sprintf("%s, on the way to it: %s", short(r.Commit), reason)
+			}
+			refuse(string(r.Kind), reason)
+			return false, r.Kind == trust.WrongTime || r.Kind == trust.Stale
+		}
+		if err != nil {
+			a.partial.Store(incomplete(err))
+			a.problem("policy", fmt.Sprintf("commit %s cannot be verified: %s", short(commit), one(err)))
+			return false, true
+		}
+		return true, false
+	}
+	trusted, err := a.policies.Ref(trustedRef)
+	if err != nil {
+		a.problem("policy", "the last good commit cannot be read: "+one(err))
+		return false, true
+	}
+	if trusted == "" {
+		return true, false
+	}
+	follows, err := a.policies.Descends(ctx, commit, trusted)
+	if err != nil {
+		a.problem("policy", fmt.Sprintf("commit %s: %s", short(commit), one(err)))
+		return false, true
+	}
+	if !follows {
+		refuse("", fmt.Sprintf("it does not follow on %s, which is in force (the branch was rewritten, or put back): push a commit on top of %s", short(trusted), short(trusted)))
+	}
+	return follows, false
 }
 
 // evaluate gives the policy of a commit of the store.
@@ -69,22 +128,8 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 	if refused != nil && refused.Commit == commit && !again {
 		return false
 	}
-	trusted, err := a.policies.Ref(trustedRef)
-	if err != nil {
-		a.problem("policy", "the last good commit cannot be read: "+one(err))
-		return true
-	}
-	if trusted != "" {
-		follows, err := a.policies.Descends(ctx, commit, trusted)
-		if err != nil {
-			a.problem("policy", fmt.Sprintf("commit %s: %s", short(commit), one(err)))
-			return true
-		}
-		if !follows {
-			a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Reason: fmt.Sprintf(
-				"it does not follow on %s, which is in force (the branch was rewritten, or put back): push a commit on top of %s", short(trusted), short(trusted))})
-			return false
-		}
+	if yes, later := a.trusts(ctx, commit); !yes {
+		return later
 	}
 	p, err := a.evaluate(ctx, commit)
 	if f, ok := errors.AsType[*FaultsError](err); ok {
@@ -114,6 +159,13 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 	if err := a.policies.SetRef(trustedRef, commit); err != nil {
 		a.problem("policy", fmt.Sprintf("commit %s is good and cannot be kept: %s", short(commit), one(err)))
 		return true
+	}
+	if err := a.advance(commit); err != nil {
+		a.problem("policy", fmt.Sprintf("commit %s is good, and that it was verified cannot be kept: %s", short(commit), one(err)))
+		return true
+	}
+	if a.pinNow().Anchor != "" {
+		a.problem("trust", a.unsignedFile())
 	}
 	a.problem("policy", "")
 	for _, w := range p.Warnings {
@@ -150,7 +202,7 @@ func (a *Agent) refuse(r *schema.RefusedCommit) {
 		}
 		return
 	}
-	a.log().Error("commit refused", "commit", r.Commit, "reason", r.Reason, "faults", len(r.Faults))
+	a.log().Error("commit refused", "commit", r.Commit, "kind", r.Kind, "reason", r.Reason, "faults", len(r.Faults))
 	for _, f := range r.Faults {
 		a.log().Error(f.String(), "commit", r.Commit)
 	}

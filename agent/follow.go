@@ -73,6 +73,7 @@ type follower struct {
 	replies []chan schema.RemoteStatus
 
 	taking  string // commit
+	proving string // commit that is taken to see whether it is a fork
 	failed  string // commit that was not to be had from peers
 	tries   int    // of it
 	takeAt  time.Time
@@ -156,6 +157,7 @@ func (f *follower) atLeisure(t time.Time) time.Time {
 
 // tick does what is due.
 func (f *follower) tick(ctx context.Context, now time.Time) {
+	f.a.tellFresh(ctx)
 	if !f.takeAt.IsZero() && !now.Before(f.takeAt) {
 		f.takeAt = time.Time{}
 		f.hear(ctx, now)
@@ -205,7 +207,12 @@ func (f *follower) consider(ctx context.Context, commit string, again bool) {
 	if f.put.commit == commit && now.Before(f.put.at) && !again {
 		return
 	}
-	if !f.a.consider(ctx, commit, again) {
+	later := f.a.consider(ctx, commit, again || f.a.agreedSince(commit))
+	f.a.tellFresh(ctx)
+	if f.a.partial.Load() {
+		f.mustAsk(now.Add(f.a.jitter(leastRetry)))
+	}
+	if !later {
 		f.put.commit, f.put.wait, f.put.at = "", 0, time.Time{}
 		return
 	}
@@ -238,6 +245,14 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 		return
 	}
 	defer a.heads.raise() // there may be another by now
+	if f.proving == got.commit {
+		f.proving = ""
+		a.settled.add(got.commit) // it is judged once
+		if e, is := a.forkOf(ctx, a.trustSource(), got.commit); got.err == nil && is {
+			a.fork(e)
+		}
+		return
+	}
 	if got.err == nil {
 		f.failed, f.tries = "", 0
 		a.problem("disk", "")
@@ -246,6 +261,10 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 		a.mu.Unlock()
 		a.passOn(ctx, got.commit)
 		f.consider(ctx, got.commit, false)
+		if a.lacksAgreement(got.commit) && len(a.steps(ctx, a.trustSource(), got.commit)) > 1 {
+			// This node was away, and what others still tell of approvals may be too little.
+			f.mustAsk(now.Add(a.jitter(roomRetry)))
+		}
 		return
 	}
 	if f.failed != got.commit {
@@ -304,12 +323,18 @@ func (a *Agent) ask(ctx context.Context, forced bool) polled {
 	defer cancel()
 	head, err := a.policies.Head(short)
 	p := polled{head: head, err: err, forced: forced}
-	if err == nil && !a.holds(head, forced) {
+	if err == nil && (!a.holds(head, forced) || a.partial.Load()) {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, fetchTime)
 		defer stop()
 		a.log().Info("fetching", "commit", head)
-		fetched, err := a.policies.Fetch(ctx, a.branch())
+		fetch := a.policies.Fetch
+		if a.partial.Swap(false) {
+			fetch = func(ctx context.Context, branch string, _ ...string) (string, error) {
+				return a.policies.FetchWhole(ctx, branch)
+			}
+		}
+		fetched, err := fetch(ctx, a.branch())
 		switch {
 		case err == nil:
 			p.head = fetched
@@ -319,6 +344,11 @@ func (a *Agent) ask(ctx context.Context, forced bool) polled {
 			p.local = err
 		default:
 			p.err = err
+		}
+	}
+	if p.err == nil && p.local == nil && p.refused == "" {
+		if err := a.askStatements(ctx, p.head); err != nil {
+			a.log().Warn("approvals cannot be read", "error", one(err)) // without them less is agreed to
 		}
 	}
 	p.at = a.now()

@@ -110,6 +110,7 @@ func (a *Agent) claims(ctx context.Context) []claim {
 // is to know; with fewer of them this node asks the remote itself, at once where it is its own turn.
 func (f *follower) hear(ctx context.Context, now time.Time) {
 	a := f.a
+	f.hearAgreed(ctx)
 	claims := a.claims(ctx)
 	if len(claims) == 0 {
 		f.hearAt = time.Time{}
@@ -162,6 +163,27 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 	}
 }
 
+// hearAgreed takes in what others tell of people's statements, and judges a commit once more that lacked them.
+func (f *follower) hearAgreed(ctx context.Context) {
+	a := f.a
+	if a.pinNow().Anchor == "" {
+		return
+	}
+	a.mu.Lock()
+	r := a.refused
+	a.mu.Unlock()
+	head := ""
+	if r != nil {
+		head = r.Commit
+	}
+	if a.gather(ctx, a.trustSource(), head) {
+		a.tellFresh(ctx)
+		if a.lacksAgreement(head) {
+			f.consider(ctx, head, true)
+		}
+	}
+}
+
 // recover lets a node that could not read the remote try again when others can, who could not before either: what was
 // wrong was not with this host.
 func (f *follower) recover(now time.Time, order []string) {
@@ -199,6 +221,10 @@ func (f *follower) weigh(ctx context.Context, head string, now time.Time) {
 		d.until = now.Add(d.wait)
 		f.doubts[c.id] = d
 		a.log().Warn("a node tells of a commit that the remote does not have", "node", c.id, "commit", c.commit, "head", head)
+		if a.pinNow().Anchor != "" && f.taking == "" {
+			f.proving = c.commit
+			f.take(ctx, c.commit, []string{c.id}, now)
+		}
 	}
 	for id := range f.doubts {
 		if _, listed := a.pinned()[id]; !listed {

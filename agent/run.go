@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/api"
@@ -72,15 +73,18 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
-	start     string     // a random name of this start
-	began     time.Time  // when it was
-	uncounted bool       // nothing may be told yet; of the loop that shares
-	members   sync.Mutex // one look at who is here at a time
-	pushCame  signal     // a neighbour has pushed a commit
-	settled   settled
-	answers   *answers
-	headLens  lens[schema.HeadRecord]
-	stateLens lens[schema.StateRecord]
+	start      string     // a random name of this start
+	began      time.Time  // when it was
+	uncounted  bool       // nothing may be told yet; of the loop that shares
+	members    sync.Mutex // one look at who is here at a time
+	pushCame   signal     // a neighbour has pushed a commit
+	settled    settled
+	answers    *answers
+	fleets     *Fleets
+	agreedAnew atomic.Bool // statements of people were found on the remote
+	partial    atomic.Bool // objects that it takes to verify are to be had of the remote alone
+	headLens   lens[schema.HeadRecord]
+	stateLens  lens[schema.StateRecord]
 
 	mu sync.Mutex
 	world
@@ -110,9 +114,6 @@ const (
 // New makes an agent and opens all it keeps on disk; nothing is asked of the network. Its lock on the state folder is
 // held until Run ends. It fails with a *host.LockedError while another program works with the state folder.
 func New(o Options) (a *Agent, err error) {
-	if !o.Config.Trust.Unsigned {
-		return nil, fmt.Errorf(`agent: this build verifies no signatures yet and starts only with trust: "unsigned" in the host's own configuration`)
-	}
 	unlock, err := o.Local.lock("dunlin agent")
 	if err != nil {
 		return nil, err
@@ -159,6 +160,17 @@ func New(o Options) (a *Agent, err error) {
 	}
 	a.lastSeen = map[string]time.Time{}
 	a.problems = map[string]string{}
+	a.fleets = NewFleets(o.Local.Evaluate)
+	var problem string
+	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
+		return nil, err
+	}
+	for what, text := range map[string]string{"trust": problem, "fork": forksKept(state)} {
+		if text != "" {
+			a.problems[what] = text
+			a.log().Warn(text, "what", what)
+		}
+	}
 	a.remote.URL = redactedURL(o.Config.Repo.URL)
 	return a, nil
 }

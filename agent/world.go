@@ -53,6 +53,9 @@ type world struct {
 
 	since time.Time // when the policy came into force
 
+	pin    pin      // the anchor and what was verified since; none where the remote is believed
+	agreed []string // approvals that this node found on the remote, newest first
+
 	hintedHead string // the newest head that was told by a hint, ours or others'
 }
 
@@ -89,10 +92,23 @@ func (a *Agent) use(p Policy, since time.Time) {
 	default:
 		a.problem("roster", "this host is not an active node of the roster, so nothing is enforced here: commit the line that `dunlin node line` prints")
 	}
+	a.unenforced(p.Repo.Fleet)
 	a.records.Forget()
 	a.membership()
 	a.heads.raise()
 	a.reports.raise()
+}
+
+// unenforced says what of a fleet's trust nobody enforces on a host that believes the remote.
+func (a *Agent) unenforced(f schema.Fleet) {
+	if a.pinNow().Anchor != "" {
+		return
+	}
+	text := ""
+	if len(f.Signers) > 0 || f.Freshness != "" {
+		text = `fleet.cue says who may change what, and this host does not enforce that, because its own file says trust: "unsigned": write trust: {anchor: "<commit>"} there (dunlin trust anchor)`
+	}
+	a.problem("trust", text)
 }
 
 // signingKey reads the key of a roster line; one that is not the line's own id counts as none.

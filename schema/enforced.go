@@ -40,11 +40,8 @@ func EnforcedAll() []Limit { return nil }
 // NotEnforced is the table of this build.
 func NotEnforced() []Limit {
 	return []Limit{
-		{Path: "fleet.signers"},
-		{Path: "fleet.roles"},
 		{Path: "fleet.rollout"},
 		{Path: "fleet.witnesses"},
-		{Path: "fleet.freshness"},
 		{Path: "fleet.minAgent"},
 		{Path: "window.*.tasks.*.document", Allowed: []string{RunPatchBaseline}, Says: "window tasks of this version run " + RunPatchBaseline + " only"},
 		{Path: "window.*.tasks.*.maxConcurrency", Allowed: []string{"100%"}, Hint: `write maxConcurrency: "100%"`},
@@ -68,6 +65,7 @@ func NotEnforced() []Limit {
 
 		{Path: "fleet.sync.branch", Allowed: []string{"main"}, Idle: true, Hint: "repo.branch of each host's agent.cue says which branch it follows"},
 		{Path: "fleet.runs", Idle: true},
+		{Path: "fleet.roles.*.activations", Idle: true}, // who has such a role may change nothing
 		{Path: "fleet.recovery", Idle: true},
 		{Path: "window.*.tasks.*.output", Idle: true},
 		{Path: "window.*.tasks.*.notify", Idle: true},

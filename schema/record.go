@@ -25,6 +25,8 @@ const (
 	RecordHead   RecordKind = "head"   // HeadRecord, by nodes that read the remote
 	RecordState  RecordKind = "state"  // StateRecord, how the node fares
 	RecordReport RecordKind = "report" // the node's signed line of the reports branch
+	// RecordStatement is a StatementRecord, by nodes that read the remote.
+	RecordStatement RecordKind = "statement"
 )
 
 // Record is one fact that a node tells about itself. Its owner alone writes it, and of two with the same node,
@@ -94,6 +96,12 @@ type HeadRecord struct {
 	Error  string `json:"error,omitempty"` // why the remote could not be read; Commit is then the last one seen
 }
 
+// StatementRecord is what people have signed beside commits, as the remote has it: each a text that proves itself.
+type StatementRecord struct {
+	Approvals []string `json:"approvals,omitempty"`
+	Heartbeat string   `json:"heartbeat,omitempty"`
+}
+
 // StateRecord is how a node fares.
 type StateRecord struct {
 	Name     string         `json:"name"`
@@ -130,7 +138,8 @@ type ComplianceItem struct {
 // RefusedCommit is a commit that did not take hold.
 type RefusedCommit struct {
 	Commit string  `json:"commit"`
-	Reason string  `json:"reason,omitempty"` // where it has no faults: force-push, too large
+	Reason string  `json:"reason,omitempty"` // where it has no faults: not trusted, force-push, too large
+	Kind   string  `json:"kind,omitempty"`   // where it is not trusted: malformed, rewind, not agreed, wrong time, too far, stale, fork
 	Faults []Fault `json:"faults"`           // at most 8
 	Nodes  int     `json:"nodes,omitempty"`  // in a FleetStatus: how many nodes refuse it
 }

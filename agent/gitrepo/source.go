@@ -19,7 +19,10 @@ import (
 // upon.
 var ErrMalformed = errors.New("malformed object")
 
-// Approvals is the folder of references that people's approvals have: refs/dunlin/approvals/TREE/PERSON. HeartbeatRef is
+// ErrNotHere says that an object is not in the store.
+var ErrNotHere = plumbing.ErrObjectNotFound
+
+// ApprovalsRef is the folder of references that people's approvals have: refs/dunlin/approvals/TREE/PERSON. HeartbeatRef is
 // that of the heartbeat. Both point at blobs.
 const (
 	ApprovalsRef = "refs/dunlin/approvals/"

@@ -85,10 +85,6 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	if !config.Trust.Unsigned {
-		return exitWith{code: exitNotTrusted, err: fmt.Errorf("%s: trust: this build verifies no signatures yet, and without them nothing in the repository is trusted", path),
-			hint: `to believe whoever can push to the repository, write trust: "unsigned"`}
-	}
 	key, err := agentSecrets(config)
 	if err != nil {
 		return err

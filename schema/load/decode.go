@@ -92,11 +92,17 @@ func (l *loading) decodeOne(o *object) {
 	given := n.clone()
 	c := &checker{defs: l.defs}
 	c.fill(l.objectShape(o.key.kind), n)
+	was := o.wrong
 	l.limits(o, given)
+	limited := o.wrong
+	if o.key.kind == "fleet" {
+		o.wrong = was // who may change what can be read all the same, and is, where fleet.cue is evaluated alone
+	}
 	l.alone(o, n, given)
 	if !o.wrong {
 		l.typedValue(o)
 	}
+	o.wrong = o.wrong || limited
 }
 
 // noted is the place of an object or a part of one.

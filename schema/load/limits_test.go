@@ -134,7 +134,7 @@ func TestLimitsAreOfWhatThereIs(t *testing.T) {
 	}
 	// What limits, delays or forbids and that no build may ignore.
 	for _, path := range []string{
-		"fleet.signers", "fleet.roles", "fleet.rollout", "fleet.witnesses", "fleet.freshness", "fleet.minAgent",
+		"fleet.rollout", "fleet.witnesses", "fleet.minAgent",
 		"window.*.tasks.*.maxConcurrency", "window.*.tasks.*.maxErrors", "window.*.tasks.*.cutoffBehavior",
 		"policy.*.window", "policy.*.disruption", "policy.*.checks", "baseline.*.sources", "baseline.*.releaseDates",
 		"guardrail", "exception", "calendar", "association",

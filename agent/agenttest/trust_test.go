@@ -1,0 +1,278 @@
+package agenttest_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/simulated"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// signedFleet is a fleet.cue with people and what else is said of trust.
+func signedFleet(more string, people ...string) string {
+	text := "package fleet\n\nfleet: {name: \"acme\", sync: interval: \"15s\", reports: interval: \"10s\"}\n"
+	for _, p := range people {
+		name, roles, _ := strings.Cut(p, "=")
+		text += fmt.Sprintf("fleet: signers: %s: {keys: [%q], roles: [%q]}\n", name, agenttest.NewPerson(name).Public(), strings.Join(strings.Split(roles, ","), `", "`))
+	}
+	return strings.ReplaceAll(text, `\"`, `"`) + more
+}
+
+// anchoredCluster is a cluster whose nodes start to trust at its first commit.
+func anchoredCluster(t *testing.T, seed uint64, n int, fleet string) (*agenttest.Cluster, string) {
+	t.Helper()
+	files := fleetFiles("one\n")
+	files["fleet.cue"] = fleet
+	c := agenttest.NewCluster(t, seed, n, files)
+	first, err := c.Remote.Ref("refs/heads/main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range c.Nodes {
+		node.Change = func(o *agent.Options) { o.Config.Trust = schema.AgentTrust{Anchor: first} }
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.Logs()
+		}
+	})
+	return c, first
+}
+
+func startAll(c *agenttest.Cluster) {
+	for _, n := range c.Nodes {
+		n.Start()
+	}
+}
+
+// refuseAll waits until each node refuses a commit as of one kind, and names it for all.
+func refuseAll(t *testing.T, c *agenttest.Cluster, commit, kind, words string) {
+	t.Helper()
+	refuse(t, c, commit, kind, words, len(c.Nodes))
+}
+
+// refuse waits until each node names a commit that at least so many refuse.
+func refuse(t *testing.T, c *agenttest.Cluster, commit, kind, words string, least int) {
+	t.Helper()
+	c.Until("commit "+commit[:12]+" refused by all: "+kind, 3*time.Minute, func() bool {
+		for _, n := range c.Nodes {
+			is := false
+			for _, r := range n.Agent.Status().Refused {
+				is = is || r.Commit == commit && r.Kind == kind && r.Nodes >= least && strings.Contains(r.Reason, words)
+			}
+			if !is {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// nothingRefused waits until no node has anything to say of a refused commit.
+func nothingRefused(c *agenttest.Cluster) {
+	c.Until("nothing is refused", time.Minute, func() bool {
+		for _, n := range c.Nodes {
+			if len(n.Agent.Status().Refused) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func motdFile(text string) map[string]string {
+	return map[string]string{"policies/web.cue": fleetFiles(text)["policies/web.cue"]}
+}
+
+func TestAnAnchoredFleetTakesWhatIsSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, bob, carol := agenttest.NewPerson("alice"), agenttest.NewPerson("bob"), agenttest.NewPerson("carol")
+		c, first := anchoredCluster(t, 61, 5, signedFleet("", "alice=root,policy", "bob=policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+
+		good := c.PushSigned(bob, motdFile("two\n"))
+		agree(t, c, good, 30*time.Second)
+
+		// Nobody's, and a stranger's: refused by all, named, and what was there is enforced.
+		refuseAll(t, c, c.Push(motdFile("evil\n")), "not agreed", "nobody with it has signed")
+		c.Point(good)
+		bad := c.PushAt(simulated.Repository, good, carol, motdFile("evil\n"))
+		refuseAll(t, c, bad, "not agreed", "belongs to no signer")
+		// A policy signer's change of what root owns.
+		bad = c.PushAt(simulated.Repository, good, bob, map[string]string{"fleet.cue": signedFleet("", "alice=root,policy", "bob=root,policy")})
+		refuseAll(t, c, bad, "not agreed", `the change of "fleet.cue" needs 1 of the role root`)
+		for _, n := range c.Nodes {
+			if motdOf(n) != "two\n" || !n.Holds(good) {
+				t.Errorf("%s has %q", n.Name, motdOf(n))
+			}
+		}
+
+		// Root takes bob's key away: what he signs then counts no more.
+		revoked := c.PushAt(simulated.Repository, good, alice, map[string]string{"fleet.cue": signedFleet("", "alice=root,policy")})
+		agree(t, c, revoked, time.Minute)
+		refuseAll(t, c, c.PushSigned(bob, motdFile("bob again\n")), "not agreed", "")
+
+		// The branch put back to what was well signed once.
+		// Those that ask the remote refuse it, the others see that, and need not look.
+		c.Point(good)
+		refuse(t, c, good, "rewind", "does not follow on", 3)
+		// And on top of what is in force all goes on, after a restart, too.
+		for _, n := range c.Nodes[:2] {
+			n.Stop()
+			n.Start()
+		}
+		last := c.PushAt(simulated.Repository, revoked, alice, motdFile("three\n"))
+		agree(t, c, last, time.Minute)
+		nothingRefused(c)
+		for _, n := range c.Nodes {
+			if motdOf(n) != "three\n" {
+				t.Errorf("%s: motd %q", n.Name, motdOf(n))
+			}
+		}
+	})
+}
+
+func TestApprovalsReachNodesThatNeverAskTheRemote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, bob := agenttest.NewPerson("alice"), agenttest.NewPerson("bob")
+		roles := "fleet: roles: {root: {paths: [\"fleet.cue\"], threshold: 1}, policy: {paths: [\"**\"], threshold: 2}}\n"
+		c, first := anchoredCluster(t, 62, 6, signedFleet(roles, "alice=root,policy", "bob=policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		commit := c.PushSigned(alice, motdFile("two\n"))
+		refuseAll(t, c, commit, "not agreed", "needs 2 of the role policy, and only alice signed")
+		c.Approve(agenttest.NewPerson("mallory"), "acme", first, commit)
+		c.Approve(bob, "other", first, commit)
+		time.Sleep(2 * time.Minute)
+		refuseAll(t, c, commit, "not agreed", "only alice signed")
+		c.Approve(bob, "acme", first, commit)
+		agree(t, c, commit, 2*time.Minute)
+		nothingRefused(c)
+		// A commit that everybody's word is there for before it comes.
+		next := c.PushAt("policy.git", commit, alice, motdFile("three\n"))
+		c.Approve(bob, "acme", commit, next)
+		agree(t, c, next, 2*time.Minute)
+	})
+}
+
+func TestAFreezeIsFoundOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, clock := agenttest.NewPerson("alice"), agenttest.NewPerson("clock")
+		more := "fleet: freshness: \"1h\"\nfleet: roles: {root: {paths: [\"fleet.cue\"], threshold: 1}, policy: {paths: [\"**\"], threshold: 1}, beat: {paths: [], threshold: 1}}\n"
+		c, first := anchoredCluster(t, 63, 4, signedFleet(more, "alice=root,policy", "clock=beat"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		early := c.PushSigned(alice, motdFile("two\n"))
+		refuseAll(t, c, early, "stale", "there is no heartbeat")
+		c.Beat(alice, "acme", early) // whose role is another
+		time.Sleep(2 * time.Minute)
+		refuseAll(t, c, early, "stale", "there is no heartbeat")
+		c.Beat(clock, "acme", early)
+		agree(t, c, early, 3*time.Minute)
+		time.Sleep(2 * time.Hour)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); !strings.Contains(strings.Join(s.Problems, "\n"), "new commits are refused") {
+				t.Errorf("%s says nothing of an old heartbeat: %q", n.Name, s.Problems)
+			}
+		}
+		late := c.PushSigned(alice, motdFile("three\n"))
+		refuseAll(t, c, late, "stale", "the newest heartbeat is of")
+		c.Beat(clock, "acme", late)
+		agree(t, c, late, 3*time.Minute)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); strings.Contains(strings.Join(s.Problems, "\n"), "heartbeat") {
+				t.Errorf("%s: %q", n.Name, s.Problems)
+			}
+		}
+	})
+}
+
+func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := agenttest.NewPerson("alice")
+		c, first := anchoredCluster(t, 64, 6, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		for _, n := range c.Nodes {
+			n.Stop()
+		}
+		c.CopyRemote("other.git")
+		other := (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(c.Dir, "other.git"))}).String()
+		one := c.PushAt(simulated.Repository, first, alice, motdFile("one side\n"))
+		two := c.PushAt("other.git", first, alice, motdFile("other side\n"))
+		for i, n := range c.Nodes {
+			n.Change = func(o *agent.Options) {
+				o.Config.Trust = schema.AgentTrust{Anchor: first}
+				if i%2 == 1 {
+					o.Config.Repo.URL = other
+				}
+			}
+			n.Start()
+		}
+		c.Until("all know of the fork", 2*time.Hour, func() bool {
+			for _, n := range c.Nodes {
+				if !strings.Contains(strings.Join(n.Agent.Status().Problems, "\n"), "both well signed") {
+					return false
+				}
+			}
+			return true
+		})
+		for _, n := range c.Nodes {
+			mine, theirs := one, two
+			if n.Holds(two) {
+				mine, theirs = two, one
+			}
+			if !n.Holds(mine) {
+				t.Errorf("%s holds neither", n.Name)
+			}
+			b, err := os.ReadFile(filepath.Join(n.State(), "forks", theirs+".json"))
+			if err != nil || !strings.Contains(string(b), mine) || !strings.Contains(string(b), first) {
+				t.Errorf("%s: evidence %q, %v", n.Name, b, err)
+			}
+		}
+	})
+}
+
+func TestAnAnchorIsNotTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := agenttest.NewPerson("alice")
+		c, first := anchoredCluster(t, 65, 1, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		n := c.Nodes[0]
+		n.Start()
+		agree(t, c, first, time.Minute)
+		n.Stop()
+		n.Change = func(o *agent.Options) { o.Config.Trust = schema.AgentTrust{Unsigned: true} }
+		n.Start()
+		refuseAll(t, c, c.Push(motdFile("evil\n")), "not agreed", "")
+		if s := n.Agent.Status(); !strings.Contains(strings.Join(s.Problems, "\n"), "it goes on to verify") {
+			t.Errorf("problems: %q", s.Problems)
+		}
+		c.Point(first)
+		good := c.PushAt(simulated.Repository, first, alice, motdFile("two\n"))
+		agree(t, c, good, time.Minute)
+		// The host's own root takes it back by hand.
+		n.Stop()
+		if err := os.Remove(filepath.Join(n.State(), "trust.json")); err != nil {
+			t.Fatal(err)
+		}
+		n.Start()
+		agree(t, c, c.Push(motdFile("unsigned\n")), time.Minute)
+		if s := n.Agent.Status(); !strings.Contains(strings.Join(s.Problems, "\n"), "does not enforce that") {
+			t.Errorf("problems: %q", s.Problems)
+		}
+	})
+}

@@ -1,0 +1,475 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+const (
+	// anchorFile, in the state folder, has what this host pinned; forkFolder the evidence of forks.
+	anchorFile = "trust.json"
+	forkFolder = "forks"
+	// maxForks is how many forks evidence is kept of.
+	maxForks = 16
+	// maxTold bounds what a node tells others of approvals, in bytes.
+	maxTold = 48 << 10
+)
+
+// kindFork is a refusal of this package's: two commits are well signed, and neither follows on the other.
+const kindFork trust.Kind = "fork"
+
+// pin is the commit that this host's trust starts from, and the newest that it has verified since. It is on disk.
+type pin struct {
+	V      int    `json:"v"`
+	Anchor string `json:"anchor"`
+	Head   string `json:"head,omitempty"`
+}
+
+// base is the commit that a new head must follow on.
+func (p pin) base() string { return cmp.Or(p.Head, p.Anchor) }
+
+func readPin(state string) (p pin, err error) {
+	b, err := os.ReadFile(filepath.Join(state, anchorFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return pin{}, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err == nil && (p.V != 1 || !isCommit(p.Anchor) || p.Head != "" && !isCommit(p.Head)) {
+		err = errors.New("it does not have the form that was written")
+	}
+	if err != nil {
+		return pin{}, fmt.Errorf("read the anchor that this host pinned (%s): %w", filepath.Join(state, anchorFile), err)
+	}
+	return p, nil
+}
+
+// write makes it durable, whole or not at all.
+func (p pin) write(state string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return writeDurably(filepath.Join(state, anchorFile), append(b, '\n'))
+}
+
+// writeDurably replaces a file at once and for good.
+func writeDurably(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if d, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = d.Sync() // where the system can
+		_ = d.Close()
+	}
+	return nil
+}
+
+// openPin is the anchor of this start. A host that had one keeps it whatever the configuration says of unsigned: only who
+// removes the file as well, as the host's own root, takes it back. Another anchor in the configuration is root's word.
+func openPin(state string, t schema.AgentTrust) (p pin, problem string, err error) {
+	if p, err = readPin(state); err != nil {
+		return pin{}, "", err
+	}
+	switch {
+	case t.Unsigned && p.Anchor == "":
+		return pin{}, "", nil
+	case t.Unsigned:
+		return p, stillAnchored(state, p), nil
+	case !isCommit(t.Anchor):
+		return pin{}, "", fmt.Errorf("trust.anchor %q is not a full commit hash (dunlin trust anchor prints one)", t.Anchor)
+	case p.Anchor != t.Anchor:
+		p = pin{V: 1, Anchor: t.Anchor}
+		if err := p.write(state); err != nil {
+			return pin{}, "", fmt.Errorf("pin the anchor: %w", err)
+		}
+	}
+	return p, "", nil
+}
+
+func stillAnchored(state string, p pin) string {
+	return fmt.Sprintf(`this host has the anchor %s, and its configuration says trust: "unsigned": it goes on to verify; to make it believe the remote again, stop the agent, remove %s, start it`,
+		short(p.Anchor), filepath.Join(state, anchorFile))
+}
+
+// unsignedFile is what to say while the configuration says that an anchored host is unsigned.
+func (a *Agent) unsignedFile() string {
+	if !a.o.Config.Trust.Unsigned {
+		return ""
+	}
+	return stillAnchored(a.o.Config.State, a.pinNow())
+}
+
+// pinNow is the pin as it is now; its anchor is empty for a host that believes the remote.
+func (a *Agent) pinNow() pin {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pin
+}
+
+// advance notes that a commit was verified.
+func (a *Agent) advance(commit string) error {
+	p := a.pinNow()
+	if p.Anchor == "" || p.Head == commit {
+		return nil
+	}
+	p.Head = commit
+	if err := p.write(a.o.Config.State); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.pin = p
+	a.mu.Unlock()
+	return nil
+}
+
+func (a *Agent) trustSource() TrustSource { return TrustSource{a.policies.Source(), a.fleets} }
+
+// verify says whether a commit is what the right people want, before anything in it is read. It fails with a
+// *trust.Refusal, or because it cannot be told yet.
+func (a *Agent) verify(ctx context.Context, commit string) error {
+	src, p := a.trustSource(), a.pinNow()
+	a.gather(ctx, src, commit)
+	_, err := trust.Verify(ctx, src, p.base(), commit, a.now())
+	if r := (*trust.Refusal)(nil); errors.As(err, &r) && r.Kind == trust.Rewind {
+		if f, is := a.forkOf(ctx, src, commit); is {
+			a.fork(f)
+			return &trust.Refusal{Commit: commit, Kind: kindFork, Reason: f.text()}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return a.fresh(ctx, src, commit)
+}
+
+// fresh says whether a heartbeat is new enough for a new commit.
+func (a *Agent) fresh(ctx context.Context, src TrustSource, commit string) error {
+	p := a.pinNow()
+	if commit == p.base() {
+		return nil
+	}
+	fleet, err := src.Fleet(ctx, p.base())
+	if err != nil {
+		return err
+	}
+	text, err := a.policies.Heartbeat()
+	if err != nil {
+		return err
+	}
+	if err := trust.Fresh(fleet, text, commit, a.now()); err != nil || fleet.Freshness == "" {
+		return err
+	}
+	h, err := trust.ParseHeartbeat(text)
+	if err != nil || !a.policies.Knows(h.Head) {
+		return err // a head that is newer than all that is here
+	}
+	after, err := a.policies.Descends(ctx, h.Head, commit)
+	if err == nil && !after {
+		after, err = a.policies.Descends(ctx, commit, h.Head)
+	}
+	if err == nil && !after {
+		err = &trust.Refusal{Commit: commit, Kind: kindFork, Reason: fmt.Sprintf("the heartbeat of %s says that %s is the newest, and neither follows on the other: the branch was rewritten, or others are shown another one", h.Time, short(h.Head))}
+	}
+	return err
+}
+
+// tellFresh says plainly that new commits are refused, also while there are none.
+func (a *Agent) tellFresh(ctx context.Context) {
+	p := a.pinNow()
+	if p.Anchor == "" || !a.policies.Knows(p.base()) {
+		return
+	}
+	fleet, err := a.trustSource().Fleet(ctx, p.base())
+	if err != nil {
+		return
+	}
+	text, err := a.policies.Heartbeat()
+	if err == nil {
+		err = trust.Fresh(fleet, text, p.base(), a.now())
+	}
+	problem := ""
+	if r := (*trust.Refusal)(nil); errors.As(err, &r) {
+		problem = "new commits are refused: " + r.Reason
+	}
+	a.problem("freshness", problem)
+}
+
+// line is the first-parent line from a commit back to one of those in until, which comes last if it is there.
+func (a *Agent) line(ctx context.Context, src TrustSource, from string, until func(string) bool) (line []trust.Commit, reached bool) {
+	for id := from; len(line) < trust.MaxSteps && ctx.Err() == nil; {
+		raw, err := src.Commit(id)
+		if err != nil {
+			return line, false
+		}
+		c, err := trust.ParseCommit(id, raw)
+		if err != nil {
+			return line, false
+		}
+		line = append(line, c)
+		if until(id) {
+			return line, true
+		}
+		if len(c.Parents) == 0 {
+			return line, false
+		}
+		id = c.Parents[0]
+	}
+	return line, false
+}
+
+// steps are the trees of the commits that a head has above what is verified, by tree the parent.
+func (a *Agent) steps(ctx context.Context, src TrustSource, head string) map[string]string {
+	p := a.pinNow()
+	line, reached := a.line(ctx, src, head, func(id string) bool { return id == p.base() })
+	if !reached {
+		return nil
+	}
+	out := map[string]string{}
+	for i := range len(line) - 1 {
+		out[line[i].Tree] = line[i+1].ID
+	}
+	return out
+}
+
+// gather keeps what others have told of heartbeats, and of approvals that the way to a head needs. It reports whether
+// there was any that is new.
+func (a *Agent) gather(ctx context.Context, src TrustSource, head string) (fresh bool) {
+	var told []schema.StatementRecord
+	for _, r := range a.records.Of(schema.RecordStatement) {
+		if s, ok := decode[schema.StatementRecord](r); ok && r.Node != a.keys.ID() {
+			told = append(told, s)
+		}
+	}
+	if len(told) == 0 {
+		return false
+	}
+	var steps map[string]string
+	if head != "" {
+		steps = a.steps(ctx, src, head)
+	}
+	for _, s := range told {
+		for _, text := range s.Approvals {
+			fresh = a.keepApproval(ctx, src, steps, []byte(text)) || fresh
+		}
+		fresh = s.Heartbeat != "" && a.keepHeartbeat(ctx, src, []byte(s.Heartbeat)) || fresh
+	}
+	return fresh
+}
+
+// keepApproval keeps an approval of one of the steps by somebody who was a signer at its start.
+func (a *Agent) keepApproval(ctx context.Context, src TrustSource, steps map[string]string, text []byte) bool {
+	s, err := trust.ParseApproval(text)
+	if err != nil || steps[s.Tree] != s.Base {
+		return false
+	}
+	fleet, err := src.Fleet(ctx, s.Base)
+	if err != nil {
+		return false
+	}
+	who, err := s.By(fleet)
+	if err != nil {
+		return false
+	}
+	fresh, err := a.policies.KeepApproval(s.Tree, text)
+	if err != nil {
+		a.log().Warn("approval is not kept", "error", one(err))
+		return false
+	}
+	if fresh {
+		a.log().Info("approval", "by", who, "tree", s.Tree, "base", s.Base)
+	}
+	return fresh
+}
+
+// keepHeartbeat keeps a heartbeat that is newer than the one that is here.
+func (a *Agent) keepHeartbeat(ctx context.Context, src TrustSource, text []byte) bool {
+	h, err := trust.ParseHeartbeat(text)
+	if err != nil || h.When().After(a.now().Add(trust.MaxAhead)) {
+		return false
+	}
+	if had, err := a.policies.Heartbeat(); err == nil && had != nil {
+		if old, err := trust.ParseHeartbeat(had); err == nil && !h.When().After(old.When()) {
+			return false
+		}
+	}
+	fleet, err := src.Fleet(ctx, a.pinNow().base())
+	if err != nil {
+		return false
+	}
+	if _, err := h.By(fleet); err != nil {
+		return false
+	}
+	if err := a.policies.KeepHeartbeat(text); err != nil {
+		a.log().Warn("heartbeat is not kept", "error", one(err))
+		return false
+	}
+	return true
+}
+
+// askStatements takes from the remote what people have signed beside the commits on the way to a head, keeps what counts
+// and tells others. It is called beside the loop.
+func (a *Agent) askStatements(ctx context.Context, head string) error {
+	if a.pinNow().Anchor == "" {
+		return nil
+	}
+	src := a.trustSource()
+	steps := a.steps(ctx, src, head)
+	var trees []string
+	for tree := range steps {
+		trees = append(trees, tree)
+	}
+	got, err := a.policies.FetchStatements(ctx, trees)
+	var fresh []string
+	for _, list := range got.Approvals {
+		for _, text := range list {
+			if a.keepApproval(ctx, src, steps, text) {
+				fresh = append(fresh, string(text))
+			}
+		}
+	}
+	beat := got.Heartbeat != nil && a.keepHeartbeat(ctx, src, got.Heartbeat)
+	if len(fresh) > 0 || beat {
+		a.agreedAnew.Store(true)
+	}
+	if len(fresh) > 0 {
+		slices.Sort(fresh)
+		a.mu.Lock()
+		a.agreed = append(fresh, a.agreed...)
+		size := 0
+		for i, text := range a.agreed {
+			if size += len(text); size > maxTold {
+				a.agreed = a.agreed[:i]
+				break
+			}
+		}
+		agreed := slices.Clone(a.agreed)
+		a.mu.Unlock()
+		a.publish(schema.RecordStatement, "approvals", schema.StatementRecord{Approvals: agreed})
+	}
+	if beat {
+		a.publish(schema.RecordStatement, "heartbeat", schema.StatementRecord{Heartbeat: string(got.Heartbeat)})
+	}
+	return err
+}
+
+// lacksAgreement reports whether a commit is refused for want of what people may still say.
+func (a *Agent) lacksAgreement(commit string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.refused != nil && a.refused.Commit == commit && (a.refused.Kind == string(trust.NotAgreed) || a.refused.Kind == string(trust.Stale))
+}
+
+// agreedSince reports whether this node found statements since a commit was refused for want of them.
+func (a *Agent) agreedSince(commit string) bool {
+	return a.agreedAnew.Swap(false) && a.lacksAgreement(commit)
+}
+
+// evidence is of a fork: two commits that are both well signed from the same one on.
+type evidence struct {
+	V      int       `json:"v"`
+	Base   string    `json:"base"`
+	Mine   string    `json:"mine"`
+	Theirs string    `json:"theirs"`
+	Seen   time.Time `json:"seen"`
+}
+
+func (e evidence) text() string {
+	return fmt.Sprintf("%s and %s are both well signed and follow on %s, and neither on the other: the branch was rewritten, or a part of the fleet is shown another one; %s stays in force here",
+		short(e.Mine), short(e.Theirs), short(e.Base), short(e.Mine))
+}
+
+// forkOf reports whether a commit that does not follow on what is verified is well signed from some commit on that comes
+// before that, back to the anchor. One that lies on that line itself is old and no fork.
+func (a *Agent) forkOf(ctx context.Context, src TrustSource, commit string) (evidence, bool) {
+	p := a.pinNow()
+	own, reached := a.line(ctx, src, p.base(), func(id string) bool { return id == p.Anchor })
+	if !reached {
+		return evidence{}, false
+	}
+	mine := map[string]bool{}
+	for _, c := range own {
+		mine[c.ID] = true
+	}
+	line, meets := a.line(ctx, src, commit, func(id string) bool { return mine[id] })
+	if !meets || len(line) < 2 {
+		return evidence{}, false
+	}
+	base := line[len(line)-1].ID
+	if _, err := trust.Verify(ctx, src, base, commit, time.Time{}); err != nil {
+		return evidence{}, false
+	}
+	return evidence{V: 1, Base: base, Mine: p.base(), Theirs: commit, Seen: a.now().UTC().Truncate(time.Second)}, true
+}
+
+// fork keeps the evidence of a fork, and raises the alarm here and, with this node's state, with the others.
+func (a *Agent) fork(e evidence) {
+	dir := filepath.Join(a.o.Config.State, forkFolder)
+	path := filepath.Join(dir, e.Theirs+".json")
+	a.settled.add(e.Theirs)
+	if _, err := os.Stat(path); err == nil {
+		return
+	}
+	b, err := json.Marshal(e)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if entries, rerr := os.ReadDir(dir); err == nil && rerr == nil && len(entries) >= maxForks {
+		err = fmt.Errorf("%d are kept already", len(entries))
+	}
+	if err == nil {
+		err = writeDurably(path, append(b, '\n'))
+	}
+	// The commits themselves stay in the store as long as a reference names them.
+	if err == nil {
+		err = a.policies.SetRef("refs/dunlin/fork/"+e.Theirs, e.Theirs)
+	}
+	if err != nil {
+		a.log().Warn("evidence of a fork is not kept", "commit", e.Theirs, "error", one(err))
+	}
+	a.log().Error("fork", "mine", e.Mine, "theirs", e.Theirs, "base", e.Base)
+	a.problem("fork", e.text()+"; the evidence is in "+dir+", remove it there once the cause is known")
+}
+
+// forksKept is what to say at a start of forks seen before.
+func forksKept(state string) string {
+	dir := filepath.Join(state, forkFolder)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, entry := range entries {
+		var e evidence
+		b, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err == nil && strings.HasSuffix(entry.Name(), ".json") && json.Unmarshal(b, &e) == nil {
+			return e.text() + "; the evidence is in " + dir + ", remove it there once the cause is known"
+		}
+	}
+	return ""
+}
+
+// incomplete reports whether something could not be verified because objects are not here.
+func incomplete(err error) bool { return errors.Is(err, gitrepo.ErrNotHere) }
