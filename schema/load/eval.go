@@ -104,7 +104,9 @@ func (l *loading) jobs() []*job {
 		var objs []*object
 		for _, o := range d.order {
 			if slices.ContainsFunc(o.frags, func(f *fragment) bool { return f.lost }) {
-				o.wrong, o.dropped = true, true
+				o.wrong = true
+				l.unfinished(o)
+				continue
 			}
 			if o.dropped {
 				continue

@@ -61,7 +61,7 @@ grant: x: {who: ["bob"], sessions: ["shell"], targets: all: true, runAs: "deploy
 _user: "root"
 -- grants/g.cue --
 grant: x: {who: ["bob"], sessions: ["shell"], targets: all: true, runAs: _user}
-`, "grants/g.cue:2:74: grant.x: reference \"_user\" not found; files in grants/ refer only to their own folder and fleet.cue\n"},
+`, "grants/g.cue:2:18: grant.x.who[0]: no signer \"bob\"\ngrants/g.cue:2:74: grant.x: reference \"_user\" not found; files in grants/ refer only to their own folder and fleet.cue\n"},
 		{"fleet.cue that takes from another file", `
 -- fleet.cue --
 fleet: name: _n
