@@ -3,10 +3,7 @@ package load
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -79,7 +76,7 @@ func (l *loading) rules() {
 			})
 		}
 		if steps := arguments(o.key.kind); steps != nil {
-			follow(n, p, steps, func(p path, n *value) { names.stored(o, p, n) })
+			follow(n, p, steps, func(p path, n *value) { names.reads(o, p, n, false) })
 		}
 		l.arguments(o, n)
 		switch o.key.kind {
@@ -178,30 +175,6 @@ func (d *directory) targets(o *object, p path, n *value) {
 				d.l.wrong(o, p.field(in.field).index(i), d.missing(in.word, in.kind, v.s))
 			}
 		}
-	}
-}
-
-// storedForm is a parameter as texts name it: {{ssm:/path}}, with a version or a label after another colon.
-var storedForm = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`\{\{\s*ssm:(/?[A-Za-z0-9_./-]+)(?::([A-Za-z0-9_.-]+))?\s*\}\}`)
-})
-
-// stored checks the parameters that a value, or what is in it, reads.
-func (d *directory) stored(o *object, p path, n *value) {
-	switch n.k {
-	case kString:
-		if !strings.Contains(n.s, "ssm:") {
-			return
-		}
-		for _, m := range storedForm().FindAllStringSubmatch(n.s, -1) {
-			if !d.has("parameter", m[1]) {
-				d.l.wrong(o, p, d.missing("parameter", "parameter", m[1]))
-			} else {
-				d.l.selector(o, p, m[1], m[2])
-			}
-		}
-	case kList, kStruct:
-		follow(n, p, []string{"*"}, func(p path, n *value) { d.stored(o, p, n) })
 	}
 }
 
