@@ -28,6 +28,8 @@ type job struct {
 	objs   []*object
 	fleet  bool // fleet.cue alone
 	lib    bool // a package under lib/, which no schema binds
+	again  bool // objects that are judged elsewhere, as another folder sees them
+	same   bool // and there they must be the same
 
 	// first takes what only comprehensions, patterns and embeddings make.
 	first bool
@@ -128,7 +130,69 @@ func (l *loading) jobs() []*job {
 			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+l.batch, len(objs))], first: lo == 0})
 		}
 	}
+	for _, d := range l.folders {
+		jobs = append(jobs, l.againJobs(d)...)
+	}
 	return append(jobs, l.libJobs()...)
+}
+
+// againJobs judge what CUE would see otherwise in a folder than it is judged elsewhere: objects of a folder above that
+// look at a kind of which this one has objects, and in a place of authority its own objects, which CUE lets
+// patterns and the like of the folders above change.
+func (l *loading) againJobs(d *folder) []*job {
+	var jobs []*job
+	add := func(same bool, files []*source, objs []*object) {
+		objs = slices.DeleteFunc(objs, func(o *object) bool { return o.dropped || o.key.kind == "fleet" })
+		if len(objs) == 0 || slices.ContainsFunc(files, func(f *source) bool { return f.broken }) {
+			return
+		}
+		for lo := 0; lo < len(objs); lo += l.batch {
+			jobs = append(jobs, &job{folder: d, files: files, objs: objs[lo:min(lo+l.batch, len(objs))], again: true, same: same})
+		}
+	}
+	makes := func(kind string) bool {
+		return slices.ContainsFunc(d.own, func(f *source) bool {
+			return f.reach.changes(kind) || slices.ContainsFunc(f.frags, func(fr *fragment) bool { return fr.key.kind == kind })
+		})
+	}
+	var lookers []*object
+	for _, up := range d.above {
+		for _, o := range up.order {
+			if slices.ContainsFunc(o.frags, func(fr *fragment) bool {
+				for name := range fr.uses {
+					if l.kinds[name] && name != "fleet" && slices.Contains(d.chain, fr.file) && makes(name) {
+						return true
+					}
+				}
+				return false
+			}) {
+				lookers = append(lookers, o)
+			}
+		}
+	}
+	add(false, d.chain, lookers)
+	if d.place == "" {
+		return jobs
+	}
+	var unseen []*source
+	for _, up := range d.above {
+		for _, f := range up.own {
+			if !slices.Contains(d.chain, f) {
+				unseen = append(unseen, f)
+			}
+		}
+	}
+	var own []*object
+	for _, o := range d.order {
+		told := func(f *source) bool { // by placement
+			return authority(o.key.kind) != "" && slices.ContainsFunc(f.touches, func(t touch) bool { return t.kind == o.key.kind && t.what == "a pattern" })
+		}
+		if slices.ContainsFunc(unseen, func(f *source) bool { return f.reach.changes(o.key.kind) && !told(f) }) {
+			own = append(own, o)
+		}
+	}
+	add(true, slices.Concat(unseen, d.chain), own)
+	return jobs
 }
 
 // libJobs judge the packages under lib/, imported or not.
@@ -215,7 +279,10 @@ func (e *evaluator) add(inst *build.Instance, name string, text []byte, keep fun
 // run evaluates one job.
 func (e *evaluator) run(j *job) {
 	j.out = outcome{values: map[*object]*value{}, bad: map[*object][]mistake{}}
-	if e.unbound(j); len(j.objs) == 0 && !j.first && !j.lib {
+	if !j.again {
+		e.unbound(j)
+	}
+	if len(j.objs) == 0 && !j.first && !j.lib {
 		return
 	}
 	want := map[objKey]*object{}
@@ -257,13 +324,13 @@ func (e *evaluator) run(j *job) {
 	}
 	for _, o := range j.objs {
 		w := lookupObject(v, o.key)
-		if valid == nil || !named[o.key] && w.Validate(cue.Concrete(true)) == nil && e.l.nameMistake(o.key) == "" {
+		if valid == nil && w.Exists() || !named[o.key] && w.Exists() && w.Validate(cue.Concrete(true)) == nil && e.l.nameMistake(o.key) == "" {
 			j.out.values[o] = concrete(w, 0)
 			continue
 		}
 		bad = append(bad, o)
 	}
-	if j.first || valid != nil {
+	if !j.again && (j.first || valid != nil) {
 		bad = append(bad, e.computed(j, v, static)...)
 	}
 	for _, err := range errors.Errors(valid) {
@@ -279,7 +346,7 @@ func (e *evaluator) run(j *job) {
 
 // computed takes the objects that no plain declaration makes, and returns those with faults.
 func (e *evaluator) computed(j *job, v cue.Value, static map[objKey]bool) (bad []*object) {
-	it, err := v.Fields()
+	it, err := unchosen(v).Fields()
 	for err == nil && it.Next() {
 		kind := it.Selector().Unquoted()
 		if it.Selector().LabelType() != cue.StringLabel || !e.l.kinds[kind] {
@@ -304,7 +371,7 @@ func (e *evaluator) computed(j *job, v cue.Value, static map[objKey]bool) (bad [
 			take(objKey{"fleet", ""}, it.Value())
 			continue
 		}
-		jt, err := it.Value().Fields()
+		jt, err := unchosen(it.Value()).Fields()
 		for err == nil && jt.Next() {
 			take(objKey{kind, jt.Selector().Unquoted()}, jt.Value())
 		}
@@ -313,10 +380,19 @@ func (e *evaluator) computed(j *job, v cue.Value, static map[objKey]bool) (bad [
 }
 
 func lookupObject(v cue.Value, k objKey) cue.Value {
+	v = unchosen(unchosen(v).LookupPath(cue.MakePath(cue.Str(k.kind))))
 	if k.kind == "fleet" {
-		return v.LookupPath(cue.MakePath(cue.Str(k.kind)))
+		return v
 	}
-	return v.LookupPath(cue.MakePath(cue.Str(k.kind), cue.Str(k.name)))
+	return v.LookupPath(cue.MakePath(cue.Str(k.name)))
+}
+
+// unchosen is the default of a choice that nobody made, and otherwise the value itself.
+func unchosen(v cue.Value) cue.Value {
+	if d, ok := v.Default(); ok {
+		return d
+	}
+	return v
 }
 
 // build makes the package of everything that is not a plain object, and of the

@@ -46,6 +46,22 @@ All: fleet: signers: mallory: {keys: ["ssh-ed25519 AAAA"], roles: ["root"]}
 import "x.example/f/lib/evil"
 evil.All
 `, "policies/a.cue:3:1: fleet: fleet may only be written in fleet.cue\n"},
+		{"a pattern over what lies in a place of authority", `
+-- a.cue --
+policy: [_]: severity: "HIGH"
+-- grants/p.cue --
+policy: p: targets: all: true
+`, "grants/p.cue:2:9: policy.p: a folder above says more of it, by a pattern or the like, which files in grants/ may not see\n"},
+		{"an object that only a folder below refuses", `
+-- a.cue --
+policy: a: {targets: all: true, if len(policy) > 1 {severty: "HIGH"}}
+-- policies/b.cue --
+policy: b: targets: all: true
+`, "a.cue:2:9: policy.a: right by itself, but not with what is said in policies/\n"},
+		{"fleet in braces", `
+-- fleet.cue --
+{fleet: name: "acme"}
+`, "fleet.cue:2:2: fleet: written in no plain way; at the top of the file: fleet: {...}\n"},
 		{"a grant under a computed kind", `
 -- policies/a.cue --
 ("gr"+"ant"): x: {who: ["bob"], sessions: ["shell"], targets: all: true, runAs: "root"}

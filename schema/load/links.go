@@ -55,7 +55,7 @@ func arguments(kind string) []string {
 
 // rules checks what objects say about each other.
 func (l *loading) rules() {
-	if l.complete && l.objects[objKey{"fleet", ""}] == nil {
+	if l.complete && l.objects[objKey{"fleet", ""}] == nil && !l.elsewhere[objKey{"fleet", ""}] {
 		l.faultAt("fleet.cue", 0, 0, "fleet", `required; fleet.cue says at least fleet: name: "..."`)
 	}
 	names := &directory{l: l, sorted: map[string][]string{}}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"maps"
 	slash "path"
 	"slices"
 	"strings"
@@ -251,6 +252,14 @@ func (sc *scanner) decl(f *source, d ast.Decl) {
 		if x, ok := namedDecl(d); ok {
 			f.named = append(f.named, x)
 		}
+		if isWide(d) {
+			r := reach{}
+			r.add(d)
+			if r.any {
+				f.restUses["self"] = true
+			}
+			maps.Copy(f.restUses, r.kinds)
+		}
 	}
 	outside(d, f.restUses)
 	f.touches = append(f.touches, sc.touches(f, d, 0)...)
@@ -278,6 +287,9 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 		if fr.data == nil { // else it takes none
 			fr.uses = map[string]bool{}
 			outside(g.Value, fr.uses)
+			if st, ok := x.Value.(*ast.StructLit); ok && kind != "fleet" && len(st.Elts) > 1 && neighbours(st, g.Value) {
+				fr.uses[kind] = true
+			}
 		}
 		f.frags = append(f.frags, fr)
 	}
@@ -429,7 +441,11 @@ func isBinding(d ast.Decl) bool {
 	}
 	pkg, ok1 := s.X.(*ast.Ident)
 	sel, ok2 := s.Sel.(*ast.Ident)
-	return ok1 && ok2 && pkg.Name == "schema" && sel.Name == "#Repo"
+	if !ok1 || !ok2 || sel.Name != "#Repo" || c.Fun.(*ast.Ident).Node != nil {
+		return false
+	}
+	from, ok := pkg.Node.(*ast.ImportSpec) // by whatever name the file knows it
+	return ok && importPath(from) == schemaPath
 }
 
 // outside adds every name that an expression may take from outside, and some more.

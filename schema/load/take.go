@@ -70,6 +70,10 @@ func scalar(v cue.Value) *value {
 
 // take puts what a job found into its folder.
 func (l *loading) take(j *job) {
+	if j.again {
+		l.takeAgain(j)
+		return
+	}
 	l.faults = append(l.faults, j.out.faults...)
 	for o, v := range j.out.values {
 		o.value = v
@@ -100,6 +104,22 @@ func (l *loading) take(j *job) {
 	}
 }
 
+// takeAgain reports objects that CUE refuses, or sees otherwise, in another place than that where they are judged.
+func (l *loading) takeAgain(j *job) {
+	for _, o := range j.objs {
+		v := j.out.values[o]
+		if o.wrong || o.value == nil || v != nil && (!j.same || string(v.json(nil)) == string(o.value.json(nil))) {
+			continue
+		}
+		o.wrong = true
+		m := "right by itself, but not with what is said in " + j.folder.dir + "/"
+		if j.same {
+			m = "a folder above says more of it, by a pattern or the like, which files in " + j.folder.place + " may not see"
+		}
+		l.fault(o.frags[0].file.name, o.frags[0].label, o.key.path().String(), m)
+	}
+}
+
 // takeComputed decides whether an object that a folder sees is its own, and whether it may be there.
 func (l *loading) takeComputed(j *job, o *object) {
 	d := j.folder
@@ -109,7 +129,11 @@ func (l *loading) takeComputed(j *job, o *object) {
 			return
 		}
 		file, pos := l.objectPos(o)
-		l.fault(file, pos, o.key.path().String(), misplaced(o.key.kind))
+		m := misplaced(o.key.kind)
+		if file == "fleet.cue" && o.key.kind == "fleet" {
+			m = "written in no plain way; at the top of the file: fleet: {...}"
+		}
+		l.fault(file, pos, o.key.path().String(), m)
 		l.elsewhere[o.key] = true
 		o.wrong, o.dropped = true, true
 		return
