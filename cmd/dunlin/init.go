@@ -30,6 +30,7 @@ func forges() []string { return []string{"github", "gitlab", "forgejo", "none"} 
 
 type initFlags struct {
 	forge, name, version string
+	signer, key          string
 	force                bool
 }
 
@@ -44,17 +45,23 @@ commit, and with --forge what a forge needs to check pull requests. The policy o
 its mode is audit. DIR is new or empty, or a Git repository without a policy; what is there
 stays, unless --force says that files of the scaffold replace those of the same name.
 
+--signer names the first person who may sign, with a public key that exists already; hosts can
+then be told to believe signed commits alone, see dunlin trust anchor and docs/trust.md.
+
 CI installs the version of dunlin that .dunlin-version names, a tag or a commit: that of
 this program, or what --dunlin-version says. Nothing is fetched, and Git is not called.`,
 		Example: `  dunlin init infra-policy
   dunlin init infra-policy --forge github --name acme
-  dunlin init . --forge gitlab`,
+  dunlin init . --forge gitlab
+  dunlin init infra-policy --signer alice --key ~/.ssh/id_ed25519.pub`,
 		Args: exactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.initPolicy(args[0], f) },
 	}
 	cmd.Flags().StringVar(&f.forge, "forge", "none", "write CI files for github, gitlab or forgejo, or none")
 	cmd.Flags().StringVar(&f.name, "name", "", "the fleet's name (default: that of the folder)")
 	cmd.Flags().StringVar(&f.version, "dunlin-version", "", "what CI installs: a tag or a commit (default: this program's version)")
+	cmd.Flags().StringVar(&f.signer, "signer", "", "the first person who may sign, with the roles root and policy")
+	cmd.Flags().StringVar(&f.key, "key", "", "the file with that person's public key (.pub)")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files of the same names")
 	return cmd
 }
@@ -71,6 +78,20 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 	if err != nil {
 		return err
 	}
+	if (f.signer == "") != (f.key == "") {
+		return usageError{errors.New("--signer and --key go together: a person, and the file with their public key")}
+	}
+	people := ""
+	if f.signer != "" {
+		if err := load.CheckName("fleet", f.signer); err != nil {
+			return usageError{fmt.Errorf("--signer %w", err)}
+		}
+		line, err := publicKey(f.key)
+		if err != nil {
+			return err
+		}
+		people = "\n" + signerText(f.signer, []string{line}, []string{"root", "policy"})
+	}
 	existed, err := startFolder(dir, f.force)
 	if err != nil {
 		return err
@@ -84,6 +105,7 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 	if err != nil {
 		return err
 	}
+	files["fleet.cue"] = append(files["fleet.cue"], people...)
 	names := slices.Sorted(maps.Keys(files))
 	if !f.force {
 		var taken []string
@@ -106,7 +128,7 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 			return err
 		}
 	}
-	return a.printInit(dir, name, f.forge, version, existed, names)
+	return a.printInit(dir, name, f.forge, version, f.signer, existed, names)
 }
 
 // startFolder makes the folder, or says why a policy repository cannot begin in it. existed: it was there.
@@ -245,7 +267,7 @@ func ciText(forge string) string {
 	return "CI: `" + file + "`, with the dunlin that `.dunlin-version` names.\n"
 }
 
-func (a *app) printInit(dir, fleet, forge, version string, existed bool, names []string) error {
+func (a *app) printInit(dir, fleet, forge, version, signer string, existed bool, names []string) error {
 	if a.json() {
 		return a.printJSON(struct {
 			Dir   string   `json:"dir"`
@@ -275,6 +297,10 @@ func (a *app) printInit(dir, fleet, forge, version string, existed bool, names [
 	fmt.Fprint(a.out, "      git config core.hooksPath .githooks    # check each commit\n"+
 		"      dunlin validate\n"+
 		"      dunlin new policy NAME                  # more objects: dunlin schema says what there is\n")
+	if signer != "" {
+		fmt.Fprint(a.out, "      git add -A && git commit -S             # signed: git config gpg.format ssh, user.signingkey FILE.pub\n"+
+			"      dunlin trust anchor                     # the commit for each host's own file, trust: {anchor: \"...\"}\n")
+	}
 	if forge != "none" {
 		fmt.Fprintln(a.out, "      put your teams into CODEOWNERS, and protect main: what is on it is carried out as root")
 	}

@@ -89,6 +89,8 @@ func asksJSON(args []string) bool {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.validateCommand(),
+		a.approveCommand(),
+		a.trustCommand(),
 		a.initCommand(),
 		a.newCommand(),
 		a.schemaCommand(),

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+)
+
+// signFlags are how a statement is signed and where it goes.
+type signFlags struct {
+	repo, key, remote string
+	local             bool
+}
+
+func (f *signFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.repo, "repo", ".", "a clone")
+	cmd.Flags().StringVar(&f.key, "key", "", "the key that signs, private or public with the private one in ssh-agent (default: git's user.signingkey)")
+	cmd.Flags().StringVar(&f.remote, "remote", "origin", "where to push it")
+	cmd.Flags().BoolVar(&f.local, "no-push", false, "keep it in the clone")
+}
+
+func (a *app) approveCommand() *cobra.Command {
+	var f signFlags
+	var base string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "approve [REV]",
+		Short: "Agree to a change of the policy",
+		Long: `Agree to what a commit makes of the branch that it goes to, and push that agreement to the
+repository: REV (default HEAD) of a pull request, however the forge then merges it (merge,
+squash or rebase), or a commit of the branch that too few have signed.
+
+What is signed is the tree of REV upon --base, the newest commit of the branch that REV goes
+to (default: that of the remote's main branch; where REV is on it already, REV's parent). REV
+must hold all of --base, as after git rebase: else the merge would make another tree, and
+hosts would not count the agreement. What is approved is shown first.
+
+ssh-keygen signs, as for git commit -S: the private key stays in its file, in ssh-agent or on
+its security key. git's user.signingkey and gpg.ssh.program are heeded.
+
+Exit status: 0 agreed; 4 the key is nobody's who may sign; 1 something else went wrong.`,
+		Example: `  git fetch && git checkout their-branch && dunlin approve
+  dunlin approve origin/their-branch --yes
+  dunlin approve --key ~/.ssh/id_ed25519_sk`,
+		Args: maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.approve(cmd.Context(), f, first(args, "HEAD"), base, yes)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&base, "base", "", "the commit that the change goes upon")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bool) error {
+	t, err := openTrusted(f.repo)
+	if err != nil {
+		return err
+	}
+	commit, err := t.commit(rev)
+	if err != nil {
+		return err
+	}
+	g := git{dir: t.dir}
+	if base == "" {
+		base, err = g.goesUpon(ctx, f.remote, commit)
+	} else {
+		base, err = t.commit(base)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := g.run(ctx, nil, "merge-base", "--is-ancestor", base, commit); err != nil {
+		return exitWith{code: exitError, err: fmt.Errorf("%s does not hold all of %s, so a merge would make another tree than the one you see", commit[:12], base[:12]),
+			hint: "let the branch be rebased onto it, or merge it into the branch, and approve what comes of that"}
+	}
+	c, err := t.parse(commit)
+	if err != nil {
+		return err
+	}
+	b, err := t.parse(base)
+	if err != nil {
+		return err
+	}
+	fleet, err := t.src.Fleet(ctx, base)
+	if err != nil {
+		return notTrusted(err)
+	}
+	paths, err := t.src.Changed(ctx, b.Tree, c.Tree)
+	if err != nil {
+		return notTrusted(err)
+	}
+	slices.Sort(paths)
+	show := a.out
+	if a.json() {
+		show = a.err
+	}
+	subject, err := g.run(ctx, nil, "log", "-1", "--format=%an: %s", commit)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(show, "%s  %s\nupon %s it changes %s of the fleet %s:\n", commit[:12], printable(subject), base[:12], counted(len(paths), "path"), printable(fleet.Name))
+	for _, p := range paths {
+		fmt.Fprintf(show, "  %s  (%s)\n", printable(p), printable(strings.Join(trust.Owners(fleet.Roles, p), ", ")))
+	}
+	fmt.Fprintf(show, "git diff %s %s shows it\n", base[:12], commit[:12])
+	if !yes {
+		if err := a.ask("agree to this?"); err != nil {
+			return err
+		}
+	}
+	s := trust.Approval{V: 1, Fleet: fleet.Name, Base: base, Tree: c.Tree}
+	if s.Sig, err = g.sign(ctx, f.key, trust.NamespaceApproval, s.Message()); err != nil {
+		return err
+	}
+	who, err := s.By(fleet)
+	if err != nil {
+		return exitWith{code: exitNotTrusted, err: err, hint: "dunlin trust list " + base[:12] + " says whose keys count; --key names another"}
+	}
+	ref := gitrepo.ApprovalsRef + c.Tree + "/" + who
+	if err := g.publish(ctx, f, ref, s.Encode()); err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(struct {
+			Person string `json:"person"`
+			Commit string `json:"commit"`
+			Base   string `json:"base"`
+			Tree   string `json:"tree"`
+			Ref    string `json:"ref"`
+			Pushed bool   `json:"pushed"`
+		}{who, commit, base, c.Tree, ref, !f.local})
+	}
+	where := "pushed to " + f.remote
+	if f.local {
+		where = "kept in this clone: git push " + f.remote + " " + ref
+	}
+	fmt.Fprintf(a.out, "%s %s agrees to %s upon %s; %s\n", lookOf(a.out).symbol(good), printable(who), commit[:12], base[:12], where)
+	return nil
+}
+
+// ask waits for a person's yes.
+func (a *app) ask(question string) error {
+	f, ok := a.in.(*os.File)
+	if info, err := f.Stat(); !ok || err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return usageError{errors.New("nobody can be asked here: say --yes")}
+	}
+	fmt.Fprintf(a.err, "%s [y/N] ", question)
+	line, _ := bufio.NewReader(f).ReadString('\n')
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+		return exitWith{code: exitError, err: errors.New("not agreed; nothing was signed")}
+	}
+	return nil
+}
+
+func (t trusted) parse(id string) (trust.Commit, error) {
+	raw, err := t.src.Commit(id)
+	if err != nil {
+		return trust.Commit{}, notTrusted(err)
+	}
+	c, err := trust.ParseCommit(id, raw)
+	if err != nil {
+		return c, exitWith{code: exitNotTrusted, err: err}
+	}
+	return c, nil
+}
+
+func (a *app) heartbeatCommand() *cobra.Command {
+	var f signFlags
+	cmd := &cobra.Command{
+		Use:   "heartbeat [REV]",
+		Short: "Say that a commit is the newest now",
+		Long: `Sign that REV (default: the remote's main branch as this clone has it, else HEAD) is the newest commit
+now, and push that to refs/dunlin/heartbeat. A fleet with fleet.freshness takes no new commit
+when the newest heartbeat is older than that: who holds back what is new is found out so.
+
+The key is that of a role with paths: [], which can do nothing else, so it may lie on a
+machine that runs this every hour, a CI job for instance.`,
+		Example: `  git fetch && dunlin trust heartbeat --key heartbeat_ed25519`,
+		Args:    maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			t, err := openTrusted(f.repo)
+			if err != nil {
+				return err
+			}
+			g := git{dir: t.dir}
+			rev := first(args, "")
+			if rev == "" {
+				if rev, err = g.mainOf(ctx, f.remote); err != nil {
+					rev = "HEAD"
+				}
+			}
+			head, err := t.commit(rev)
+			if err != nil {
+				return err
+			}
+			fleet, err := t.src.Fleet(ctx, head)
+			if err != nil {
+				return notTrusted(err)
+			}
+			h := trust.Heartbeat{V: 1, Fleet: fleet.Name, Head: head, Time: a.now().UTC().Format(time.RFC3339)}
+			if h.Sig, err = g.sign(ctx, f.key, trust.NamespaceHeartbeat, h.Message()); err != nil {
+				return err
+			}
+			who, err := h.By(fleet)
+			if err != nil {
+				return exitWith{code: exitNotTrusted, err: err, hint: "dunlin trust list says whose keys count; --key names another"}
+			}
+			if err := g.publish(ctx, f, gitrepo.HeartbeatRef, h.Encode()); err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(struct {
+					Person string `json:"person"`
+					Head   string `json:"head"`
+					Time   string `json:"time"`
+				}{who, head, h.Time})
+			}
+			fmt.Fprintf(a.out, "%s %s says that %s is the newest at %s\n", lookOf(a.out).symbol(good), printable(who), head[:12], h.Time)
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// git is the person's own git, in a clone: it knows their keys, and how to reach the remote.
+type git struct{ dir string }
+
+func (g git) run(ctx context.Context, in []byte, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", g.dir}, args...)...)
+	cmd.Stdin = bytes.NewReader(in)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return "", exitWith{code: exitError, err: errors.New("git is not installed"), hint: "it is needed to sign and to push; verifying needs it not"}
+		}
+		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()))
+	}
+	return strings.TrimSuffix(out.String(), "\n"), nil
+}
+
+// mainOf is the newest commit of the remote's main branch that the clone knows.
+func (g git) mainOf(ctx context.Context, remote string) (string, error) {
+	for _, name := range []string{"HEAD", "main", "master"} {
+		if id, err := g.run(ctx, nil, "rev-parse", "--verify", "--quiet", "refs/remotes/"+remote+"/"+name+"^{commit}"); err == nil {
+			return id, nil
+		}
+	}
+	return "", exitWith{code: exitError, err: fmt.Errorf("the clone knows no main branch of %s", remote), hint: "git fetch, or name the commit that the change goes upon with --base"}
+}
+
+// goesUpon is the commit that a change goes upon.
+func (g git) goesUpon(ctx context.Context, remote, commit string) (string, error) {
+	main, err := g.mainOf(ctx, remote)
+	if err != nil {
+		return "", err
+	}
+	if _, err := g.run(ctx, nil, "merge-base", "--is-ancestor", commit, main); err == nil { // it is there already
+		return g.run(ctx, nil, "rev-parse", "--verify", commit+"^1")
+	}
+	return main, nil
+}
+
+// sign lets ssh-keygen sign, as git does for commits: this program never sees a private key.
+func (g git) sign(ctx context.Context, key, namespace string, message []byte) (string, error) {
+	none := func(why string) error {
+		return exitWith{code: exitError, err: errors.New(why), hint: "git config user.signingkey ~/.ssh/id_ed25519.pub, or --key FILE"}
+	}
+	if key == "" {
+		var err error
+		if key, err = g.run(ctx, nil, "config", "--get", "user.signingkey"); err != nil || key == "" {
+			return "", none("no key to sign with: git has no user.signingkey here")
+		}
+	}
+	program := "ssh-keygen"
+	if p, err := g.run(ctx, nil, "config", "--get", "gpg.ssh.program"); err == nil && p != "" {
+		program = p
+	}
+	args := []string{"-Y", "sign", "-n", namespace}
+	literal, is := strings.CutPrefix(key, "key::")
+	switch {
+	case is, strings.HasPrefix(key, "ssh-"), strings.HasPrefix(key, "sk-ssh-"): // the key itself; its private half is in ssh-agent
+		f, err := os.CreateTemp("", "dunlin-key-*.pub")
+		if err != nil {
+			return "", fmt.Errorf("sign: %w", err)
+		}
+		defer func() { _ = os.Remove(f.Name()) }()
+		_, err = f.WriteString(strings.TrimSpace(literal) + "\n")
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", fmt.Errorf("sign: %w", err)
+		}
+		args = append(args, "-U", "-f", f.Name())
+	default:
+		if rest, ok := strings.CutPrefix(key, "~/"); ok {
+			if home, err := os.UserHomeDir(); err == nil {
+				key = filepath.Join(home, rest)
+			}
+		}
+		if _, err := os.Stat(key); err != nil {
+			return "", none(fmt.Sprintf("no key to sign with: %q: %v", key, cause(err)))
+		}
+		args = append(args, "-f", key)
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin = bytes.NewReader(message)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return "", exitWith{code: exitError, err: fmt.Errorf("%s: %w: %s", filepath.Base(program), err, strings.TrimSpace(complaint.String())), hint: "is the key in ssh-agent (ssh-add -l), or its security key plugged in?"}
+	}
+	return out.String(), nil
+}
+
+// publish puts a statement under its reference, in the clone and on the remote.
+func (g git) publish(ctx context.Context, f signFlags, ref string, text []byte) error {
+	id, err := g.run(ctx, text, "hash-object", "-w", "--stdin")
+	if err != nil {
+		return err
+	}
+	if _, err := g.run(ctx, nil, "update-ref", ref, id); err != nil {
+		return err
+	}
+	if f.local {
+		return nil
+	}
+	if _, err := g.run(ctx, nil, "push", "--quiet", "--force", "--no-verify", f.remote, id+":"+ref); err != nil {
+		return exitWith{code: exitError, err: err, hint: "the forge must let you push below refs/dunlin/; see docs/trust.md, and --no-push keeps it in the clone"}
+	}
+	return nil
+}

@@ -1,0 +1,559 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+func (a *app) trustCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "trust",
+		Short: "Who may change what, and whether a history is theirs",
+		Long: `Who may change what in a policy repository, and whether each commit is what they want.
+Hosts whose own file says trust: {anchor: "<commit>"} put nothing else into force; see
+docs/trust.md.`,
+		Example: `  dunlin trust list
+  dunlin trust verify v1..main
+  dunlin trust anchor`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.trustListCommand(), a.trustVerifyCommand(), a.trustAnchorCommand(), a.trustAddCommand(), a.trustRevokeCommand(), a.heartbeatCommand())
+	return cmd
+}
+
+// trusted is a repository as package trust reads it.
+type trusted struct {
+	dir string
+	src agent.TrustSource
+}
+
+func openTrusted(dir string) (trusted, error) {
+	top := dir
+	for { // a clone may be asked of from any folder in it
+		if _, err := gitrepo.GitDir(top); !errors.Is(err, gitrepo.ErrNoRepository) {
+			break
+		}
+		up := filepath.Join(top, "..")
+		one, err1 := filepath.Abs(top)
+		two, err2 := filepath.Abs(up)
+		if err1 != nil || err2 != nil || one == two {
+			top = dir
+			break
+		}
+		top = up
+	}
+	src, err := gitrepo.OpenSource(top)
+	if err != nil {
+		return trusted{}, repositoryError(err)
+	}
+	return trusted{top, agent.TrustSource{Source: src, Fleets: agent.NewFleets(load.Child(loadOptions()))}}, nil
+}
+
+// commit is the full name of a revision.
+func (t trusted) commit(rev string) (string, error) {
+	tree, err := gitrepo.OpenRevision(t.dir, rev)
+	if err != nil {
+		return "", exitWith{code: exitError, err: err, hint: "name a branch, a tag or a commit such as HEAD~1 that is here; git fetch brings what is not"}
+	}
+	return tree.Commit, nil
+}
+
+// notTrusted gives a refusal its exit code.
+func notTrusted(err error) error {
+	if r := (*trust.Refusal)(nil); errors.As(err, &r) {
+		return exitWith{code: exitNotTrusted, err: err}
+	}
+	if errors.Is(err, gitrepo.ErrNotHere) {
+		return exitWith{code: exitError, err: err, hint: "the clone is not whole: git fetch --unshallow, or clone it without --depth and --filter"}
+	}
+	return err
+}
+
+type signerView struct {
+	Name  string    `json:"name"`
+	Roles []string  `json:"roles"`
+	Keys  []keyView `json:"keys"`
+}
+
+type keyView struct {
+	Type        string `json:"type"`
+	Fingerprint string `json:"fingerprint"`
+	Key         string `json:"key"`
+}
+
+type roleView struct {
+	Name      string   `json:"name"`
+	Threshold int      `json:"threshold"`
+	Paths     []string `json:"paths"`
+	People    []string `json:"people"`
+}
+
+func (a *app) trustListCommand() *cobra.Command {
+	var repo string
+	cmd := &cobra.Command{
+		Use:   "list [REV]",
+		Short: "People, keys, roles and thresholds",
+		Long: `Print who may change what, as fleet.cue of a commit says (default HEAD): people with their
+keys and roles, and roles with their paths and how many people must agree.`,
+		Example: `  dunlin trust list
+  dunlin trust list origin/main -o json | jq -r '.signers[].name'`,
+		Args: maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := openTrusted(repo)
+			if err != nil {
+				return err
+			}
+			commit, err := t.commit(first(args, "HEAD"))
+			if err != nil {
+				return err
+			}
+			fleet, err := t.src.Fleet(cmd.Context(), commit)
+			if r := (*trust.Refusal)(nil); errors.As(err, &r) {
+				return exitWith{code: exitFaults, err: fmt.Errorf("commit %s: %s", commit[:12], r.Reason), hint: "dunlin validate names each fault"}
+			}
+			if err != nil {
+				return notTrusted(err)
+			}
+			return a.printTrust(commit, fleet)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "a clone or a bare repository")
+	return cmd
+}
+
+func first(args []string, or string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return or
+}
+
+func (a *app) printTrust(commit string, f schema.Fleet) error {
+	signers, roles := []signerView{}, []roleView{}
+	for _, name := range slices.Sorted(maps.Keys(f.Signers)) {
+		s := signerView{Name: name, Roles: f.Signers[name].Roles, Keys: []keyView{}}
+		for _, line := range f.Signers[name].Keys {
+			k := keyView{Key: line}
+			if pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil {
+				k.Type, k.Fingerprint = pub.Type(), ssh.FingerprintSHA256(pub)
+			}
+			s.Keys = append(s.Keys, k)
+		}
+		signers = append(signers, s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Roles)) {
+		r := roleView{Name: name, Threshold: max(f.Roles[name].Threshold, 1), Paths: f.Roles[name].Paths, People: []string{}}
+		for _, s := range signers {
+			if slices.Contains(s.Roles, name) {
+				r.People = append(r.People, s.Name)
+			}
+		}
+		roles = append(roles, r)
+	}
+	if a.json() {
+		return a.printJSON(struct {
+			Fleet     string       `json:"fleet"`
+			Commit    string       `json:"commit"`
+			Freshness string       `json:"freshness,omitempty"`
+			Signers   []signerView `json:"signers"`
+			Roles     []roleView   `json:"roles"`
+		}{f.Name, commit, string(f.Freshness), signers, roles})
+	}
+	fmt.Fprintf(a.out, "fleet %s at %s\n\n", printable(f.Name), commit[:12])
+	if len(signers) == 0 {
+		fmt.Fprintln(a.out, "nobody: fleet.signers names no people, so no change can be agreed to (dunlin trust add)")
+	}
+	for _, s := range signers {
+		fmt.Fprintf(a.out, "%s  %s\n", printable(s.Name), printable(strings.Join(s.Roles, ", ")))
+		for _, k := range s.Keys {
+			fmt.Fprintf(a.out, "    %s %s\n", printable(k.Type), k.Fingerprint)
+		}
+	}
+	fmt.Fprintln(a.out)
+	for _, r := range roles {
+		paths := strings.Join(r.Paths, " ")
+		if len(r.Paths) == 0 {
+			paths = "heartbeats only"
+		}
+		fmt.Fprintf(a.out, "role %s: %d of %s  %s\n", printable(r.Name), r.Threshold, printable(listed(r.People, 8)), printable(paths))
+	}
+	if f.Freshness != "" {
+		fmt.Fprintf(a.out, "freshness %s: without a heartbeat as new as that, new commits are refused\n", f.Freshness)
+	}
+	return nil
+}
+
+type stepView struct {
+	Commit string              `json:"commit"`
+	Paths  int                 `json:"paths"`
+	Agreed map[string][]string `json:"agreed"` // people by role
+}
+
+func (a *app) trustVerifyCommand() *cobra.Command {
+	var repo, anchor string
+	cmd := &cobra.Command{
+		Use:   "verify [FROM..TO]",
+		Short: "Check that each commit is what the right people want",
+		Long: `Follow the first-parent line from FROM, which is trusted, to TO, and check each step as every
+host does: the commit in the one form that Git writes, and each path that differs agreed to
+by enough people of every role that owns it. Who agreed for which role is printed. The
+default is the first commit of HEAD that names people, to HEAD; --anchor says where to begin.
+
+It works offline, in a clone or a bare repository. Approvals (dunlin approve) count where
+the clone has them: git fetch origin 'refs/dunlin/*:refs/dunlin/*'.
+
+Exit status: 0 all is trusted; 4 something is not; 1 it could not be checked.`,
+		Example: `  dunlin trust verify
+  dunlin trust verify 3f2a9c1..origin/main
+  dunlin trust verify --repo /srv/policy.git --anchor 3f2a9c1d... -o json`,
+		Args: maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := openTrusted(repo)
+			if err != nil {
+				return err
+			}
+			from, to := anchor, "HEAD"
+			if len(args) > 0 {
+				before, after, both := strings.Cut(args[0], "..")
+				if strings.HasPrefix(after, ".") {
+					return usageError{fmt.Errorf("%q: a range has two dots", args[0])}
+				}
+				switch {
+				case both && anchor != "" && before != "":
+					return usageError{errors.New("--anchor and the beginning of a range are both given; give one")}
+				case both:
+					to = after
+					if before != "" {
+						from = before
+					}
+				default:
+					to = args[0]
+				}
+				if to == "" {
+					to = "HEAD"
+				}
+			}
+			return a.verifyTrust(cmd.Context(), t, from, to)
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "a clone or a bare repository")
+	cmd.Flags().StringVar(&anchor, "anchor", "", "the commit that is trusted: that of the hosts' own files")
+	return cmd
+}
+
+func (a *app) verifyTrust(ctx context.Context, t trusted, from, to string) error {
+	head, err := t.commit(to)
+	if err != nil {
+		return err
+	}
+	guessed := from == ""
+	if guessed {
+		if from, err = t.firstSigned(ctx, head); err != nil {
+			return err
+		}
+	} else if from, err = t.commit(from); err != nil {
+		return err
+	}
+	steps, verr := trust.Verify(ctx, t.src, from, head, a.now())
+	refusal := (*trust.Refusal)(nil)
+	if verr != nil && !errors.As(verr, &refusal) {
+		return notTrusted(verr)
+	}
+	views := []stepView{}
+	for _, s := range steps {
+		views = append(views, stepView{s.Commit, s.Paths, s.Agreed})
+	}
+	if a.json() {
+		type refused struct {
+			Commit string `json:"commit"`
+			Kind   string `json:"kind"`
+			Reason string `json:"reason"`
+		}
+		var r *refused
+		if refusal != nil {
+			r = &refused{refusal.Commit, string(refusal.Kind), refusal.Reason}
+		}
+		err := a.printJSON(struct {
+			From    string     `json:"from"`
+			To      string     `json:"to"`
+			Trusted bool       `json:"trusted"`
+			Steps   []stepView `json:"steps"`
+			Refused *refused   `json:"refused,omitempty"`
+		}{from, head, refusal == nil, views, r})
+		if err == nil && refusal != nil {
+			return exitWith{code: exitNotTrusted}
+		}
+		return err
+	}
+	l := lookOf(a.out)
+	note := ""
+	if guessed {
+		note = "  the first that names people; hosts begin at the anchor of their own files"
+	}
+	fmt.Fprintf(a.out, "from %s%s\n", from[:12], l.dim(note))
+	for _, s := range views {
+		var who []string
+		for _, role := range slices.Sorted(maps.Keys(s.Agreed)) {
+			who = append(who, role+": "+strings.Join(s.Agreed[role], ", "))
+		}
+		fmt.Fprintf(a.out, "%s %s  %s  %s\n", l.symbol(good), s.Commit[:12], counted(s.Paths, "path"), printable(strings.Join(who, "; ")))
+	}
+	if refusal != nil {
+		fmt.Fprintf(a.out, "%s %s  %s\n", l.symbol(bad), refusal.Commit[:12], printable(string(refusal.Kind)))
+		return exitWith{code: exitNotTrusted, err: refusal}
+	}
+	fmt.Fprintf(a.out, "%s is trusted\n", head[:12])
+	return nil
+}
+
+// firstSigned is the oldest commit of the first-parent line back from head, without a gap, whose fleet.cue names people.
+func (t trusted) firstSigned(ctx context.Context, head string) (string, error) {
+	found := ""
+	for id, n := head, 0; n < trust.MaxSteps; n++ {
+		fleet, err := t.src.Fleet(ctx, id)
+		if r := (*trust.Refusal)(nil); err != nil && !errors.As(err, &r) {
+			return "", notTrusted(err)
+		}
+		if err != nil || len(fleet.Signers) == 0 {
+			break
+		}
+		found = id
+		raw, err := t.src.Commit(id)
+		if err != nil {
+			return "", notTrusted(err)
+		}
+		c, err := trust.ParseCommit(id, raw)
+		if err != nil || len(c.Parents) == 0 {
+			break
+		}
+		id = c.Parents[0]
+	}
+	if found == "" {
+		return "", exitWith{code: exitNotTrusted, err: fmt.Errorf("commit %s names no people, so nothing says who may change what", head[:12]),
+			hint: "dunlin trust add NAME --key FILE.pub --role root --role policy names the first"}
+	}
+	return found, nil
+}
+
+func (a *app) trustAnchorCommand() *cobra.Command {
+	var repo, from string
+	cmd := &cobra.Command{
+		Use:   "anchor [REV]",
+		Short: "Print the commit that a new host is to trust",
+		Long: `Print the full name of a commit that names people (default HEAD) and that a new host can be
+given as its anchor: it goes into the host's own file as trust: {anchor: "<commit>"}. The way
+to it is verified first, from --from or the first commit that names people. The anchor must
+reach each host by another way than the repository: your image, your configuration management,
+a person. A later anchor spares a new host the history before it.`,
+		Example: `  dunlin trust anchor
+  dunlin trust anchor origin/main --from 3f2a9c1d`,
+		Args: maxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := openTrusted(repo)
+			if err != nil {
+				return err
+			}
+			commit, err := t.commit(first(args, "HEAD"))
+			if err != nil {
+				return err
+			}
+			if from == "" {
+				from, err = t.firstSigned(cmd.Context(), commit)
+			} else {
+				from, err = t.commit(from)
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := trust.Verify(cmd.Context(), t.src, from, commit, a.now()); err != nil {
+				return notTrusted(err)
+			}
+			if a.json() {
+				return a.printJSON(struct {
+					Anchor string `json:"anchor"`
+					From   string `json:"from"`
+				}{commit, from})
+			}
+			_, err = fmt.Fprintln(a.out, commit)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&repo, "repo", ".", "a clone or a bare repository")
+	cmd.Flags().StringVar(&from, "from", "", "the commit that is trusted already")
+	return cmd
+}
+
+// publicKey reads the line of a public key that a signer may have from a file.
+func publicKey(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > 16<<10) {
+		err = errors.New("not a file with a public key")
+	}
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", exitWith{code: exitError, err: fmt.Errorf("--key %q: %w", path, cause(err)), hint: "name the .pub file; ssh-keygen -t ed25519 makes a pair"}
+	}
+	if strings.Contains(string(b), "PRIVATE KEY") {
+		return "", exitWith{code: exitError, err: fmt.Errorf("--key %q is a private key", path), hint: "name its .pub file: the private key stays where it is"}
+	}
+	key, comment, _, rest, err := ssh.ParseAuthorizedKey(b)
+	if err != nil || strings.TrimSpace(string(rest)) != "" {
+		return "", exitWith{code: exitError, err: fmt.Errorf("--key %q is not one line of a public key", path), hint: "name the .pub file; ssh-keygen -t ed25519 makes a pair"}
+	}
+	if t := key.Type(); t != ssh.KeyAlgoED25519 && t != ssh.KeyAlgoSKED25519 {
+		return "", exitWith{code: exitError, err: fmt.Errorf("--key %q is of type %s", path, t), hint: "signers have ssh-ed25519 or sk-ssh-ed25519@openssh.com: ssh-keygen -t ed25519, or -t ed25519-sk for a security key"}
+	}
+	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	if comment != "" && !strings.ContainsFunc(comment, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		line += " " + comment
+	}
+	return line, nil
+}
+
+// changeFleet changes fleet.cue of a work tree and says what is left to do; the change counts once it is agreed to.
+func (a *app) changeFleet(ctx context.Context, change func(text []byte) ([]byte, error)) error {
+	p, err := findPolicy("")
+	if err != nil {
+		return err
+	}
+	defer p.root.Close()
+	text, mode, err := p.read("fleet.cue")
+	if err != nil {
+		return err
+	}
+	now, err := change(text)
+	if err != nil {
+		return err
+	}
+	// What would lock everybody out must not come as far as a commit.
+	if _, err := agent.NewFleets(load.Child(loadOptions())).Read(ctx, now); err != nil {
+		return exitWith{code: exitFaults, err: fmt.Errorf("fleet.cue is not changed, since then %w", err), hint: "change fleet.cue by hand"}
+	}
+	if err := p.write("fleet.cue", now, mode); err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(struct {
+			File string `json:"file"`
+		}{p.show("fleet.cue")})
+	}
+	fmt.Fprintf(a.out, "%s %s\n\nnext: git diff; git commit -S: the role root must agree, and where it changes who is root, the new root, too\n", lookOf(a.out).symbol(good), printable(p.show("fleet.cue")))
+	return nil
+}
+
+func signerText(name string, keys, roles []string) string {
+	quote := func(list []string) string {
+		out := make([]string, len(list))
+		for i, s := range list {
+			out[i] = fmt.Sprintf("%q", s)
+		}
+		return strings.Join(out, ", ")
+	}
+	return fmt.Sprintf("fleet: signers: %q: {\n\tkeys: [%s]\n\troles: [%s]\n}\n", name, quote(keys), quote(roles))
+}
+
+func (a *app) trustAddCommand() *cobra.Command {
+	var keys, roles []string
+	cmd := &cobra.Command{
+		Use:   "add NAME --key FILE.pub --role ROLE",
+		Short: "Name a person who may sign",
+		Long: `Add a person to fleet.cue of the work tree, with public keys that exist already
+(ssh-ed25519 or sk-ssh-ed25519@openssh.com) and roles. Nothing is committed: the change
+counts once the people with the role root have agreed to it.`,
+		Example: `  dunlin trust add bob --key bob.pub --role policy
+  dunlin trust add alice --key ~/.ssh/id_ed25519.pub --role root --role policy`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(keys) == 0 || len(roles) == 0 {
+				return usageError{errors.New("--key FILE.pub and --role ROLE are both needed")}
+			}
+			if err := load.CheckName("fleet", args[0]); err != nil {
+				return usageError{err}
+			}
+			var lines []string
+			for _, path := range keys {
+				line, err := publicKey(path)
+				if err != nil {
+					return err
+				}
+				lines = append(lines, line)
+			}
+			return a.changeFleet(cmd.Context(), func(text []byte) ([]byte, error) {
+				fleet, err := agent.NewFleets(load.Child(loadOptions())).Read(cmd.Context(), text)
+				if err == nil {
+					if _, there := fleet.Signers[args[0]]; there {
+						return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has a signer %q already", args[0]), hint: "change their keys and roles there by hand, or revoke them first"}
+					}
+				}
+				return append(append(slices.Clone(text), '\n'), signerText(args[0], lines, roles)...), nil
+			})
+		},
+	}
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "a file with a public key; may be given more than once")
+	cmd.Flags().StringArrayVar(&roles, "role", nil, "a role; may be given more than once")
+	return cmd
+}
+
+func (a *app) trustRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke NAME",
+		Short: "Take a person's word away",
+		Long: `Remove a person from fleet.cue of the work tree, if they stand there in a form of their own,
+as dunlin trust add writes it. Nothing is committed. From the commit on that has the change,
+what that person signs counts no more; what was agreed to before stays so.`,
+		Example: `  dunlin trust revoke bob`,
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.changeFleet(cmd.Context(), func(text []byte) ([]byte, error) {
+				now, err := withoutSigner(text, args[0])
+				if err != nil {
+					return nil, err
+				}
+				if fleet, err := agent.NewFleets(load.Child(loadOptions())).Read(cmd.Context(), now); err == nil {
+					if _, still := fleet.Signers[args[0]]; still {
+						return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue says %q in more than one place", args[0]), hint: "remove them there by hand"}
+					}
+				}
+				return now, nil
+			})
+		},
+	}
+}
+
+// withoutSigner takes the block that names a signer at its beginning out of a file.
+func withoutSigner(text []byte, name string) ([]byte, error) {
+	lines := strings.SplitAfter(string(text), "\n")
+	for i, line := range lines {
+		rest, ok := strings.CutPrefix(line, "fleet: signers: ")
+		if !ok || !strings.HasPrefix(rest, name+":") && !strings.HasPrefix(rest, fmt.Sprintf("%q:", name)) {
+			continue
+		}
+		depth := 0
+		for j := i; j < len(lines); j++ {
+			depth += strings.Count(lines[j], "{") - strings.Count(lines[j], "}")
+			if depth <= 0 {
+				return []byte(strings.Join(slices.Concat(lines[:i], lines[j+1:]), "")), nil
+			}
+		}
+	}
+	return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has no signer %q in a form of their own", name), hint: "if they are named there in another way, remove them by hand"}
+}
