@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,7 +75,12 @@ func errorWords(err errors.Error, l *loading) (string, token.Pos) {
 	case strings.HasPrefix(form, "field not allowed"):
 		return "no such field in the definition that this is combined with" + from(own), last
 	case strings.HasPrefix(form, "undefined field") && len(args) > 0:
-		return fmt.Sprintf("refers to the field %s, which does not exist", strings.Trim(fmt.Sprint(args[0]), `"`)), last
+		name := strings.Trim(fmt.Sprint(args[0]), `"`)
+		m := fmt.Sprintf("refers to the field %s, which does not exist", name)
+		if g := near(name, l.fieldsOf(last)); g != "" {
+			m += fmt.Sprintf(" (did you mean %q?)", g)
+		}
+		return m, last
 	case strings.HasPrefix(form, "index out of range"), strings.HasPrefix(form, "index %v out of range"), strings.HasPrefix(form, "index %d out of range"):
 		if len(args) >= 2 && strings.Contains(form, "length") {
 			return fmt.Sprintf("item %s of a list of %s items; the first is item 0", arg(0), arg(1)), last
@@ -435,4 +441,31 @@ func (l *loading) textAt(pos token.Pos) string {
 		return found
 	}
 	return ""
+}
+
+// fieldsOf are the fields of the shipped package that the author takes one from at a place.
+func (l *loading) fieldsOf(at token.Pos) []string {
+	if l == nil {
+		return nil
+	}
+	var names []string
+	for _, f := range l.files {
+		if f.name != at.Filename() || f.tree == nil {
+			continue
+		}
+		for s := range f.tree.ImportSpecs() {
+			pkg := l.shipped(importPath(s))
+			if pkg == nil || !regexp.MustCompile(`\b`+regexp.QuoteMeta(importName(s))+`\.`).MatchString(l.lineOf(at)) {
+				continue
+			}
+			_ = fs.WalkDir(pkg, ".", func(name string, _ fs.DirEntry, _ error) error {
+				b, _ := fs.ReadFile(pkg, name)
+				for _, m := range regexp.MustCompile(`(?m)^(#?[A-Za-z]\w*):`).FindAllSubmatch(b, -1) {
+					names = append(names, string(m[1]))
+				}
+				return nil
+			})
+		}
+	}
+	return names
 }

@@ -154,6 +154,9 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 		m := x.Says
 		if m == "" {
 			m = "not enforced by this version"
+			if x.Hint == "" {
+				m += "; leave it out"
+			}
 		} else if n.k == kString {
 			m = n.s + ": " + m
 		}
@@ -161,6 +164,7 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 			m += "; " + x.Hint
 		}
 		l.wrongLabel(o, p, m)
+		o.told = append(o.told, mistake{path: p, where: p, message: m}) // what else may be wrong there does not matter
 	case steps[0] == "*":
 		for i, name := range n.keys {
 			l.limit(o, x, n.kids[i], steps[1:], p.field(name))

@@ -58,6 +58,32 @@ func (l *loading) documentFiles() {
 	}
 }
 
+// unread warns of files that look like policy or a roster and that nothing reads: people who come from other tools write
+// them as YAML.
+func (l *loading) unread() {
+	for name := range l.tree.size {
+		folder, base := slash.Split(name)
+		ext := strings.ToLower(slash.Ext(base))
+		if ext != ".yaml" && ext != ".yml" && ext != ".json" || l.sources[name] {
+			continue
+		}
+		word := strings.TrimSuffix(folder, "/")
+		if word == "" {
+			word = strings.TrimSuffix(base, ext) // fleet.yaml
+		}
+		m := ""
+		switch one, many := strings.TrimSuffix(word, "s"), strings.TrimSuffix(word, "ies")+"y"; {
+		case word == "nodes":
+			m = "not read: the roster is lines of JSON in nodes/*.jsonl, as dunlin node line prints them"
+		case word != "documents" && (l.kinds[word] || l.kinds[one] || l.kinds[many]):
+			m = "not read: policy is written in .cue files; JSON and YAML are for documents/ alone"
+		default:
+			continue
+		}
+		l.add(schema.Fault{File: name, Severity: schema.SeverityWarning, Message: m})
+	}
+}
+
 // documentFile makes an object of a file; what is wrong with it is told of and not reported yet.
 func (l *loading) documentFile(name string, b []byte) *object {
 	base := slash.Base(name)

@@ -237,8 +237,8 @@ a.cue:4:6: window.w.tasks.b.document: AWS-RunShellScript: window tasks of this v
 a.cue:5:40: window.w.tasks.c.parameters.Operation: required; one of Scan, Install
 a.cue:5:52: window.w.tasks.c.parameters.Reboot: no such parameter of AWS-RunPatchBaseline (did you mean "RebootOption"?); allowed: AssociationId, BaselineOverride, InstallOverrideList, Operation, RebootOption, SnapshotId
 `},
-		{"limits of the fleet", "\n-- fleet.cue --\nfleet: {name: \"acme\", minAgent: \"0.4.0\"}\n", "fleet.cue:2:23: fleet.minAgent: not enforced by this version\n"},
-		{"a kind that limits", "\n-- guardrails/a.cue --\nguardrail: g: limit: reboots: 1\n", "guardrails/a.cue:2:12: guardrail.g: not enforced by this version\n"},
+		{"limits of the fleet", "\n-- fleet.cue --\nfleet: {name: \"acme\", minAgent: \"0.4.0\"}\n", "fleet.cue:2:23: fleet.minAgent: not enforced by this version; leave it out\n"},
+		{"a kind that limits", "\n-- guardrails/a.cue --\nguardrail: g: limit: reboots: 1\n", "guardrails/a.cue:2:12: guardrail.g: not enforced by this version; leave it out\n"},
 		{"a system that is not judged", "\n-- a.cue --\nbaseline: b: operatingSystem: \"SUSE\"\n",
 			"a.cue:2:14: baseline.b.operatingSystem: SUSE: not judged by this version, which knows DEBIAN and UBUNTU\n"},
 	} {

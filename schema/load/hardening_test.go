@@ -293,7 +293,7 @@ func TestHardeningMistakes(t *testing.T) {
 			`a.cue:3:66: policy.p.files."/etc/ssh/sshd_config.d/00-dunlin.conf".content: no such field in the definition that this is combined with`},
 		{"a value that lets root in by password", `policy: p: hardening.#SSHDaemon & {targets: all: true, #options: PermitRootLogin: "yes"}`,
 			`a.cue:3:83: policy.p.files."/etc/ssh/sshd_config.d/00-dunlin.conf".content: "yes" does not fit =~"^(prohibit-password|no|forced-commands-only)$"`},
-		{"a template that there is not", `policy: p: hardening.#LegacyPort & {targets: all: true}`, `a.cue:3:22: policy.p: refers to the field #LegacyPort, which does not exist`},
+		{"a template that there is not", `policy: p: hardening.#LegacyPort & {targets: all: true}`, `a.cue:3:22: policy.p: refers to the field #LegacyPort, which does not exist (did you mean "#LegacyPorts"?)`},
 		{"a line smuggled into an option", `policy: p: hardening.#SSHDaemon & {targets: all: true, #options: AllowUsers: "ann\nPermitRootLogin yes"}`,
 			`a.cue:3:78: policy.p.files."/etc/ssh/sshd_config.d/00-dunlin.conf".content: "ann\nPermitRootLogin yes" does not fit =~"^[A-Za-z0-9._@*?-]+( [A-Za-z0-9._@*?-]+)*$"`},
 	} {

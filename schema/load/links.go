@@ -92,6 +92,7 @@ func (l *loading) rules() {
 			l.tasksFit(o, n)
 		}
 	}
+	l.unread()
 	l.defaultBaselines()
 	l.circles()
 	l.depths()

@@ -160,3 +160,12 @@ func (m *mark) step(s seg) (*mark, textPos) {
 func (m *mark) put(key string, label textPos, kid *mark) {
 	m.keys, m.labels, m.kids = append(m.keys, key), append(m.labels, label), append(m.kids, kid)
 }
+
+// merge tells of a merge that Git has left in the file.
+func (f *plain) merge(p path) bool {
+	found := mergeMarkers(f.src)
+	for _, at := range found {
+		f.wrong(p, f.pos(at), unmerged)
+	}
+	return len(found) > 0
+}

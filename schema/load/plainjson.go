@@ -34,7 +34,9 @@ type jsonReader struct {
 }
 
 func (r *jsonReader) fail(p path, at int, format string, a ...any) bool {
-	r.f.wrong(p, r.f.pos(at), "not JSON: "+fmt.Sprintf(format, a...))
+	if !r.f.merge(p) {
+		r.f.wrong(p, r.f.pos(at), "not JSON: "+fmt.Sprintf(format, a...))
+	}
 	return false
 }
 

@@ -57,6 +57,9 @@ func nodePos(n *yaml.Node) textPos { return textPos{max(n.Line, 1), max(n.Column
 
 // yamlError places what the parser says, which has only a line, or not even that.
 func (f *plain) yamlError(p path, err error) {
+	if f.merge(p) {
+		return
+	}
 	at, msg, tab := textPos{1, 1}, strings.TrimPrefix(err.Error(), "yaml: "), false
 	if m := regexp.MustCompile(`^line (\d+): (.*)$`).FindStringSubmatch(msg); m != nil {
 		at.line, _ = strconv.Atoi(m[1])
@@ -67,6 +70,11 @@ func (f *plain) yamlError(p path, err error) {
 		tab = bytes.HasPrefix(bytes.TrimLeft(rest, " "), []byte("\t"))
 	}
 	switch {
+	case strings.HasPrefix(msg, "did not find expected "):
+		at.line = f.firstWrong(msg)
+		rest := f.src[f.lines[at.line-1]:]
+		at.column = 1 + len(rest) - len(bytes.TrimLeft(rest, " "))
+		msg = "this line fits nothing above it; check its indentation"
 	case strings.Contains(msg, "cannot start any token") && tab, strings.Contains(msg, "found a tab"):
 		msg = "a tab; YAML is indented with blanks"
 	case strings.Contains(msg, "cannot start any token"):
@@ -77,6 +85,23 @@ func (f *plain) yamlError(p path, err error) {
 		msg += " (put quotes around a text that has a colon in it, and check the indentation)"
 	}
 	f.wrong(p, at, "not YAML: "+msg)
+}
+
+// firstWrong is the line up to which YAML has to be read to be refused with a message: the parser itself names where
+// that began which the line does not fit.
+func (f *plain) firstWrong(msg string) int {
+	n, _ := slices.BinarySearchFunc(f.lines, 0, func(at, _ int) int {
+		end := bytes.IndexByte(f.src[at:], '\n')
+		if end < 0 {
+			end = len(f.src) - at
+		}
+		_, err := nextYAML(yaml.NewDecoder(bytes.NewReader(f.src[:at+end])))
+		if err != nil && strings.HasSuffix(err.Error(), msg) {
+			return 1
+		}
+		return -1
+	})
+	return min(n+1, len(f.lines))
 }
 
 // yamlReader counts what it has made, which aliases can multiply. After a false nothing more is read.

@@ -480,9 +480,9 @@ window: w: {schedule: "rate(1 day)", duration: "3h", targets: all: true, tasks: 
 	AssociationId: "9f8b6c1e-0000-4000-8000-000000000000"
 }}}
 `))
-	want := `a.cue:5:2: window.w.tasks.t.parameters.SnapshotId: not enforced by this version
-a.cue:6:2: window.w.tasks.t.parameters.InstallOverrideList: not enforced by this version
-a.cue:7:2: window.w.tasks.t.parameters.BaselineOverride: not enforced by this version
+	want := `a.cue:5:2: window.w.tasks.t.parameters.SnapshotId: not enforced by this version; leave it out
+a.cue:6:2: window.w.tasks.t.parameters.InstallOverrideList: not enforced by this version; leave it out
+a.cue:7:2: window.w.tasks.t.parameters.BaselineOverride: not enforced by this version; leave it out
 a.cue:8:2: warning: window.w.tasks.t.parameters.AssociationId: does nothing yet in this version
 `
 	if got := lines(faults); got != want || err != nil {

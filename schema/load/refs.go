@@ -99,6 +99,11 @@ func (l *loading) imports(f *source) {
 		case imp == schemaPath || l.shipped(imp) != nil:
 		case strings.HasPrefix(imp, "dunlin.dev/"):
 			msg = missing("no package", imp, append(l.shippedNames(), schemaPath))
+			for _, p := range l.shippedNames() {
+				if slash.Base(p) == slash.Base(imp) {
+					msg = fmt.Sprintf("no package %q (did you mean %q?)", imp, p)
+				}
+			}
 		default:
 			if dir, pkg, ok := l.libDir(imp); ok && l.libFiles(dir, pkg) != nil {
 				break
@@ -198,7 +203,7 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 				}
 				m = "a list is written as [a, b, c]"
 			default:
-				m += otherwise(id.Name)
+				m += otherwise(id.Name, append(l.shippedNames(), schemaPath))
 			}
 		}
 		l.fault(f.name, id.Pos(), p, m)
@@ -206,7 +211,7 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 }
 
 // otherwise says what a name was probably meant to be that nothing is called by.
-func otherwise(name string) string {
+func otherwise(name string, known []string) string {
 	switch lower := strings.ToLower(name); {
 	case slices.Contains([]string{"yes", "no", "on", "off", "true", "false"}, lower):
 		return "; write true or false"
@@ -215,7 +220,7 @@ func otherwise(name string) string {
 	case strings.HasPrefix(name, "_") || strings.HasPrefix(name, "#"):
 		return ""
 	}
-	for _, p := range standardPackages() {
+	for _, p := range append(standardPackages(), known...) {
 		if slash.Base(p) == name {
 			return fmt.Sprintf("; it is a package: import %q", p)
 		}

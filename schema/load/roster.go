@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	slash "path"
 	"slices"
@@ -31,6 +32,16 @@ func (l *loading) roster() {
 		text := l.tree.content[name]
 		if len(text) > 0 && text[len(text)-1] != '\n' {
 			l.faultAt(name, bytes.Count(text, []byte("\n"))+1, 1, "", "the last line has no newline at its end")
+		}
+		if found := mergeMarkers(text); len(found) > 0 {
+			for _, at := range found {
+				l.slip(name, text, slip{at, unmerged})
+			}
+			continue
+		}
+		if first, more, _ := bytes.Cut(text, []byte("\n")); string(bytes.TrimSpace(first)) == "{" && len(more) > 0 {
+			l.faultAt(name, 1, 1, "", "a node is one line of JSON, as dunlin node line prints it; this one goes over several")
+			continue
 		}
 		last := ""
 		for i, line := range bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")) {
@@ -84,7 +95,13 @@ func (l *loading) rosterLine(file string, number int, line []byte) (schema.Roste
 	}
 	v, err := parseJSON(line)
 	if err != nil {
-		return fail(nil, "not a line of JSON: "+err.Error())
+		column := 1
+		if e := (*json.SyntaxError)(nil); errors.As(err, &e) {
+			column = max(1, min(int(e.Offset), len(line)))
+		}
+		l.faultAt(file, number, column, "", "not a line of JSON: "+strings.NewReplacer("EOF", "it ends too early", "unexpected EOF", "it ends too early",
+			" looking for beginning of value", " where a value is wanted", " looking for beginning of object key string", " where a name in quotes is wanted").Replace(err.Error()))
+		return node, false
 	}
 	c := &checker{defs: l.defs}
 	if c.check(l.defs["#RosterLine"], v, nil); c.bad {

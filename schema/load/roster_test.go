@@ -41,7 +41,7 @@ func TestRoster(t *testing.T) {
 		{"blanks", file, strings.Replace(good, `":`, `": `, 1) + "\n", file + ":1:10: not canonical JSON (RFC 8785): keys sorted, no blanks, nothing escaped without need\n"},
 		{"an id of another key", file, strings.Replace(good, id, other, 1) + "\n", file + ":1:38: id: \"" + other + "\" is not the id of keys.sign; that is \"" + id + "\"\n"},
 		{"the same line twice", file, good + "\n" + good + "\n", file + ":2:38: id: already in " + file + ":1\n"},
-		{"no JSON", file, "web-1\n", file + ":1:1: not a line of JSON: invalid character 'w' looking for beginning of value\n"},
+		{"no JSON", file, "web-1\n", file + ":1:1: not a line of JSON: invalid character 'w' where a value is wanted\n"},
 		{"a blank line", file, good + "\n\n", file + ":2:1: a blank line: take it out\n"},
 		{"a key twice", file, `{"id":"a","id":"b"}` + "\n", file + ":1:1: not a line of JSON: \"id\" is given twice\n"},
 		{"a day that does not exist", file, strings.Replace(good, "2026-11-20", "2026-02-30", 1) + "\n", file + ":1:10: added: \"2026-02-30T09:00:00Z\" is not in the calendar\n"},

@@ -208,7 +208,11 @@ func (l *loading) file(o *object, p path, name string, n *value) {
 	size, ok := l.tree.size[src.s]
 	switch {
 	case strings.HasPrefix(src.s, "/") || slash.Clean(src.s) != src.s || strings.HasPrefix(src.s, ".."):
-		l.wrong(o, at, fmt.Sprintf("%q is not a path from the root of the repository such as \"files/motd\"", src.s))
+		m := fmt.Sprintf("%q is not a path from the root of the repository such as \"files/motd\"", src.s)
+		if clean := strings.TrimPrefix(slash.Clean(src.s), "/"); l.tree.size[clean] > 0 {
+			m += fmt.Sprintf(" (did you mean %q?)", clean)
+		}
+		l.wrong(o, at, m)
 	case !ok:
 		files := make([]string, 0, len(l.tree.size))
 		for f := range l.tree.size {

@@ -37,7 +37,11 @@ func (l *loading) targets(o *object, p path, n *value) {
 		}
 		others++
 		if n.get("all") != nil {
-			l.wrongLabel(o, p.field(name), "all goes only with exclude")
+			whole := "all"
+			if here, there := l.labelPos(o, p.field(name)), l.labelPos(o, p.field("all")); here.File != there.File && there.Line > 0 {
+				whole = fmt.Sprintf("all (%s)", place(there, here.File))
+			}
+			l.wrongLabel(o, p.field(name), whole+" goes only with exclude")
 		}
 	}
 	if others == 0 && n.get("all") == nil && n.get("exclude") != nil && !o.blurred(p) {
@@ -52,7 +56,7 @@ func groupings() [2]struct{ field, kind, word string } {
 
 // emptySelection warns of targets that exclude all that they select.
 func (l *loading) emptySelection(o *object, p path, n *value) {
-	if n.get("exclude") == nil || n.k != kStruct {
+	if n.get("exclude") == nil || n.k != kStruct || o.heard(p.field("exclude")) {
 		return
 	}
 	w := l.worldOf(n)

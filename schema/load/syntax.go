@@ -38,7 +38,7 @@ func (r *report) syntax(name string, text []byte, err error) {
 	}
 	if found := mergeMarkers(text); len(found) > 0 {
 		for _, at := range found {
-			r.slip(name, text, slip{at, "a merge that nobody finished: keep one of the two sides, and delete the lines <<<<<<<, ======= and >>>>>>>"})
+			r.slip(name, text, slip{at, unmerged})
 		}
 		return
 	}
@@ -54,8 +54,16 @@ func (r *report) syntax(name string, text []byte, err error) {
 			return // it closes what was cut off
 		}
 		s.at += start
+		opened := strings.HasPrefix(form, "string literal not terminated")
+		closed := -1 // where a text ends that goes over several lines between single quotes
+		if opened {
+			closed = closingLine(text, s.at)
+		}
+		if closed >= 0 {
+			s.message += `; a text of several lines stands between """`
+		}
 		r.slip(name, text, s)
-		next := nextTop(text, max(s.at, start))
+		next := nextTop(text, max(s.at, start, closed))
 		if next < 0 || bytes.Contains(text[start:next], []byte(`"""`)) || bytes.Contains(text[start:next], []byte("'''")) {
 			return // or it would begin within a text
 		}
@@ -63,6 +71,8 @@ func (r *report) syntax(name string, text []byte, err error) {
 		_, err = parser.ParseFile(name, text[start:])
 	}
 }
+
+const unmerged = "a merge that nobody finished: keep one of the two sides, and delete the lines <<<<<<<, ======= and >>>>>>>"
 
 // slip is a mistake of writing and its place, in bytes from the start.
 type slip struct {
@@ -103,6 +113,27 @@ func mergeMarkers(text []byte) []int {
 		}
 	}
 	return out
+}
+
+// closingLine is the end of the line, soon after at, that holds the only quote in it, as the end of a text that begins at
+// at would; -1 if a quote or a colon comes first.
+func closingLine(text []byte, at int) int {
+	for range 50 {
+		i := bytes.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return -1
+		}
+		at += i + 1
+		line, _, _ := bytes.Cut(text[at:], []byte("\n"))
+		line = bytes.TrimRight(line, " \t\r,}")
+		if bytes.Count(line, []byte(`"`)) == 1 && bytes.HasSuffix(line, []byte(`"`)) {
+			return at + len(line) - 1
+		}
+		if bytes.ContainsAny(line, `":`) {
+			return -1
+		}
+	}
+	return -1
 }
 
 // nextTop is the next line after at that begins something of its own, or -1.
