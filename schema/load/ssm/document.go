@@ -33,6 +33,9 @@ func Documents(in []Input, name string) (Result, error) {
 }
 
 func (m *making) document(v *node, file, name string) error {
+	if d := v.peek("Document"); d.has("Content") {
+		return m.document(d, file, name)
+	}
 	content, called := v, strings.TrimSuffix(slash.Base(file), slash.Ext(file))
 	about := "From a document of AWS Systems Manager"
 	switch {

@@ -57,6 +57,16 @@ func TestWhatIsNoInputIsRefused(t *testing.T) {
 	}
 }
 
+// The input of create-document, or of one inside another object, is as good as the output of get-document.
+func TestContentIsFoundWhereverItStands(t *testing.T) {
+	const inner = `{"Name": "a", "Content": "{\"schemaVersion\": \"2.2\", \"mainSteps\": []}", "DocumentType": "Command"}`
+	want, err := Documents([]Input{{Name: "f", Text: []byte(inner)}}, "")
+	got, err2 := Documents([]Input{{Name: "f", Text: []byte(`{"Document": ` + inner + `}`)}}, "")
+	if err != nil || err2 != nil || got.Text() != want.Text() || !strings.Contains(got.Text(), `document: "a": {`) {
+		t.Errorf("%v %v\n%s\n%s", err, err2, got.Text(), want.Text())
+	}
+}
+
 func TestLayoutOfWhatIsWritten(t *testing.T) {
 	r, err := Documents([]Input{{Name: "x/greet.yaml", Text: []byte(`
 schemaVersion: "2.2"
