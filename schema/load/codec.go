@@ -40,10 +40,13 @@ func Encode(repo schema.Repo, faults []schema.Fault) []byte {
 }
 
 func encode(c cached) []byte {
-	e := &encoder{}
+	e := &encoder{b: make([]byte, headSize, headSize+int64(128*len(c.Repo.Positions)))} // places are by far the most of it
 	e.value(reflect.ValueOf(c))
-	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(e.b, crc32.MakeTable(crc32.Castagnoli)))
-	return slices.Concat([]byte(cacheMagic), fingerprint(), sum, e.b)
+	sum := crc32.Checksum(e.b[headSize:], crc32.MakeTable(crc32.Castagnoli))
+	copy(e.b, cacheMagic)
+	copy(e.b[len(cacheMagic):], fingerprint())
+	binary.BigEndian.PutUint32(e.b[headSize-crc32.Size:], sum)
+	return e.b
 }
 
 // Decode reads what Encode gave, size bytes of it. Anything else is an error that wraps ErrCache.

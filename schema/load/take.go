@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	slash "path"
+	"strconv"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -52,7 +53,10 @@ func scalar(v cue.Value) *value {
 		if i, err := v.Int64(); err == nil {
 			return &value{k: kInt, i: i}
 		}
-		b, _ := v.MarshalJSON()
+		b, _ := v.MarshalJSON() // the least of all is one that CUE does not give as Int64
+		if i, err := strconv.ParseInt(string(b), 10, 64); err == nil {
+			return &value{k: kInt, i: i}
+		}
 		return &value{k: kFloat, s: string(b)}
 	case cue.FloatKind, cue.NumberKind:
 		b, _ := v.MarshalJSON()
