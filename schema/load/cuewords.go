@@ -411,11 +411,11 @@ func (l *loading) textAt(pos token.Pos) string {
 		return ""
 	}
 	for _, f := range l.files {
-		if f.name != pos.Filename() || f.tree == nil || f.syntax().tree == nil {
+		if f.name != pos.Filename() || f.tree == nil || l.whole(f).tree == nil {
 			continue
 		}
 		found := ""
-		ast.Walk(f.syntax().tree, func(n ast.Node) bool {
+		ast.Walk(l.whole(f).tree, func(n ast.Node) bool {
 			if found != "" || n.Pos().Offset() > pos.Offset() || n.End().IsValid() && n.End().Offset() < pos.Offset() {
 				return found == "" && !n.Pos().IsValid()
 			}

@@ -108,6 +108,19 @@ type folder struct {
 	above  []*folder
 }
 
+// sees is an object of the folder or of one above it, by static labels; nil where there is none.
+func (d *folder) sees(key objKey) *object {
+	if o := d.objs[key]; o != nil {
+		return o
+	}
+	for _, up := range d.above {
+		if o := up.objs[key]; o != nil {
+			return o
+		}
+	}
+	return nil
+}
+
 // arrange puts files into folders and objects into the folder that declares them.
 func (l *loading) arrange() {
 	byDir := map[string]*folder{}

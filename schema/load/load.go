@@ -91,6 +91,8 @@ type loading struct {
 	elsewhere map[objKey]bool // objects that something makes where they may not be
 	unsure    map[string]bool // kinds of which objects stand under a mistyped name
 
+	opened opened
+
 	// Of a part of the objects, until they are joined: see apart.
 	stores []func()
 	notes  []noted

@@ -27,10 +27,10 @@ func (l *loading) locate(o *object, p path) ([]spot, int) {
 	if o.key.kind == "fleet" {
 		start = 1
 	}
-	s := &locator{l: l, chain: o.folder.chain}
+	s := &locator{l: l, folder: o.folder, chain: o.folder.chain}
 	var spots []spot
 	for _, fr := range o.frags {
-		spots = append(spots, spot{label: labelAt(fr), expr: fr.expr(), file: fr.file})
+		spots = append(spots, spot{label: labelAt(fr), expr: l.expr(fr), file: fr.file})
 	}
 	if len(spots) == 0 {
 		// Made by a comprehension, an embedding or a pattern: search what is not a plain object.
@@ -59,9 +59,10 @@ func (l *loading) locate(o *object, p path) ([]spot, int) {
 func labelAt(fr *fragment) ast.Label { return &ast.Ident{NamePos: fr.label, Name: fr.key.name} }
 
 type locator struct {
-	l     *loading
-	chain []*source
-	steps int
+	l      *loading
+	folder *folder
+	chain  []*source
+	steps  int
 }
 
 // step takes one step of a path from each spot.
@@ -244,7 +245,7 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		}
 		var out []spot
 		for _, g := range s.chain {
-			for _, x := range g.syntax().tops[x.Name] {
+			for _, x := range g.tops[x.Name] {
 				out = append(out, spot{x.Label, x.Value, g, 0})
 			}
 		}
@@ -264,6 +265,14 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 			}
 		}
 		var out []spot
+		if id, ok := x.X.(*ast.Ident); ok && s.l.kinds[id.Name] {
+			if o := s.folder.sees(objKey{id.Name, name}); o != nil {
+				for _, fr := range o.frags {
+					out = append(out, spot{labelAt(fr), s.l.expr(fr), fr.file, 0})
+				}
+				return out
+			}
+		}
 		for _, t := range s.target(x.X, f, depth+1) {
 			if st, ok := t.expr.(*ast.StructLit); ok {
 				for _, d := range st.Elts {

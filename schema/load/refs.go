@@ -244,10 +244,7 @@ func importsName(f *source, name string) bool {
 // owner is the plain object that a place lies in, or nil.
 func (f *source) owner(pos token.Pos) *fragment {
 	for _, fr := range f.frags {
-		if fr.value == nil { // plain data, which has no names
-			continue
-		}
-		if fr.value.Pos().Offset() <= pos.Offset() && pos.Offset() < fr.value.End().Offset() {
+		if fr.from <= pos.Offset() && pos.Offset() < fr.to {
 			return fr
 		}
 	}

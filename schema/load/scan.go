@@ -33,10 +33,14 @@ type fragment struct {
 	key   objKey
 	file  *source
 	label token.Pos
-	value ast.Expr        // nil where it has data: see expr
-	uses  map[string]bool // names that it takes from outside
-	data  *value          // of plain data that the definitions accept: what CUE would export
-	lost  bool            // it refers to something that does not exist
+	value ast.Expr // nil once it is pruned: see loading.expr
+	from  int      // where the value begins, in bytes
+	to    int      // and ends
+
+	uses   map[string]bool // names that it takes from outside
+	within bool            // it refers to something within itself
+	data   *value          // of plain data that the definitions accept: what CUE would export
+	lost   bool            // it refers to something that does not exist
 }
 
 // touch is a declaration that makes or changes objects of a kind.
@@ -65,17 +69,15 @@ type source struct {
 	tops      map[string][]*ast.Field
 	topPos    map[string]token.Pos // first declaration of each name of the package
 
-	pruned bool // tree and tops lack the objects that have data; syntax has all
-	once   sync.Once
-	whole  *source
+	pruned bool // tree and tops lack the objects: see loading.whole
 }
 
-// prune lets go of the syntax of objects that are plain data: it takes much more
-// memory than all else, and is needed only where something is wrong.
+// prune lets go of the syntax of objects: it takes much more memory than all
+// else, and is needed again only to tell of places.
 func (f *source) prune() {
 	gone := map[ast.Expr]bool{}
 	for _, fr := range f.frags {
-		if fr.data != nil && fr.key.kind != "fleet" {
+		if fr.key.kind != "fleet" {
 			gone[fr.value] = true
 			fr.value, f.pruned = nil, true
 		}
@@ -92,35 +94,49 @@ func (f *source) prune() {
 	}
 }
 
-// syntax is the file with all that is written in it. It is safe for concurrent use.
-func (f *source) syntax() *source {
+// opened keeps the syntax of some files that were pruned.
+type opened struct {
+	mu    sync.Mutex
+	files map[*source]*source
+}
+
+// maxOpened is how many are kept at a time.
+const maxOpened = 64
+
+// whole is a file with all that is written in it. It is safe for concurrent use.
+func (l *loading) whole(f *source) *source {
 	if !f.pruned {
 		return f
 	}
-	f.once.Do(func() {
-		f.whole = &source{name: f.name, dir: f.dir, tops: map[string][]*ast.Field{}}
-		tree, err := parser.ParseFile(f.name, f.text)
-		if err != nil {
-			return // it has been read before, and is as it was
-		}
-		f.whole.tree = tree
+	l.opened.mu.Lock()
+	defer l.opened.mu.Unlock()
+	if whole, ok := l.opened.files[f]; ok {
+		return whole
+	}
+	whole := &source{name: f.name, dir: f.dir, tops: map[string][]*ast.Field{}}
+	if tree, err := parser.ParseFile(f.name, f.text); err == nil { // it has been read before, and is as it was
+		whole.tree = tree
 		for _, d := range tree.Decls {
 			if x, ok := d.(*ast.Field); ok {
 				if name, ok := fieldName(x.Label); ok {
-					f.whole.tops[name] = append(f.whole.tops[name], x)
+					whole.tops[name] = append(whole.tops[name], x)
 				}
 			}
 		}
-	})
-	return f.whole
+	}
+	if l.opened.files == nil || len(l.opened.files) >= maxOpened {
+		l.opened.files = map[*source]*source{}
+	}
+	l.opened.files[f] = whole
+	return whole
 }
 
 // expr is what the fragment's file says of it.
-func (fr *fragment) expr() ast.Expr {
+func (l *loading) expr(fr *fragment) ast.Expr {
 	if fr.value != nil {
 		return fr.value
 	}
-	for _, x := range fr.file.syntax().tops[fr.key.kind] {
+	for _, x := range l.whole(fr.file).tops[fr.key.kind] {
 		if st, ok := x.Value.(*ast.StructLit); ok {
 			for _, e := range st.Elts {
 				if g, ok := e.(*ast.Field); ok && g.Label.Pos().Offset() == fr.label.Offset() {
@@ -280,7 +296,7 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 		return false
 	}
 	add := func(k objKey, g *ast.Field) {
-		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value}
+		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value, from: g.Value.Pos().Offset(), to: g.Value.End().Offset()}
 		if sc.defs != nil {
 			fr.data = sc.defs.direct(k, x, g)
 		}
@@ -290,6 +306,7 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 			if st, ok := x.Value.(*ast.StructLit); ok && kind != "fleet" && len(st.Elts) > 1 && neighbours(st, g.Value) {
 				fr.uses[kind] = true
 			}
+			fr.within = refersWithin(g.Value)
 		}
 		f.frags = append(f.frags, fr)
 	}

@@ -122,7 +122,7 @@ func foreignImports(f *ast.File) map[string]bool {
 // blind reports whether an object cannot see what the schema makes of it.
 func (o *object) blind(opaque map[string]bool) bool {
 	return !slices.ContainsFunc(o.frags, func(fr *fragment) bool {
-		return fr.data == nil && (takesAny(fr.uses, opaque) || takesAny(fr.uses, fr.file.foreign) || refersWithin(fr.value))
+		return fr.data == nil && (takesAny(fr.uses, opaque) || takesAny(fr.uses, fr.file.foreign) || fr.within)
 	})
 }
 
