@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // estate is a repository of n objects as people write them, one a file. Of each share objects one refers to others; 0: none.
@@ -175,6 +177,17 @@ func BenchmarkLoad(b *testing.B) {
 		for b.Loop() {
 			if _, err := oracle(m); err != nil {
 				b.Fatal(err)
+			}
+		}
+	})
+	// What an agent does of a commit that changed one file of 10,000, from the files to the evaluated policy.
+	b.Run("changed=1of10000", func(b *testing.B) {
+		m := estate(10000, 3)
+		load := Child(Options{})
+		for b.Loop() {
+			m["policies/f00009.cue"] = &fstest.MapFile{Data: append(m["policies/f00009.cue"].Data, '\n')}
+			if repo, faults, err := load(b.Context(), m); err != nil || schema.Refused(faults) || repo.Objects != 10000 {
+				b.Fatal(repo.Objects, faults, err)
 			}
 		}
 	})
