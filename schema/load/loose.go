@@ -21,7 +21,7 @@ func (l *loading) unfinished(o *object) {
 		if f.data != nil {
 			part = f.data.clone()
 		} else {
-			part = looseValue(f.value, 0)
+			part = looseValue(l.expr(f), 0)
 		}
 		if part.k != kStruct || !n.merge("", &value{k: kStruct, keys: part.keys, kids: part.kids}) {
 			o.dropped = true
