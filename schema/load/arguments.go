@@ -119,9 +119,62 @@ func (d *directory) documentLinks(o *object, n *value) {
 		} else if !d.has("document", plain) {
 			d.l.wrong(o, at, d.missing("document", "document", plain))
 		} else if c.action == "runDocument" {
-			d.l.given(o, c.path.field("documentParameters"), plain, textual(c.inputs.get("documentParameters")))
+			at, args := c.path.field("documentParameters"), textual(c.inputs.get("documentParameters"))
+			d.l.given(o, at, plain, args)
+			d.l.passedOn(o, at, n.get("parameters"), plain, args)
 		}
 	})
+}
+
+// passedOn refuses parameters that become a part of a script by way of another document, as a script's own may not: what
+// is given to a parameter that is a whole script there is a script here.
+func (l *loading) passedOn(o *object, p path, own *value, document string, args *value) {
+	t, ok := l.typedDocument(document)
+	if !ok || args == nil || args.k != kStruct {
+		return
+	}
+	var scripts []string
+	b, err := json.Marshal(t)
+	if err != nil {
+		return
+	}
+	there, err := parseJSON(b)
+	if err != nil {
+		return
+	}
+	eachCall(there, nil, func(c call) {
+		if variable(c.action) == "" {
+			return
+		}
+		lines := c.inputs.get("runCommand")
+		for _, line := range slices.Concat(lines.items(), []*value{lines}) {
+			if line == nil || line.k != kString {
+				continue
+			}
+			if h, whole := schema.WholePlaceholder(line.s); whole && h.Source == schema.FromParameter {
+				scripts = append(scripts, h.Name)
+			}
+		}
+	})
+	for name, v := range args.fields() {
+		if !slices.Contains(scripts, name) {
+			continue
+		}
+		for _, line := range slices.Concat(v.items(), []*value{v}) {
+			if line.k != kString {
+				continue
+			}
+			if _, whole := schema.WholePlaceholder(line.s); whole {
+				continue
+			}
+			for _, h := range schema.Placeholders(line.s) {
+				if m := own.get(h.Name); h.Source == schema.FromParameter && m != nil && m.str("interpolationType") != string(schema.InterpolateText) {
+					l.wrong(o, p.field(name), fmt.Sprintf(`%s would be pasted into the script of %s; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same`, line.s[h.Start:h.End], document))
+					return
+				}
+			}
+		}
+	}
 }
 
 // runs is the name of the document that a use of an action runs or downloads, and its place; nil if none.

@@ -170,6 +170,25 @@ a.cue:20:185: document.args.mainSteps[0].inputs.documentParameters.command: no s
 a.cue:21:136: document.args.mainSteps[1].inputs.documentParameters.commands: 0 items; at least 1 wanted
 a.cue:24:100: document.args.mainSteps[4].inputs.sourceInfo.name: no document "leav" (did you mean "leaf"?)
 `},
+		{"parameters that reach a script through another document", `
+-- documents/inner.yaml --
+schemaVersion: '1.2'
+parameters: {lines: {type: StringList}, note: {type: String, default: ''}}
+runtimeConfig: {aws:runShellScript: {properties: [{runCommand: '{{ lines }}'}]}}
+-- documents/outer.yaml --
+schemaVersion: '2.2'
+parameters:
+  Whom: {type: String}
+  Old: {type: String, interpolationType: TEXT}
+  Lines: {type: StringList}
+mainSteps:
+  - {action: aws:runDocument, name: a, inputs: {documentType: SSMDocument, documentPath: AWS-RunShellScript, documentParameters: {commands: [uptime, 'echo {{ Whom }}']}}}
+  - {action: aws:runDocument, name: b, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: 'echo {{ Whom }}', note: 'for {{ Whom }}'}}}
+  - {action: aws:runDocument, name: c, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: '{{ Lines }}', note: 'for {{ Whom }}'}}}
+  - {action: aws:runDocument, name: d, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: ['{{ Whom }}', 'echo {{ Old }}']}}}
+`, `documents/outer.yaml:7:141: document.outer.mainSteps[0].inputs.documentParameters.commands: {{ Whom }} would be pasted into the script of AWS-RunShellScript; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same
+documents/outer.yaml:8:125: document.outer.mainSteps[1].inputs.documentParameters.lines: {{ Whom }} would be pasted into the script of inner; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same
+`},
 		{"arguments", `
 -- a.cue --
 document: greet: {

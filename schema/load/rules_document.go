@@ -229,15 +229,21 @@ func (d *documentRules) call(c call) {
 	for name, v := range c.inputs.fields() {
 		script := ""
 		if name == "runCommand" {
-			switch c.action {
-			case "runShellScript":
-				script = `"$SSM_%s"`
-			case "runPowerShellScript", "psModule":
-				script = "$env:SSM_%s"
-			}
+			script = variable(c.action)
 		}
 		d.placeholders(c.path.field(name), v, script)
 	}
+}
+
+// variable is how a script of an action has the variable of a parameter; empty for actions without one.
+func variable(action string) string {
+	switch action {
+	case "runShellScript":
+		return `"$SSM_%s"`
+	case "runPowerShellScript", "psModule":
+		return "$env:SSM_%s"
+	}
+	return ""
 }
 
 // placeholders checks the parameters that a value takes, at any depth. script is how a script has the variable of a

@@ -365,12 +365,17 @@ func (m *making) plugins(o *made, content *node, pasted *[]string) *node {
 
 // pastes adds the parameters whose values a script of these inputs takes as a part of its text.
 func pastes(action string, inputs *node, out *[]string) {
+	lines := inputs.peek("runCommand")
 	switch strings.TrimPrefix(action, "aws:") {
 	case "runShellScript", "runPowerShellScript", "psModule":
+	case "runDocument": // one that runs what it is given
+		if path := inputs.peek("documentPath"); !path.is(text) || path.text != "AWS-RunShellScript" && path.text != "AWS-RunPowerShellScript" {
+			return
+		}
+		lines = inputs.peek("documentParameters").peek("commands")
 	default:
 		return
 	}
-	lines := inputs.peek("runCommand")
 	if lines == nil {
 		return
 	}
