@@ -176,8 +176,15 @@ func items(n int) string {
 func (c *checker) resolve(l *lookup) (*shape, string) {
 	for i := len(c.stack) - 1; i >= 0; i-- {
 		if v := c.stack[i].get(l.field); v != nil {
-			if f := l.table.byName[strings.TrimPrefix(v.s, l.trim)]; v.k == kString && f != nil {
+			word := strings.TrimPrefix(v.s, l.trim)
+			if f := l.table.byName[word]; v.k == kString && f != nil {
 				return f.s, v.s
+			}
+			for _, f := range l.table.fields { // a fault of its own, and what was meant is clear
+				if v.k == kString && strings.EqualFold(f.name, word) {
+					c.bad = true
+					return f.s, l.trim + f.name
+				}
 			}
 			return nil, ""
 		}

@@ -455,6 +455,12 @@ func (l *loading) fieldsOf(at token.Pos) []string {
 		}
 		for s := range f.tree.ImportSpecs() {
 			pkg := l.shipped(importPath(s))
+			if importPath(s) == schemaPath {
+				for name := range l.defs {
+					names = append(names, name)
+				}
+				slices.Sort(names)
+			}
 			if pkg == nil || !regexp.MustCompile(`\b`+regexp.QuoteMeta(importName(s))+`\.`).MatchString(l.lineOf(at)) {
 				continue
 			}

@@ -144,7 +144,7 @@ func (l *loading) limits(o *object, given *value) {
 
 func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p path) {
 	switch {
-	case n == nil:
+	case n == nil, n.k == kAny && len(x.Allowed) > 0: // or it cannot be told
 		return
 	case len(steps) == 0 && n.k == kString && slices.Contains(x.Allowed, n.s):
 		return

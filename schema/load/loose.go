@@ -64,8 +64,8 @@ func looseValue(e ast.Expr, depth int) *value {
 			if !ok {
 				return anything
 			}
-			name, ok := plainLabelOf(f)
-			if !ok {
+			name, ok := labelName(f.Label)
+			if !ok || f.Constraint != token.ILLEGAL || f.Alias != nil || f.Value == nil {
 				return anything
 			}
 			v := looseValue(f.Value, depth+1)

@@ -197,6 +197,12 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 			switch line := strings.TrimSpace(l.lineOf(id.Pos())); {
 			case line == id.Name:
 				m = fmt.Sprintf("%q stands alone; a field is written as name: value", id.Name)
+			case dashed(f.text, id.Pos().Offset()) != "":
+				word := dashed(f.text, id.Pos().Offset())
+				if !strings.HasPrefix(word, id.Name+"-") {
+					continue // the same word
+				}
+				m = fmt.Sprintf("a text stands between quotes: %q", word)
 			case strings.HasPrefix(line, "- "):
 				if dashes[id.Pos().Line()] = true; dashes[id.Pos().Line()-1] {
 					continue // the same list
@@ -208,6 +214,25 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		}
 		l.fault(f.name, id.Pos(), p, m)
 	}
+}
+
+// dashed is the word with dashes around a place in a file, such as AWS-RunPatchBaseline, which CUE reads as a difference;
+// empty where there is none.
+func dashed(text []byte, at int) string {
+	in := func(i int) bool {
+		return i >= 0 && i < len(text) && (text[i] == '-' || text[i] == '_' || text[i] >= '0' && text[i] <= '9' || text[i] >= 'A' && text[i] <= 'Z' || text[i] >= 'a' && text[i] <= 'z')
+	}
+	lo, hi := at, at
+	for in(lo-1) && at-lo < 100 {
+		lo--
+	}
+	for in(hi) && hi-at < 100 {
+		hi++
+	}
+	if word := string(text[lo:hi]); regexp.MustCompile(`^[A-Za-z]\w*(-\w+)+$`).MatchString(word) {
+		return word
+	}
+	return ""
 }
 
 // otherwise says what a name was probably meant to be that nothing is called by.

@@ -214,6 +214,9 @@ func (w writing) explain(form string, args []any) slip {
 		if after == "" {
 			return w.here("a comma is missing at the end of this line")
 		}
+		if strings.HasSuffix(before, `"`) && regexp.MustCompile(`^[\pL\pN]`).MatchString(after) {
+			return slip{w.at - 1, `a " within a text is written \"`}
+		}
 		return w.here("a comma is missing before %s", quoted(token1(after)))
 	case strings.Contains(form, "@experiment"), strings.HasPrefix(form, "use 'else'"), strings.HasPrefix(form, "use 'otherwise'"):
 		return w.here(`%s is not known here; write the opposite condition: if !x {...}`, quoted(token1(after)))

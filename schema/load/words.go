@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func hint(def, name string) string {
 			"labels":  "labels belongs into versions",
 			"version": "versions are the keys of versions",
 		},
-		"#Policy": {"notify": "services to restart are onChange: restart", "except": "items of a template are left out by #except", "options": "options of a template are #options"},
+		"#Policy": merged(selecting(), map[string]string{"notify": "services to restart are onChange: restart", "except": "items of a template are left out by #except", "options": "options of a template are #options"}),
 		"#Task": {
 			"operation":    "Operation belongs into parameters",
 			"Operation":    "Operation belongs into parameters",
@@ -39,10 +40,26 @@ func hint(def, name string) string {
 		"#Service":     {"state": "write running: true or running: false", "ensure": "write running: true or running: false", "started": "write running: true"},
 		"#BlockedPort": {"source": "the other side is from", "cidr": "the other side is from", "ip": "the other side is from", "address": "the other side is from"},
 		"#File":        {"path": "the path is the file's name: files: \"/etc/motd\": {...}", "permissions": "write mode", "template": "write content or source", "ensure": `write state: "present" or state: "absent"`},
-		"#Window":      {"cron": "write schedule"},
+		"#Window":      merged(selecting(), map[string]string{"cron": "write schedule"}),
+		"#Group":       selecting(),
+		"#Association": selecting(),
 		"#Targets":     nodeWords(),
 		"#Selection":   nodeWords(),
 	}[def][name]
+}
+
+// selecting are the fields of targets, where they stand beside them.
+func selecting() map[string]string {
+	words := map[string]string{}
+	for _, w := range []string{"tags", "nodes", "os", "all", "exclude"} {
+		words[w] = w + " belongs into targets"
+	}
+	return words
+}
+
+func merged(a, b map[string]string) map[string]string {
+	maps.Copy(a, b)
+	return a
 }
 
 // nodeWords are what other tools call nodes.
