@@ -276,3 +276,38 @@ func TestAnAnchorIsNotTakenBack(t *testing.T) {
 		}
 	})
 }
+
+// TestLostRootKeys: no commit brings a fleet back whose root keys are lost; each host's own root does.
+func TestLostRootKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, bob, carol := agenttest.NewPerson("alice"), agenttest.NewPerson("bob"), agenttest.NewPerson("carol")
+		c, first := anchoredCluster(t, 66, 3, signedFleet("", "alice=root,policy", "bob=policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		last := c.PushSigned(alice, motdFile("two\n"))
+		agree(t, c, last, time.Minute)
+		anew := map[string]string{"fleet.cue": signedFleet("", "carol=root,policy")}
+		refuseAll(t, c, c.PushSigned(bob, anew), "not agreed", "role root")
+		c.Point(last)
+		start := c.PushAt(simulated.Repository, last, carol, anew)
+		refuseAll(t, c, start, "not agreed", "")
+		for _, n := range c.Nodes {
+			n.Stop()
+			n.Change = func(o *agent.Options) { o.Config.Trust = schema.AgentTrust{Anchor: start} }
+			n.Start()
+			if motdOf(n) != "two\n" {
+				t.Errorf("%s: motd %q", n.Name, motdOf(n))
+			}
+		}
+		agree(t, c, start, time.Minute)
+		next := c.PushSigned(carol, motdFile("three\n"))
+		agree(t, c, next, time.Minute)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); len(s.Problems) > 0 {
+				t.Errorf("%s: %q", n.Name, s.Problems)
+			}
+		}
+		refuseAll(t, c, c.PushSigned(alice, motdFile("alice again\n")), "not agreed", "belongs to no signer")
+	})
+}
