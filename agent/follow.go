@@ -79,8 +79,10 @@ type follower struct {
 	takeAt  time.Time
 	took    chan taken
 	doubts  map[string]doubt
-	well    bool // another node could read the remote when that was looked at last
-	polling time.Duration
+	// statements says which records of people's statements were looked at last, and for which commit.
+	statements string
+	well       bool // another node could read the remote when that was looked at last
+	polling    time.Duration
 }
 
 // follow is the loop.

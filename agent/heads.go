@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -176,6 +177,14 @@ func (f *follower) hearAgreed(ctx context.Context) {
 	if r != nil {
 		head = r.Commit
 	}
+	told := head
+	for _, r := range a.records.Of(schema.RecordStatement) {
+		told += fmt.Sprint(" ", r.Node, r.Key, r.Boot, r.Seq)
+	}
+	if told == f.statements {
+		return
+	}
+	f.statements = told
 	if a.gather(ctx, a.trustSource(), head) {
 		a.tellFresh(ctx)
 		if a.lacksAgreement(head) {

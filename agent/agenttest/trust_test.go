@@ -163,6 +163,27 @@ func TestApprovalsReachNodesThatNeverAskTheRemote(t *testing.T) {
 		next := c.PushAt("policy.git", commit, alice, motdFile("three\n"))
 		c.Approve(bob, "acme", commit, next)
 		agree(t, c, next, 2*time.Minute)
+
+		// A node that was away takes several steps at once, from peers, and a new one all of them.
+		away, gone := c.Nodes[5], next
+		away.Stop()
+		for i := range 3 {
+			next = c.PushAt("policy.git", gone, alice, motdFile(fmt.Sprintf("step %d\n", i)))
+			c.Approve(bob, "acme", gone, next)
+			gone = next
+			c.Until("the others have it", 2*time.Minute, func() bool { return c.Nodes[0].Holds(gone) && c.Nodes[4].Holds(gone) })
+		}
+		away.Start()
+		agree(t, c, gone, 10*time.Minute)
+		away.Stop()
+		if err := os.RemoveAll(filepath.Join(away.State(), "policy.git")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(away.State(), "trust.json")); err != nil {
+			t.Fatal(err)
+		}
+		away.Start()
+		agree(t, c, gone, 10*time.Minute)
 	})
 }
 
