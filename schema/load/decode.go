@@ -33,6 +33,7 @@ func (l *loading) decode() {
 		for _, o := range list[i*chunk : min((i+1)*chunk, len(list))] {
 			parts[i+1].decodeOne(o)
 		}
+		parts[i+1].opened.files = nil // much memory, and most of it of these objects alone
 	})
 	n := 0
 	for _, part := range parts {
