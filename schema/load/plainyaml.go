@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -70,6 +71,10 @@ func (f *plain) yamlError(p path, err error) {
 		tab = bytes.HasPrefix(bytes.TrimLeft(rest, " "), []byte("\t"))
 	}
 	switch {
+	case strings.HasSuffix(msg, "',' or ']'"):
+		at, msg = f.opened(at, '['), "this [ is not closed, or a comma is missing in its list"
+	case strings.HasSuffix(msg, "',' or '}'"):
+		at, msg = f.opened(at, '{'), "this { is not closed, or a comma is missing in its struct"
 	case strings.HasPrefix(msg, "did not find expected "):
 		at.line = f.firstWrong(msg)
 		rest := f.src[f.lines[at.line-1]:]
@@ -85,6 +90,20 @@ func (f *plain) yamlError(p path, err error) {
 		msg += " (put quotes around a text that has a colon in it, and check the indentation)"
 	}
 	f.wrong(p, at, "not YAML: "+msg)
+}
+
+// opened is where a bracket was opened. The parser counts that line from 0, but for the first one.
+func (f *plain) opened(at textPos, bracket byte) textPos {
+	for _, line := range []int{at.line + 1, at.line} {
+		if line > len(f.lines) {
+			continue
+		}
+		rest, _, _ := bytes.Cut(f.src[f.lines[line-1]:], []byte("\n"))
+		if i := bytes.IndexByte(rest, bracket); i >= 0 {
+			return textPos{line, utf8.RuneCount(rest[:i]) + 1}
+		}
+	}
+	return at
 }
 
 // firstWrong is the line up to which YAML has to be read to be refused with a message: the parser itself names where
