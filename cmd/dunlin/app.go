@@ -104,10 +104,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// wrongCount says how a command is called that was given too many or too few arguments.
+func wrongCount(cmd *cobra.Command, args []string) error {
+	n := fmt.Sprintf("%d arguments are", len(args))
+	switch len(args) {
+	case 0:
+		n = "no argument is"
+	case 1:
+		n = "one argument is"
+	}
+	return usageError{fmt.Errorf("%s given; write: %s", n, cmd.UseLine())}
+}
+
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
-			return usageError{err}
+		if len(args) != n {
+			return wrongCount(cmd, args)
 		}
 		return nil
 	}
@@ -115,8 +127,8 @@ func exactArgs(n int) cobra.PositionalArgs {
 
 func maxArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := cobra.MaximumNArgs(n)(cmd, args); err != nil {
-			return usageError{err}
+		if len(args) > n {
+			return wrongCount(cmd, args)
 		}
 		return nil
 	}
@@ -140,6 +152,10 @@ func (a *app) exit(ctx context.Context, err error) int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted
 	}
+	text := err.Error()
+	if what, meant, ok := strings.Cut(text, "\n\nDid you mean this?\n"); ok && strings.HasPrefix(text, "unknown command") {
+		text = fmt.Sprintf("%s (did you mean %s?)", what, strings.Join(strings.Fields(meant), " or "))
+	}
 	if a.json() {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
@@ -148,12 +164,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 			Error string `json:"error"`
 			Hint  string `json:"hint,omitempty"`
 			Exit  int    `json:"exit"`
-		}{err.Error(), hint, code}) // two strings and a number always encode
+		}{text, hint, code}) // two strings and a number always encode
 		_, _ = a.err.Write(harmlessJSON(b.Bytes()))
 		return code
 	}
 	// An error may have several lines, and quote what came from outside.
-	lines := strings.Split(err.Error(), "\n")
+	lines := strings.Split(text, "\n")
 	for i, line := range lines {
 		lines[i] = printable(line)
 	}

@@ -71,6 +71,9 @@ func (a *app) newObject(ctx context.Context, kind, name string, f newFlags) erro
 		hint := ""
 		if kinds, _ := load.Kinds(); !slices.Contains(kinds, kind) {
 			hint = "dunlin schema says what each kind is"
+			if kind == "roster" || kind == "node" {
+				hint = "dunlin node line prints a host's line of the roster"
+			}
 		}
 		return exitWith{code: exitUsage, err: fmt.Errorf("new %s: %w", kind, err), hint: hint}
 	}

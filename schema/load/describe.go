@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -303,7 +304,7 @@ func unknownWord(what, got, in string, words []string) error {
 	if in != "" {
 		m += " in " + in
 	}
-	if g := near(got, words); g != "" {
+	if g := cmp.Or(singular(got, words), near(got, words)); g != "" {
 		m += fmt.Sprintf(" (did you mean %q?)", g)
 	}
 	slices.Sort(words)

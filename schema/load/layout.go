@@ -223,17 +223,22 @@ func (l *loading) topNames(d *folder, f *source) {
 	}
 }
 
-func (l *loading) unknownKind(name string) string {
-	if name == "run" || name == "runs" {
-		return "no such kind; a run is started with: dunlin run"
-	}
-	m := "no such kind"
-	g := near(name, l.kindNames)
-	for _, s := range []string{strings.TrimSuffix(name, "s"), strings.TrimSuffix(name, "ies") + "y"} {
-		if slices.Contains(l.kindNames, s) {
-			g = s // a plural
+// singular is the word that another is the plural of, or empty.
+func singular(many string, words []string) string {
+	for _, s := range []string{strings.TrimSuffix(many, "s"), strings.TrimSuffix(many, "ies") + "y"} {
+		if s != many && slices.Contains(words, s) {
+			return s
 		}
 	}
+	return ""
+}
+
+func (l *loading) unknownKind(name string) string {
+	if name == "run" || name == "runs" {
+		return "no such kind; a run is a file of its own: dunlin schema run"
+	}
+	m := "no such kind"
+	g := cmp.Or(singular(name, l.kindNames), near(name, l.kindNames))
 	if g != "" {
 		m += ` (did you mean "` + g + `"?)`
 		l.unsure[g] = true
