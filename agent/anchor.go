@@ -26,6 +26,8 @@ const (
 	maxForks = 16
 	// maxTold bounds what a node tells others of approvals, in bytes.
 	maxTold = 48 << 10
+	// maxUnjudged is how many approvals of steps that cannot be judged yet are remembered.
+	maxUnjudged = 256
 )
 
 // kindFork is a refusal of this package's: two commits are well signed, and neither follows on the other.
@@ -241,16 +243,19 @@ func (a *Agent) line(ctx context.Context, src TrustSource, from string, until fu
 	return line, false
 }
 
-// steps are the trees of the commits that a head has above what is verified, by tree the parent.
-func (a *Agent) steps(ctx context.Context, src TrustSource, head string) map[string]string {
+// step is one commit above what is verified: its tree, and its parent.
+type step struct{ tree, base string }
+
+// steps are the commits that a head has above what is verified, oldest first.
+func (a *Agent) steps(ctx context.Context, src TrustSource, head string) []step {
 	p := a.pinNow()
 	line, reached := a.line(ctx, src, head, func(id string) bool { return id == p.base() })
 	if !reached {
 		return nil
 	}
-	out := map[string]string{}
-	for i := range len(line) - 1 {
-		out[line[i].Tree] = line[i+1].ID
+	var out []step
+	for i := len(line) - 2; i >= 0; i-- {
+		out = append(out, step{line[i].Tree, line[i+1].ID})
 	}
 	return out
 }
@@ -258,50 +263,73 @@ func (a *Agent) steps(ctx context.Context, src TrustSource, head string) map[str
 // gather keeps what others have told of heartbeats, and of approvals that the way to a head needs. It reports whether
 // there was any that is new.
 func (a *Agent) gather(ctx context.Context, src TrustSource, head string) (fresh bool) {
-	var told []schema.StatementRecord
+	a.mu.Lock()
+	texts := slices.Clone(a.unjudged)
+	a.mu.Unlock()
 	for _, r := range a.records.Of(schema.RecordStatement) {
-		if s, ok := decode[schema.StatementRecord](r); ok && r.Node != a.keys.ID() {
-			told = append(told, s)
-		}
-	}
-	if len(told) == 0 {
-		return false
-	}
-	var steps map[string]string
-	if head != "" {
-		steps = a.steps(ctx, src, head)
-	}
-	for _, s := range told {
-		for _, text := range s.Approvals {
-			fresh = a.keepApproval(ctx, src, steps, []byte(text)) || fresh
+		s, ok := decode[schema.StatementRecord](r)
+		if !ok || r.Node == a.keys.ID() {
+			continue
 		}
 		fresh = s.Heartbeat != "" && a.keepHeartbeat(ctx, src, []byte(s.Heartbeat)) || fresh
+		texts = append(texts, s.Approvals...)
+	}
+	if head != "" && len(texts) > 0 {
+		fresh = len(a.keepApprovals(ctx, src, a.steps(ctx, src, head), texts)) > 0 || fresh
 	}
 	return fresh
 }
 
-// keepApproval keeps an approval of one of the steps by somebody who was a signer at its start.
-func (a *Agent) keepApproval(ctx context.Context, src TrustSource, steps map[string]string, text []byte) bool {
-	s, err := trust.ParseApproval(text)
-	if err != nil || steps[s.Tree] != s.Base {
-		return false
+// keepApprovals keeps approvals of the steps by people who were signers at their starts, and gives those that are new. It
+// goes from step to step as far as each is agreed to: what fleet.cue says in a commit is read only once that is trusted.
+// What is of later steps is looked at again when there is more.
+func (a *Agent) keepApprovals(ctx context.Context, src TrustSource, steps []step, texts []string) (fresh []string) {
+	type given struct {
+		trust.Approval
+		text string
 	}
-	fleet, err := src.Fleet(ctx, s.Base)
-	if err != nil {
-		return false
+	byStep := map[step][]given{}
+	for _, text := range texts {
+		if s, err := trust.ParseApproval([]byte(text)); err == nil {
+			at := step{s.Tree, s.Base}
+			byStep[at] = append(byStep[at], given{s, text})
+		}
 	}
-	who, err := s.By(fleet)
-	if err != nil {
-		return false
+	var later []string
+	base, reached := a.pinNow().base(), true
+	for _, at := range steps {
+		if len(byStep[at]) > 0 && reached && at.base != base {
+			_, err := trust.Verify(ctx, src, base, at.base, a.now())
+			reached = err == nil
+		}
+		for _, g := range byStep[at] {
+			if !reached {
+				later = append(later, g.text)
+				continue
+			}
+			fleet, err := src.Fleet(ctx, at.base)
+			if err != nil {
+				continue
+			}
+			who, err := g.By(fleet)
+			if err != nil {
+				continue
+			}
+			anew, err := a.policies.KeepApproval(g.Tree, []byte(g.text))
+			if err != nil {
+				a.log().Warn("approval is not kept", "error", one(err))
+			}
+			if anew && err == nil {
+				a.log().Info("approval", "by", who, "tree", g.Tree, "base", g.Base)
+				fresh = append(fresh, g.text)
+			}
+		}
 	}
-	fresh, err := a.policies.KeepApproval(s.Tree, text)
-	if err != nil {
-		a.log().Warn("approval is not kept", "error", one(err))
-		return false
-	}
-	if fresh {
-		a.log().Info("approval", "by", who, "tree", s.Tree, "base", s.Base)
-	}
+	slices.Sort(later)
+	later = slices.Compact(later)
+	a.mu.Lock()
+	a.unjudged = later[:min(len(later), maxUnjudged)]
+	a.mu.Unlock()
 	return fresh
 }
 
@@ -339,17 +367,21 @@ func (a *Agent) askStatements(ctx context.Context, head string) error {
 	src := a.trustSource()
 	steps := a.steps(ctx, src, head)
 	var trees []string
-	for tree := range steps {
-		trees = append(trees, tree)
+	for _, at := range steps {
+		trees = append(trees, at.tree)
 	}
 	got, err := a.policies.FetchStatements(ctx, trees)
-	var fresh []string
+	a.mu.Lock()
+	texts := slices.Clone(a.unjudged)
+	a.mu.Unlock()
 	for _, list := range got.Approvals {
 		for _, text := range list {
-			if a.keepApproval(ctx, src, steps, text) {
-				fresh = append(fresh, string(text))
-			}
+			texts = append(texts, string(text))
 		}
+	}
+	var fresh []string
+	if len(texts) > 0 {
+		fresh = a.keepApprovals(ctx, src, steps, texts)
 	}
 	beat := got.Heartbeat != nil && a.keepHeartbeat(ctx, src, got.Heartbeat)
 	if len(fresh) > 0 || beat {

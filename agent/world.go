@@ -53,8 +53,10 @@ type world struct {
 
 	since time.Time // when the policy came into force
 
-	pin    pin      // the anchor and what was verified since; none where the remote is believed
-	agreed []string // approvals that this node found on the remote, newest first
+	pin pin // the anchor and what was verified since; none where the remote is believed
+	// unjudged are approvals of steps that come after one which is not agreed to yet.
+	unjudged []string
+	agreed   []string // approvals that this node found on the remote, newest first
 
 	hintedHead string // the newest head that was told by a hint, ours or others'
 }

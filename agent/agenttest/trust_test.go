@@ -164,6 +164,15 @@ func TestApprovalsReachNodesThatNeverAskTheRemote(t *testing.T) {
 		c.Approve(bob, "acme", commit, next)
 		agree(t, c, next, 2*time.Minute)
 
+		// Two at once, and the word for the second comes first: what fleet.cue says in the first may not be read by then.
+		under := c.PushAt("policy.git", next, alice, motdFile("four\n"))
+		over := c.PushAt("policy.git", under, alice, motdFile("five\n"))
+		c.Approve(bob, "acme", under, over)
+		refuseAll(t, c, over, "not agreed", "on the way to it")
+		c.Approve(bob, "acme", next, under)
+		agree(t, c, over, 3*time.Minute)
+		next = over
+
 		// A node that was away takes several steps at once, from peers, and a new one all of them.
 		away, gone := c.Nodes[5], next
 		away.Stop()
