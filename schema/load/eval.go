@@ -34,6 +34,11 @@ type job struct {
 	// first takes what only comprehensions, patterns and embeddings make.
 	first bool
 	out   outcome
+
+	// Of a repository where all is wrong only as much is explained as is shown: see explained.
+	before *job
+	done   chan struct{} // closed once it has run
+	plain  int           // objects that refer to nothing and are explained
 }
 
 // outcome is what a job found; the jobs of one folder are gathered in order.
@@ -50,6 +55,12 @@ type outcome struct {
 // processors, at most four, and joins them.
 func (l *loading) evaluate(ctx context.Context) error {
 	jobs := l.jobs()
+	for i, j := range jobs {
+		j.done = make(chan struct{})
+		if i > 0 {
+			j.before = jobs[i-1]
+		}
+	}
 	// Neighbours share a context until it has seen a batch of objects.
 	var groups [][]*job
 	n := l.batch
@@ -72,6 +83,7 @@ func (l *loading) evaluate(ctx context.Context) error {
 					if ctx.Err() == nil {
 						e.run(j)
 					}
+					close(j.done)
 				}
 			}
 		}()
@@ -134,65 +146,6 @@ func (l *loading) jobs() []*job {
 		jobs = append(jobs, l.againJobs(d)...)
 	}
 	return append(jobs, l.libJobs()...)
-}
-
-// againJobs judge what CUE would see otherwise in a folder than it is judged elsewhere: objects of a folder above that
-// look at a kind of which this one has objects, and in a place of authority its own objects, which CUE lets
-// patterns and the like of the folders above change.
-func (l *loading) againJobs(d *folder) []*job {
-	var jobs []*job
-	add := func(same bool, files []*source, objs []*object) {
-		objs = slices.DeleteFunc(objs, func(o *object) bool { return o.dropped || o.key.kind == "fleet" })
-		if len(objs) == 0 || slices.ContainsFunc(files, func(f *source) bool { return f.broken }) {
-			return
-		}
-		for lo := 0; lo < len(objs); lo += l.batch {
-			jobs = append(jobs, &job{folder: d, files: files, objs: objs[lo:min(lo+l.batch, len(objs))], again: true, same: same})
-		}
-	}
-	makes := func(kind string) bool {
-		return slices.ContainsFunc(d.own, func(f *source) bool {
-			return f.reach.changes(kind) || slices.ContainsFunc(f.frags, func(fr *fragment) bool { return fr.key.kind == kind })
-		})
-	}
-	var lookers []*object
-	for _, up := range d.above {
-		for _, o := range up.order {
-			if slices.ContainsFunc(o.frags, func(fr *fragment) bool {
-				for name := range fr.uses {
-					if l.kinds[name] && name != "fleet" && slices.Contains(d.chain, fr.file) && makes(name) {
-						return true
-					}
-				}
-				return false
-			}) {
-				lookers = append(lookers, o)
-			}
-		}
-	}
-	add(false, d.chain, lookers)
-	if d.place == "" {
-		return jobs
-	}
-	var unseen []*source
-	for _, up := range d.above {
-		for _, f := range up.own {
-			if !slices.Contains(d.chain, f) {
-				unseen = append(unseen, f)
-			}
-		}
-	}
-	var own []*object
-	for _, o := range d.order {
-		told := func(f *source) bool { // by placement
-			return authority(o.key.kind) != "" && slices.ContainsFunc(f.touches, func(t touch) bool { return t.kind == o.key.kind && t.what == "a pattern" })
-		}
-		if slices.ContainsFunc(unseen, func(f *source) bool { return f.reach.changes(o.key.kind) && !told(f) }) {
-			own = append(own, o)
-		}
-	}
-	add(true, slices.Concat(unseen, d.chain), own)
-	return jobs
 }
 
 // libJobs judge the packages under lib/, imported or not.
@@ -330,7 +283,10 @@ func (e *evaluator) run(j *job) {
 		}
 		bad = append(bad, o)
 	}
-	if !j.again && (j.first || valid != nil) {
+	switch {
+	case j.same:
+		e.computed(j, v, static)
+	case !j.again && (j.first || valid != nil):
 		bad = append(bad, e.computed(j, v, static)...)
 	}
 	for _, err := range errors.Errors(valid) {
@@ -341,7 +297,31 @@ func (e *evaluator) run(j *job) {
 		general = append(general, err)
 	}
 	j.out.general = general
-	e.explain(j, v, want, bad)
+	e.explain(j, v, want, j.explained(bad))
+}
+
+// explained leaves of objects with faults those that are explained: what refers to nothing has its faults in itself, and
+// beyond maxFaults nobody is told of them.
+func (j *job) explained(bad []*object) []*object {
+	if len(bad) == 0 {
+		return nil
+	}
+	told := 0
+	for b := j.before; b != nil; b = b.before {
+		<-b.done
+		told += b.plain
+	}
+	return slices.DeleteFunc(bad, func(o *object) bool {
+		if len(o.frags) == 0 || slices.ContainsFunc(o.frags, func(fr *fragment) bool { return len(fr.uses) > 0 }) {
+			return false
+		}
+		if told+j.plain >= maxFaults {
+			j.out.bad[o] = nil
+			return true
+		}
+		j.plain++
+		return false
+	})
 }
 
 // computed takes the objects that no plain declaration makes, and returns those with faults.

@@ -58,6 +58,14 @@ policy: a: {targets: all: true, if len(policy) > 1 {severty: "HIGH"}}
 -- policies/b.cue --
 policy: b: targets: all: true
 `, "a.cue:2:9: policy.a: right by itself, but not with what is said in policies/\n"},
+		{"an exception that is there where others are", `
+-- a.cue --
+#g: {exception?: y: {targets: all: true, policies: ["x"], reason: "r", approvedBy: "bob", until: "2030-01-01T00:00:00Z"}, ...}
+#g
+-- exceptions/e.cue --
+exception: own: {targets: all: true, patches: ["x"], reason: "r", approvedBy: "bob", until: "2030-01-01T00:00:00Z"}
+`, "exceptions/e.cue: exception.y: a folder above makes it together with what exceptions/ says; files there see only their own folder and fleet.cue\n" +
+			"exceptions/e.cue:2:12: exception.own: not enforced by this version; leave it out\n"},
 		{"fleet in braces", `
 -- fleet.cue --
 {fleet: name: "acme"}

@@ -144,3 +144,17 @@ func TestLimitsAreOfWhatThereIs(t *testing.T) {
 		}
 	}
 }
+
+// Of very many faults as many are told as people read, and the first of them.
+func TestVeryManyFaults(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("-- a.cue --\n_t: mode: \"audti\"\n")
+	for i := range maxFaults + 600 {
+		fmt.Fprintf(&text, "policy: p%04d: {targets: all: true, severty: \"HIGH\"}\n", i)
+	}
+	text.WriteString("-- b.cue --\npolicy: t1: _t & {targets: all: true}\npolicy: t2: _t & {targets: all: true}\n")
+	got := faultsOf(t, thisBuild(), files(text.String()))
+	if len(got) != maxFaults || got[0].Line != 2 || got[1].Path != "policy.p0000.severty" || got[maxFaults-1].Path != fmt.Sprintf("policy.p%04d.severty", maxFaults-2) {
+		t.Errorf("%d faults, from\n%v to %v", len(got), lines(got[:2]), got[len(got)-1])
+	}
+}

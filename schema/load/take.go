@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	slash "path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,6 +122,13 @@ func (l *loading) takeAgain(j *job) {
 			m = "a folder above says more of it, by a pattern or the like, which files in " + j.folder.place + " may not see"
 		}
 		l.fault(o.frags[0].file.name, o.frags[0].label, o.key.path().String(), m)
+	}
+	for _, o := range j.out.computed {
+		there := j.folder.objs[o.key] != nil || slices.ContainsFunc(j.folder.above, func(up *folder) bool { return up.objs[o.key] != nil })
+		if !there && o.key.kind != "fleet" {
+			file, pos := l.objectPos(o)
+			l.fault(file, pos, o.key.path().String(), "a folder above makes it together with what "+j.folder.dir+"/ says; files there see only their own folder and fleet.cue")
+		}
 	}
 }
 

@@ -129,3 +129,62 @@ func (w *wide) expr(e ast.Expr, depth int) bool {
 	}
 	return true
 }
+
+// againJobs judge what CUE would see otherwise in a folder than it is judged elsewhere: objects of a folder above that
+// look at a kind of which this one has objects, and in a place of authority its own objects, which CUE lets
+// patterns and the like of the folders above change.
+func (l *loading) againJobs(d *folder) []*job {
+	var jobs []*job
+	add := func(same bool, files []*source, objs []*object) {
+		objs = slices.DeleteFunc(objs, func(o *object) bool { return o.dropped || o.key.kind == "fleet" })
+		if len(objs) == 0 || slices.ContainsFunc(files, func(f *source) bool { return f.broken }) {
+			return
+		}
+		for lo := 0; lo < len(objs); lo += l.batch {
+			jobs = append(jobs, &job{folder: d, files: files, objs: objs[lo:min(lo+l.batch, len(objs))], again: true, same: same})
+		}
+	}
+	makes := func(kind string) bool {
+		return slices.ContainsFunc(d.own, func(f *source) bool {
+			return f.reach.changes(kind) || slices.ContainsFunc(f.frags, func(fr *fragment) bool { return fr.key.kind == kind })
+		})
+	}
+	var lookers []*object
+	for _, up := range d.above {
+		for _, o := range up.order {
+			if slices.ContainsFunc(o.frags, func(fr *fragment) bool {
+				for name := range fr.uses {
+					if l.kinds[name] && name != "fleet" && slices.Contains(d.chain, fr.file) && makes(name) {
+						return true
+					}
+				}
+				return false
+			}) {
+				lookers = append(lookers, o)
+			}
+		}
+	}
+	add(false, d.chain, lookers)
+	if d.place == "" {
+		return jobs
+	}
+	var unseen []*source
+	for _, up := range d.above {
+		for _, f := range up.own {
+			if !slices.Contains(d.chain, f) {
+				unseen = append(unseen, f)
+			}
+		}
+	}
+	var own []*object
+	for _, o := range d.order {
+		told := func(f *source) bool { // by placement
+			return authority(o.key.kind) != "" && slices.ContainsFunc(f.touches, func(t touch) bool { return t.kind == o.key.kind && t.what == "a pattern" })
+		}
+		if slices.ContainsFunc(unseen, func(f *source) bool { return f.reach.changes(o.key.kind) && !told(f) }) {
+			own = append(own, o)
+		}
+	}
+	add(true, slices.Concat(unseen, d.chain), own)
+	return jobs
+}
