@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -19,8 +20,9 @@ import (
 const (
 	childData   = 512 << 20 // bytes of memory that it may write to
 	childHeap   = 400 << 20 // bytes at which its collector works harder
-	childGC     = 40        // percent of garbage that it leaves: CUE makes little else
-	childCPU    = 15        // seconds
+	childGC     = 40        // percent of garbage that it leaves of a large policy, with childLarge bytes and more: CUE makes little else
+	childLarge  = 2 << 20
+	childCPU    = 15 // seconds
 	childWall   = 30 * time.Second
 	childOutput = 128 << 20 // bytes of its answer
 	childStderr = 64 << 10
@@ -146,6 +148,13 @@ func Main(o Options, in io.Reader, out io.Writer) int {
 	}
 	t, err := readArchive(in)
 	if err == nil {
+		size := 0
+		for _, b := range t.content {
+			size += len(b)
+		}
+		if size >= childLarge {
+			debug.SetGCPercent(childGC)
+		}
 		var res *result
 		if res, err = evaluate(context.Background(), o, t); err == nil {
 			err = encodeResult(out, res)

@@ -56,7 +56,6 @@ func notAllowed(err error) bool {
 // limitSelf is what the child does first: limits that it cannot lift again.
 func limitSelf() error {
 	debug.SetMemoryLimit(childHeap)
-	debug.SetGCPercent(childGC)
 	debug.SetMaxStack(64 << 20)
 	set := func(what int, soft, hard uint64) error {
 		return unix.Setrlimit(what, &unix.Rlimit{Cur: soft, Max: hard})

@@ -323,7 +323,7 @@ func TestMutantsAreJudgedAsCUEDoes(t *testing.T) {
 				<-done
 			}
 			t.Logf("accepted directly %d, by CUE alone %d, refused %d", accepted.Load(), asked.Load(), refused.Load())
-			if accepted.Load() < int64(batches*tt.batch/10) {
+			if accepted.Load() < int64(batches*tt.batch/40) {
 				t.Error("hardly any is accepted directly: the test says nothing")
 			}
 		})
