@@ -19,8 +19,10 @@ func (c *checker) meantText(s *shape, text string) string {
 	if s.def == "#Schedule" {
 		return schema.FromCrontab(bare)
 	}
-	try := []string{bare, strings.ToLower(bare), strings.ReplaceAll(bare, " ", ""), synonym(strings.ToLower(bare))}
+	try := []string{bare, strings.ToLower(bare), synonym(strings.ToLower(bare))}
 	switch {
+	case s.def == "#Concurrency" || s.def == "#ErrorLimit":
+		try = append(try, strings.ReplaceAll(bare, " ", "")) // "10 %"
 	case regexp.MustCompile(`^[0-7]{3}$`).MatchString(bare):
 		try = append(try, "0"+bare) // a mode
 	case regexp.MustCompile(`^[0-9]+\s*[:-]\s*[0-9]+$`).MatchString(bare):
@@ -83,6 +85,8 @@ func (c *checker) rewritten(s *shape, n *value) string {
 		if t := c.meantText(s, show(n)); t != "" {
 			return fmt.Sprintf("write it as text: %q", t)
 		}
+	case n.k == kString && s.def == "#File":
+		return fmt.Sprintf("write {content: %s}", show(n))
 	case n.k&(kString|kInt|kBool) != 0 && s.kinds == kStruct:
 		var fit []string
 		for _, f := range s.fields {

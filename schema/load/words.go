@@ -239,6 +239,9 @@ func (c *checker) say(s *shape, n *value, p path) string {
 	if s.def == "#Sealed" { // what is no secret yet should not spread
 		return "not encrypted; a secret is written as age --armor encrypts it to its readers; change it too: Git keeps what was committed"
 	}
+	if s.def == "#PatchName" && strings.ContainsAny(n.s, " \t\r\n") {
+		return fmt.Sprintf("%s has a blank; a patch is named by its package, or by a pattern such as \"openssl*\"", show(n))
+	}
 	m := fmt.Sprintf("%s is not %s", show(n), w)
 	if i, err := strconv.ParseInt(n.s, 10, 32); n.k == kString && err == nil && s.kinds&kInt != 0 && c.takes(s, &value{k: kInt, i: i, s: n.s}) {
 		return m + "; write the number without quotes: " + n.s
