@@ -138,8 +138,12 @@ func (l *loading) jobs() []*job {
 			}
 			objs = append(objs, o)
 		}
-		for lo := 0; lo < len(objs) || lo == 0 && own; lo += l.batch {
-			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+l.batch, len(objs))], first: lo == 0})
+		batch := l.batch
+		if l.carried(d) > batch { // which every part would carry: all in one is less
+			batch = max(batch, len(objs))
+		}
+		for lo := 0; lo < len(objs) || lo == 0 && own; lo += batch {
+			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+batch, len(objs))], first: lo == 0})
 		}
 	}
 	for _, d := range l.folders {

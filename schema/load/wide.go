@@ -188,3 +188,20 @@ func (l *loading) againJobs(d *folder) []*job {
 	add(true, slices.Concat(unseen, d.chain), own)
 	return jobs
 }
+
+// carried is how many objects must be there for whatever a folder evaluates, since what is no plain object looks at their kinds.
+func (l *loading) carried(d *folder) int {
+	n := 0
+	for kind := range l.kinds {
+		if slices.ContainsFunc(d.chain, func(f *source) bool { return f.restUses[kind] || f.restUses["self"] }) {
+			for _, f := range d.chain {
+				for _, fr := range f.frags {
+					if fr.key.kind == kind {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n
+}
