@@ -108,7 +108,7 @@ func childError(err error, cmd *exec.Cmd, complaint string) error {
 	case killedByCPU(cmd.ProcessState) || cpu >= childCPU*time.Second-time.Second/2:
 		return fmt.Errorf("%w: more than %d s of processor time", ErrLimit, childCPU)
 	case strings.Contains(complaint, "out of memory"), strings.Contains(complaint, "cannot allocate memory"), strings.Contains(complaint, "failed to allocate"),
-		strings.Contains(complaint, "failed to create new OS thread"):
+		strings.Contains(complaint, "failed to create new OS thread"), strings.Contains(complaint, "pthread_create failed"):
 		return fmt.Errorf("%w: more than %d MiB of memory", ErrLimit, childData>>20)
 	case strings.Contains(complaint, "stack exceeds"), strings.Contains(complaint, "stack overflow"):
 		return fmt.Errorf("%w: it is nested too deeply", ErrLimit)
