@@ -147,7 +147,7 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 	if ctx.Err() != nil {
 		return true
 	}
-	if errors.Is(err, load.ErrLimit) {
+	if errors.Is(err, load.ErrLimit) || errors.Is(err, load.ErrCrash) {
 		// Most likely the commit's fault, and not surely: a host without memory fails, too.
 		a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Reason: clip(one(err))})
 		return true

@@ -132,6 +132,9 @@ func (a *app) validate(ctx context.Context, dir, rev, format string, tests bool)
 	if errors.Is(err, load.ErrLimit) {
 		return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "a comprehension or a reference grows without end, or the repository is too large for one; look at what changed last"}
 	}
+	if errors.Is(err, load.ErrCrash) {
+		return exitWith{code: exitError, err: fmt.Errorf("validate %q: %w", dir, err), hint: "no policy may do that: please report it with the files; what changed last is what it fails on"}
+	}
 	if err != nil {
 		return fmt.Errorf("validate %q: %w", dir, err)
 	}

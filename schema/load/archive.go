@@ -13,7 +13,7 @@ import (
 )
 
 // The tree crosses to the child as magic, then counted lists: of faults (file,
-// message), of sizes (name, bytes), of contents (name, bytes). Numbers are
+// line, column, message), of sizes (name, bytes), of contents (name, bytes). Numbers are
 // uvarints, texts have their length before them. The child trusts none of it.
 const archiveMagic = "dunlin tree 1\n"
 
@@ -25,6 +25,8 @@ func (t *tree) write(w io.Writer) error {
 	number(int64(len(t.faults)))
 	for _, f := range t.faults {
 		text(f.File)
+		number(int64(f.Line))
+		number(int64(f.Column))
 		text(f.Message)
 	}
 	number(int64(len(t.size)))
@@ -98,6 +100,7 @@ func readArchive(r io.Reader) (*tree, error) {
 			break
 		}
 		f := schema.Fault{File: string(a.bytes(maxName)), Severity: schema.SeverityError}
+		f.Line, f.Column = int(a.number(maxFile+1)), int(a.number(maxFile+1))
 		f.Message = string(a.bytes(maxName))
 		t.faults = append(t.faults, f)
 	}

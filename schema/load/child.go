@@ -34,6 +34,9 @@ const Command = "internal-evaluate"
 // ErrLimit says that an evaluation was stopped at one of the child's limits.
 var ErrLimit = errors.New("the policy needs more than an evaluation may use")
 
+// ErrCrash says that an evaluation failed on a policy by an error of its own.
+var ErrCrash = errors.New("the evaluator fails on this policy, which is an error of its own")
+
 // Child evaluates in a process of its own: this program, called with Command,
 // which must answer with Main and the same options. The child has no
 // environment, no files but the tree, no network where the system allows to take
@@ -117,8 +120,11 @@ func childError(err error, cmd *exec.Cmd, complaint string) error {
 	if len(first) > 200 {
 		first = first[:200]
 	}
-	if first == "" {
+	switch {
+	case first == "":
 		return fmt.Errorf("the child ended: %w", err)
+	case strings.HasPrefix(first, "panic: "), strings.HasPrefix(first, "fatal error: "), strings.HasPrefix(first, "runtime: "):
+		return fmt.Errorf("%w: %q", ErrCrash, first)
 	}
 	return fmt.Errorf("the child ended: %w: %q", err, first)
 }

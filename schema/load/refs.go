@@ -188,6 +188,9 @@ func (l *loading) unresolved(f *source, scope map[string]bool, rule string) {
 		} else {
 			f.broken = true
 		}
+		if l.enough() {
+			continue
+		}
 		m := fmt.Sprintf("reference %q not found", id.Name)
 		if g := near(id.Name, words); g != "" {
 			m += fmt.Sprintf(" (did you mean %q?)", g)

@@ -17,10 +17,17 @@ type report struct {
 	faults []schema.Fault
 }
 
+// Bounds of a fault's parts, in bytes: what a commit holds must not make its faults unreadable, nor large.
+const (
+	maxMessage = 1000
+	maxPath    = 300
+)
+
 func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
+	f.File = atMost(f.File, maxName)
 	f.Path, f.Message = readable(f.Path, 400), readable(f.Message, 1000)
 	r.faults = append(r.faults, f)
 }
@@ -143,4 +150,16 @@ func place(p schema.Position, from string) string {
 		return fmt.Sprintf("%d:%d", p.Line, p.Column)
 	}
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// enough says that more faults than anybody reads are known: what is costly to say need not be said of more.
+func (r *report) enough() bool { return len(r.faults) >= maxFaults }
+
+// atMost shortens a text to so many bytes, and says that it has.
+func atMost(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const more = "…"
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
 }

@@ -176,6 +176,11 @@ func ignored(name string) string {
 func (sc *scanner) scan(name string, text []byte) *source {
 	f := &source{name: name, dir: slash.Dir(name), text: text,
 		restUses: map[string]bool{}, tops: map[string][]*ast.Field{}, topPos: map[string]token.Pos{}}
+	if at := hidden(text); at >= 0 {
+		f.broken = true
+		sc.r.add(turned(name, text, at))
+		return f
+	}
 	tree, err := parser.ParseFile(name, text)
 	if err != nil {
 		f.broken = true

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,8 +39,13 @@ func readTree(fsys fs.FS) (*tree, error) {
 	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
 	var total int64
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
+		if len(name) > maxName || strings.Count(name, "/") > maxDepth {
+			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "a path of %d bytes, %d folders deep; a policy repository has paths of at most %d bytes, %d folders deep",
+				len(name), strings.Count(name, "/"), maxName, maxDepth)
+			return nil
+		}
 		if !utf8.ValidString(name) {
-			t.fault(strings.ToValidUTF8(name, "\uFFFD"), "%q: the name is not UTF-8; rename it", name)
+			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "%q: the name is not UTF-8; rename it", atMost(name, 200))
 			return nil
 		}
 		if why := notRegular(d.Type()); why != "" {
@@ -70,6 +76,10 @@ func readTree(fsys fs.FS) (*tree, error) {
 		if err != nil {
 			return err
 		}
+		if at := hidden(b); at >= 0 && slash.Ext(name) != ".cue" { // of these the scan tells
+			t.faults = append(t.faults, turned(name, b, at))
+			return nil
+		}
 		t.content[name] = b
 		return nil
 	})
@@ -99,13 +109,40 @@ func walk(fsys fs.FS, f func(name string, d fs.DirEntry) error) error {
 		case d.IsDir() && !utf8.ValidString(name): // no fs.FS opens it; f tells of it
 			return cmp.Or(f(name, d), fs.SkipDir)
 		case d.IsDir():
-			if strings.Count(name, "/") > maxDepth {
-				return fmt.Errorf("read %q: folders nested more than %d deep", name, maxDepth)
+			if len(name) > maxName || strings.Count(name, "/") > maxDepth {
+				return cmp.Or(f(name, d), fs.SkipDir)
 			}
 			return nil
 		}
 		return f(name, d)
 	})
+}
+
+// hidden finds the first character that turns the direction of text around (Unicode UAX 9: embeddings, overrides and
+// isolates): with these a reviewer is shown another text than is evaluated (CVE-2021-42574). -1 is none.
+func hidden(b []byte) int {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(b[at:], 0xE2)
+		if i < 0 {
+			return -1
+		}
+		at += i
+		if r := firstRune(b[at:]); r >= '\u202A' && r <= '\u202E' || r >= '\u2066' && r <= '\u2069' {
+			return at
+		}
+	}
+}
+
+// turned is the fault of a hidden character.
+func turned(name string, text []byte, at int) schema.Fault {
+	before := text[:at]
+	return schema.Fault{File: name, Line: 1 + bytes.Count(before, []byte("\n")), Column: len(before) - bytes.LastIndexByte(before, '\n'), Severity: schema.SeverityError,
+		Message: fmt.Sprintf("%U turns the direction of text around, so that people read another text than is evaluated; take it out", firstRune(text[at:]))}
+}
+
+func firstRune(b []byte) rune {
+	r, _ := utf8.DecodeRune(b)
+	return r
 }
 
 func notRegular(m fs.FileMode) string {

@@ -323,8 +323,11 @@ func (c *checker) unknown(s *shape, name string) string {
 	return m
 }
 
-// near is the word that s was probably meant to be, or empty.
+// near is the word that s was probably meant to be, or empty. Nobody means anything by a word of a hundred letters.
 func near(s string, words []string) string {
+	if len(s) > 100 {
+		return ""
+	}
 	best, bd := "", 3
 	for _, w := range words {
 		if len(s) >= 4 && len(w) > len(s)+2 && (strings.HasPrefix(strings.ToLower(w), strings.ToLower(s)) || strings.HasSuffix(strings.ToLower(w), strings.ToLower(s))) {
