@@ -17,12 +17,6 @@ type report struct {
 	faults []schema.Fault
 }
 
-// Bounds of a fault's parts, in bytes: what a commit holds must not make its faults unreadable, nor large.
-const (
-	maxMessage = 1000
-	maxPath    = 300
-)
-
 func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
