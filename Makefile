@@ -63,10 +63,15 @@ layers:
 # are other processes in any case.
 SMALL_FLEETS = APush|CutOff|AForcePush|AClockAnHour|LastGood|AReadOnlyRemote|ALostReport|OnlyTheGossipKey|ClonedIdentity|NotInTheRoster|ALyingFetcher|AWrongGossipKey|GossipHints|AwayForAnHour
 
+# The loader against CUE at full count: the race detector makes each of its thousands of mutations ten times as slow, so
+# that it sees few of them.
+AGAINST_CUE = Mutants|Adversarial|VerdictOfCUE
+
 race:
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: run make setup"; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 30m -p $(P) $$(go list ./... | grep -v '/agent/agenttest$$')
 	CGO_ENABLED=1 go test -race -timeout 30m -run '$(SMALL_FLEETS)' ./agent/agenttest
+	go test -timeout 30m -run '$(AGAINST_CUE)' ./schema/load
 	go test -timeout 30m ./agent/agenttest
 
 # The database of known vulnerabilities is on the network. Without it there is
