@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -59,16 +58,7 @@ func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
 		return digest, os.Chtimes(path, now, now)
 	}
 	dropFacts(dir, len(b), digest, keep)
-	f, err := os.CreateTemp(dir, "new-*")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", err
-	}
-	return digest, os.Rename(f.Name(), path)
+	return digest, writeDurably(path, b)
 }
 
 // dropFacts removes the oldest facts files beyond the limits, and what a write left that was cut off, so that there is room
