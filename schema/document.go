@@ -65,8 +65,8 @@ func (DisplayType) Words() []string { return []string{"textfield", "textarea"} }
 type InterpolationType string
 
 const (
-	InterpolateEnv  InterpolationType = "ENV_VAR" // as the environment variable SSM_<name>
-	InterpolateText InterpolationType = "TEXT"    // pasted into the script: for old documents, and only with care
+	InterpolateEnv  InterpolationType = "ENV_VAR" // as the environment variable SSM_<name>, which a script reads where it has {{ name }}
+	InterpolateText InterpolationType = "TEXT"    // pasted into the script, as SSM does: only with care
 )
 
 // Words are the ways that there are.

@@ -126,14 +126,14 @@ func (d *directory) documentLinks(o *object, n *value) {
 	})
 }
 
-// passedOn refuses parameters that become a part of a script by way of another document, as a script's own may not: what
-// is given to a parameter that is a whole script there is a script here.
+// passedOn tells of parameters that would become a part of a script by way of another document: what is given to a
+// parameter that is a whole script there is a script here.
 func (l *loading) passedOn(o *object, p path, own *value, document string, args *value) {
 	t, ok := l.typedDocument(document)
 	if !ok || args == nil || args.k != kStruct {
 		return
 	}
-	var scripts []string
+	scripts := map[string]string{} // how a script has a variable, by the parameter that is the script
 	b, err := json.Marshal(t)
 	if err != nil {
 		return
@@ -152,12 +152,13 @@ func (l *loading) passedOn(o *object, p path, own *value, document string, args 
 				continue
 			}
 			if h, whole := schema.WholePlaceholder(line.s); whole && h.Source == schema.FromParameter {
-				scripts = append(scripts, h.Name)
+				scripts[h.Name] = variable(c.action)
 			}
 		}
 	})
 	for name, v := range args.fields() {
-		if !slices.Contains(scripts, name) {
+		variable, is := scripts[name]
+		if !is {
 			continue
 		}
 		for _, line := range slices.Concat(v.items(), []*value{v}) {
@@ -169,7 +170,7 @@ func (l *loading) passedOn(o *object, p path, own *value, document string, args 
 			}
 			for _, h := range schema.Placeholders(line.s) {
 				if m := own.get(h.Name); h.Source == schema.FromParameter && m != nil && m.str("interpolationType") != string(schema.InterpolateText) {
-					l.wrong(o, p.field(name), fmt.Sprintf(`%s would be pasted into the script of %s; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same`, line.s[h.Start:h.End], document))
+					l.doubt(o, p.field(name), notPasted(line.s[h.Start:h.End], h.Name, fmt.Sprintf(variable, h.Name)))
 					return
 				}
 			}

@@ -112,8 +112,6 @@ mainSteps:
 {"schemaVersion": "1.2", "parameters": {"x": {"type": "String"}}, "runtimeConfig": {"aws:runPowerShellScript": {"properties": [
   {"runCommand": ["Write-Host {{ x }}", "{{ y }}"]}]}}}
 `, `documents/d.yml:11:25: document.d.mainSteps[0].inputs.workingDirectory: no parameter "Mesage" (did you mean "Message"?)
-documents/d.yml:14:11: document.d.mainSteps[0].inputs.runCommand[1]: {{ Message }} would be pasted into the script; write "$SSM_Message", or say interpolationType: "TEXT" of the parameter to paste it all the same
-documents/e.json:2:19: document.e.runtimeConfig."aws:runPowerShellScript".properties[0].runCommand[0]: {{ x }} would be pasted into the script; write $env:SSM_x, or say interpolationType: "TEXT" of the parameter to paste it all the same
 documents/e.json:2:41: document.e.runtimeConfig."aws:runPowerShellScript".properties[0].runCommand[1]: no parameter "y"
 `},
 		{"stored parameters", `
@@ -186,9 +184,7 @@ mainSteps:
   - {action: aws:runDocument, name: b, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: 'echo {{ Whom }}', note: 'for {{ Whom }}'}}}
   - {action: aws:runDocument, name: c, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: '{{ Lines }}', note: 'for {{ Whom }}'}}}
   - {action: aws:runDocument, name: d, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: ['{{ Whom }}', 'echo {{ Old }}']}}}
-`, `documents/outer.yaml:7:141: document.outer.mainSteps[0].inputs.documentParameters.commands: {{ Whom }} would be pasted into the script of AWS-RunShellScript; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same
-documents/outer.yaml:8:125: document.outer.mainSteps[1].inputs.documentParameters.lines: {{ Whom }} would be pasted into the script of inner; give it to a parameter of a document of your own, or say interpolationType: "TEXT" of the parameter to paste it all the same
-`},
+`, ""},
 		{"arguments", `
 -- a.cue --
 document: greet: {
@@ -294,6 +290,26 @@ mainSteps:
       runCommand:
         - echo {{ Old }} {{ New }}
         - echo {{ Old }} {{ New }} {{global:DATE}}
+-- documents/inner.yaml --
+schemaVersion: '1.2'
+parameters: {lines: {type: StringList}, note: {type: String, default: ''}}
+runtimeConfig: {aws:runShellScript: {properties: [{runCommand: '{{ lines }}'}]}}
+-- documents/outer.yaml --
+schemaVersion: '2.2'
+parameters:
+  Whom: {type: String}
+  Old: {type: String, interpolationType: TEXT}
+  Lines: {type: StringList}
+mainSteps:
+  - {action: aws:runDocument, name: a, inputs: {documentType: SSMDocument, documentPath: AWS-RunPowerShellScript, documentParameters: {commands: [uptime, 'echo {{ Whom }}']}}}
+  - {action: aws:runDocument, name: b, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: 'echo {{ Whom }}', note: 'for {{ Whom }}'}}}
+  - {action: aws:runDocument, name: c, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: '{{ Lines }}', note: 'for {{ Whom }}'}}}
+  - {action: aws:runDocument, name: d, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: ['{{ Whom }}', 'echo {{ Old }}']}}}
+-- documents/script.yaml --
+schemaVersion: '2.2'
+parameters: {Message: {type: String}, commands: {type: StringList}}
+mainSteps:
+  - {action: aws:runShellScript, name: a, inputs: {runCommand: ['{{ commands }}', 'echo {{ Message }}', 'echo {{ Message }}']}}
 -- documents/linux/e.json --
 {}
 -- documents/F.JSON --
@@ -302,10 +318,13 @@ mainSteps:
 x
 `))
 	want := `documents/F.JSON: warning: not read: write the ending in small letters
-documents/d.yml:10:11: warning: document.d.mainSteps[0].inputs.runCommand[0]: {{ New }} stays as it is in the script, because New comes as $env:SSM_New
+documents/d.yml:10:11: warning: document.d.mainSteps[0].inputs.runCommand[0]: {{ New }} is not pasted, since the value could be any command: the script reads a variable in its place; write $env:SSM_New, or say interpolationType: "TEXT" of the parameter to paste it all the same
 documents/d.yml:10:11: warning: document.d.mainSteps[0].inputs.runCommand[0]: {{ Old }} is pasted into the script: whoever gives Old can run any command; write $env:SSM_Old
 documents/d.yml:11:11: warning: document.d.mainSteps[0].inputs.runCommand[1]: stays as it is: {{global:DATE}} means something in runbooks only
 documents/linux/e.json: warning: not read: documents are files of documents/ itself
+documents/outer.yaml:7:146: warning: document.outer.mainSteps[0].inputs.documentParameters.commands: {{ Whom }} is not pasted, since the value could be any command: the script reads a variable in its place; write $env:SSM_Whom, or say interpolationType: "TEXT" of the parameter to paste it all the same
+documents/outer.yaml:8:125: warning: document.outer.mainSteps[1].inputs.documentParameters.lines: {{ Whom }} is not pasted, since the value could be any command: the script reads a variable in its place; write "$SSM_Whom", or say interpolationType: "TEXT" of the parameter to paste it all the same
+documents/script.yaml:4:83: warning: document.script.mainSteps[0].inputs.runCommand[1]: {{ Message }} is not pasted, since the value could be any command: the script reads a variable in its place; write "$SSM_Message", or say interpolationType: "TEXT" of the parameter to paste it all the same
 `
 	if got := lines(faults); got != want || err != nil {
 		t.Errorf("warnings %v:\n%swant:\n%s", err, got, want)

@@ -279,19 +279,23 @@ func (d *documentRules) placeholders(p path, n *value, script string) {
 	}
 }
 
-// pasted tells, once a document, of a parameter whose value becomes a part of a script's text.
+// pasted tells, once a document, of a parameter whose value becomes a part of a script's text, or would if it were
+// pasted as SSM does. Documents written for SSM do so; they load unchanged, and what a caller gives stays data.
 func (d *documentRules) pasted(p path, name string, m schema.DocumentParameter, variable string) {
 	if d.told[name] {
 		return
 	}
 	d.told[name] = true
 	token := "{{ " + name + " }}"
-	switch m.InterpolationType {
-	case schema.InterpolateText:
+	if m.InterpolationType == schema.InterpolateText {
 		d.l.doubt(d.o, p, token+" is pasted into the script: whoever gives "+name+" can run any command; write "+variable)
-	case schema.InterpolateEnv:
-		d.l.doubt(d.o, p, token+" stays as it is in the script, because "+name+" comes as "+variable)
-	default:
-		d.l.wrong(d.o, p, token+" would be pasted into the script; write "+variable+`, or say interpolationType: "TEXT" of the parameter to paste it all the same`)
+		return
 	}
+	d.l.doubt(d.o, p, notPasted(token, name, variable))
+}
+
+// notPasted is the warning of a token that a script has the variable of a parameter for.
+func notPasted(token, name, variable string) string {
+	return token + " is not pasted, since the value could be any command: the script reads a variable in its place; write " + variable +
+		`, or say interpolationType: "TEXT" of the parameter to paste it all the same`
 }
