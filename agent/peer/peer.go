@@ -2,8 +2,8 @@
 // carries direct calls from node to node.
 //
 // There is one port, TLS 1.3 and HTTP/2 on it. Both sides show a certificate,
-// of which only the key counts: the roster pins it, and who is not in the roster gets no
-// further than the handshake. Over one long request to each of a few neighbours
+// of which only the key counts: the roster pins it, and who is not in the roster may at
+// most say one thing (Config.Stranger). Over one long request to each of a few neighbours
 // the records go: new ones are offered by their digests as they come, each
 // record crosses a link when the other side has asked for it, and every half minute
 // both sides compare hashes, so that whatever was lost on the way is found. Small records that
@@ -88,6 +88,9 @@ type Config struct {
 	Pushed func(from string, topic [20]byte, data []byte)
 	// Handler answers what peers ask beside streams; nil: nothing is found. Caller tells who asks.
 	Handler http.Handler
+	// Stranger answers a host that the roster does not have, which may say one thing: that it asks to be let in. It gives a
+	// status of HTTP and a text. Nil: such a host gets no further than the handshake.
+	Stranger func(context.Context, Stranger) (status int, text string)
 	// Rand gives numbers in [0,1) for jitter; nil: the system's.
 	Rand func() float64
 	// Log takes a line for people; texts of peers are quoted in it, and floods are thinned. Nil: nobody reads it.

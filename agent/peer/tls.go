@@ -73,7 +73,9 @@ type conn struct {
 	nth  uint64 // of all connections
 
 	mu      sync.Mutex
-	id, pin string // after the handshake
+	id, pin string      // after the handshake
+	strange *time.Timer // ends it, where it is of a host that the roster does not have
+	spoke   bool        // such a host has said what it may say
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -94,6 +96,11 @@ func (c *conn) Close() error {
 		delete(c.p.conns, c)
 		c.known()
 		c.p.mu.Unlock()
+		c.mu.Lock()
+		if c.strange != nil {
+			c.strange.Stop()
+		}
+		c.mu.Unlock()
 	})
 	return c.Conn.Close()
 }
@@ -236,6 +243,10 @@ func (p *Peers) newServer() *http.Server {
 				return errors.New("peer does not speak HTTP/2")
 			}
 			id, pin, err := p.identify(state)
+			if c, ok := hello.Conn.(*conn); ok && p.lets(err) {
+				p.greet(c)
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -254,6 +265,7 @@ func (p *Peers) newServer() *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 32, WriteByteTimeout: writeWithin},
 		ErrorLog:          log.New(p.log, "", 0),
+		ConnContext:       withConn,
 	}
 }
 
@@ -269,6 +281,10 @@ func (p *Peers) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, _, err := p.identify(*r.TLS) // again: the roster may have changed since the handshake
+	if p.lets(err) {
+		p.stranger(w, r)
+		return
+	}
 	if err != nil {
 		p.log.printf("request of %s refused: %v", r.RemoteAddr, err)
 		http.Error(w, "not an active node of the roster", http.StatusForbidden)

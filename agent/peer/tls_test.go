@@ -14,14 +14,18 @@ import (
 )
 
 // loopback starts a node on a real port.
-func loopback(t *testing.T, r *roster, id string) *node {
+func loopback(t *testing.T, r *roster, id string, change ...func(*Config)) *node {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &node{id: id, store: &shelf{records: map[string]schema.Record{}, strict: true}, log: &journal{}, cert: certFor(t, id)}
-	d.Peers, err = New(Config{Self: id, Cert: d.cert, Pins: r.get, Listener: l, Store: d.store, Log: d.log.add})
+	c := Config{Self: id, Cert: d.cert, Pins: r.get, Listener: l, Store: d.store, Log: d.log.add}
+	for _, f := range change {
+		f(&c)
+	}
+	d.Peers, err = New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
