@@ -169,8 +169,12 @@ func (l *loading) passedOn(o *object, p path, own *value, document string, args 
 				continue
 			}
 			for _, h := range schema.Placeholders(line.s) {
-				if m := own.get(h.Name); h.Source == schema.FromParameter && m != nil && m.str("interpolationType") != string(schema.InterpolateText) {
-					l.doubt(o, p.field(name), notPasted(line.s[h.Start:h.End], h.Name, fmt.Sprintf(variable, h.Name)))
+				m := own.get(h.Name)
+				if h.Source != schema.FromParameter || m == nil {
+					continue
+				}
+				if as := schema.InterpolationType(m.str("interpolationType")); as != schema.InterpolateText {
+					l.notPasted(o, p.field(name), line.s[h.Start:h.End], as, fmt.Sprintf(variable, h.Name))
 					return
 				}
 			}

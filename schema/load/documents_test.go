@@ -114,6 +114,23 @@ mainSteps:
 `, `documents/d.yml:11:25: document.d.mainSteps[0].inputs.workingDirectory: no parameter "Mesage" (did you mean "Message"?)
 documents/e.json:2:41: document.e.runtimeConfig."aws:runPowerShellScript".properties[0].runCommand[1]: no parameter "y"
 `},
+		{"parameters in scripts of a document written in CUE", `
+-- documents/d.cue --
+document: d: {
+	schemaVersion: "2.2"
+	parameters: {
+		Whom: type: "String"
+		Env: {type: "String", interpolationType: "ENV_VAR"}
+		Old: {type: "String", interpolationType: "TEXT"}
+	}
+	mainSteps: [
+		{action: "aws:runShellScript", name: "a", inputs: runCommand: ["echo {{ Whom }} {{ Env }} {{ Old }}", "echo {{ Whom }}"]},
+		{action: "aws:runDocument", name: "b", inputs: {documentType: "SSMDocument", documentPath: "AWS-RunShellScript", documentParameters: commands: ["echo {{ Whom }}"]}},
+	]
+}
+`, `documents/d.cue:10:66: document.d.mainSteps[0].inputs.runCommand[0]: {{ Whom }} is not pasted, since the value could be any command: the script reads a variable in its place; write "$SSM_Whom", or say interpolationType: "TEXT" of the parameter to paste it all the same
+documents/d.cue:11:146: document.d.mainSteps[1].inputs.documentParameters.commands: {{ Whom }} is not pasted, since the value could be any command: the script reads a variable in its place; write "$SSM_Whom", or say interpolationType: "TEXT" of the parameter to paste it all the same
+`},
 		{"stored parameters", `
 -- parameters/p.cue --
 parameter: "/db/host": {type: "String", versions: {"1": value: "a", "2": {value: "b", labels: ["prod"]}}}
@@ -168,23 +185,6 @@ a.cue:20:185: document.args.mainSteps[0].inputs.documentParameters.command: no s
 a.cue:21:136: document.args.mainSteps[1].inputs.documentParameters.commands: 0 items; at least 1 wanted
 a.cue:24:100: document.args.mainSteps[4].inputs.sourceInfo.name: no document "leav" (did you mean "leaf"?)
 `},
-		{"parameters that reach a script through another document", `
--- documents/inner.yaml --
-schemaVersion: '1.2'
-parameters: {lines: {type: StringList}, note: {type: String, default: ''}}
-runtimeConfig: {aws:runShellScript: {properties: [{runCommand: '{{ lines }}'}]}}
--- documents/outer.yaml --
-schemaVersion: '2.2'
-parameters:
-  Whom: {type: String}
-  Old: {type: String, interpolationType: TEXT}
-  Lines: {type: StringList}
-mainSteps:
-  - {action: aws:runDocument, name: a, inputs: {documentType: SSMDocument, documentPath: AWS-RunShellScript, documentParameters: {commands: [uptime, 'echo {{ Whom }}']}}}
-  - {action: aws:runDocument, name: b, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: 'echo {{ Whom }}', note: 'for {{ Whom }}'}}}
-  - {action: aws:runDocument, name: c, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: '{{ Lines }}', note: 'for {{ Whom }}'}}}
-  - {action: aws:runDocument, name: d, inputs: {documentType: SSMDocument, documentPath: inner, documentParameters: {lines: ['{{ Whom }}', 'echo {{ Old }}']}}}
-`, ""},
 		{"arguments", `
 -- a.cue --
 document: greet: {

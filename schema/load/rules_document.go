@@ -280,7 +280,7 @@ func (d *documentRules) placeholders(p path, n *value, script string) {
 }
 
 // pasted tells, once a document, of a parameter whose value becomes a part of a script's text, or would if it were
-// pasted as SSM does. Documents written for SSM do so; they load unchanged, and what a caller gives stays data.
+// pasted as SSM does.
 func (d *documentRules) pasted(p path, name string, m schema.DocumentParameter, variable string) {
 	if d.told[name] {
 		return
@@ -291,11 +291,17 @@ func (d *documentRules) pasted(p path, name string, m schema.DocumentParameter, 
 		d.l.doubt(d.o, p, token+" is pasted into the script: whoever gives "+name+" can run any command; write "+variable)
 		return
 	}
-	d.l.doubt(d.o, p, notPasted(token, name, variable))
+	d.l.notPasted(d.o, p, token, m.InterpolationType, variable)
 }
 
-// notPasted is the warning of a token that a script has the variable of a parameter for.
-func notPasted(token, name, variable string) string {
-	return token + " is not pasted, since the value could be any command: the script reads a variable in its place; write " + variable +
+// notPasted tells of a token that a script reads a variable in place of. A document as SSM has it, in JSON or YAML, loads
+// unchanged; who writes one in CUE is to say which of the two is meant.
+func (l *loading) notPasted(o *object, p path, token string, as schema.InterpolationType, variable string) {
+	m := token + " is not pasted, since the value could be any command: the script reads a variable in its place; write " + variable +
 		`, or say interpolationType: "TEXT" of the parameter to paste it all the same`
+	if o.text == nil && as == "" {
+		l.wrong(o, p, m)
+		return
+	}
+	l.doubt(o, p, m)
 }
