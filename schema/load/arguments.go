@@ -95,8 +95,8 @@ func (l *loading) given(o *object, p path, document string, n *value) {
 // documentSize is how many bytes a document of the repository has as JSON; 0 for others.
 func (l *loading) documentSize(name string) int {
 	size, ok := l.sizes[name]
-	if of := l.objects[objKey{"document", name}]; !ok && of != nil && of.value != nil {
-		size = len(of.value.json(nil))
+	if of := l.objects[objKey{"document", name}]; !ok && of != nil && of.accepted() {
+		size = len(of.whole().json(nil))
 		l.sizes[name] = size
 	}
 	return size
@@ -272,10 +272,14 @@ func (l *loading) depths() {
 	edges := map[string][]edge{}
 	ran := map[string]bool{} // by another one
 	for _, o := range l.list {
-		if o.key.kind != "document" || o.read() == nil {
+		if o.key.kind != "document" {
 			continue
 		}
-		eachCall(o.read(), o.key.path(), func(c call) {
+		n := o.read()
+		if n == nil {
+			continue
+		}
+		eachCall(n, o.key.path(), func(c call) {
 			if c.action != "runDocument" {
 				return
 			}

@@ -83,9 +83,10 @@ func (l *loading) decodeOne(o *object) {
 	if o.key.kind != "fleet" && reserved(o.key.name) {
 		l.wrongLabel(o, p, "names that begin with AWS-, Amazon or Dunlin- are the shipped library's")
 	}
-	if o.value == nil || o.dropped {
+	if !o.accepted() || o.dropped {
 		o.wrong = true
 	}
+	o.unpack()
 	n := o.read()
 	if n == nil || o.dropped {
 		return
@@ -104,6 +105,9 @@ func (l *loading) decodeOne(o *object) {
 		l.typedValue(o)
 	}
 	o.wrong = o.wrong || limited
+	if o.key.kind != "fleet" { // which all goroutines look at
+		o.pack()
+	}
 }
 
 // noted is the place of an object or a part of one.

@@ -38,8 +38,8 @@ func judged(t testing.TB, m fstest.MapFS, h how) (map[string]string, []schema.Fa
 	}
 	out := map[string]string{}
 	for _, o := range l.list {
-		if o.value != nil && !o.wrong && !o.dropped {
-			out[o.key.path().String()] = string(o.value.json(nil))
+		if o.accepted() && !o.wrong && !o.dropped {
+			out[o.key.path().String()] = string(o.whole().json(nil))
 		}
 	}
 	return out, slices.DeleteFunc(l.faults, func(f schema.Fault) bool { return f.Severity == schema.SeverityWarning })
@@ -211,7 +211,7 @@ func directly(t testing.TB, defs shapes, kinds map[string]bool, m mutant) *value
 	if len(frags) != 1 {
 		return nil
 	}
-	return frags[0].data
+	return frags[0].data.value()
 }
 
 // runsOf is a count, ten times as many of them with DUNLIN_LONG, and few where the race detector makes all slow.

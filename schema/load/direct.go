@@ -262,7 +262,7 @@ func (l *loading) active(f *source) bool {
 
 // settled reports whether an object of a folder is what its one declaration says, whatever else is written.
 func (l *loading) settled(d *folder, o *object) bool {
-	if len(o.frags) != 1 || o.frags[0].data == nil {
+	if len(o.frags) != 1 || o.frags[0].data == "" {
 		return false
 	}
 	if o.key.kind == "fleet" { // evaluated from its own file alone

@@ -43,7 +43,7 @@ type job struct {
 
 // outcome is what a job found; the jobs of one folder are gathered in order.
 type outcome struct {
-	values   map[*object]*value
+	values   map[*object]packed
 	bad      map[*object][]mistake // in place of a value
 	computed []*object
 	general  []errors.Error // of nobody's object
@@ -126,7 +126,7 @@ func (l *loading) jobs() []*job {
 				continue
 			}
 			if l.settled(d, o) {
-				o.value, o.settled = o.frags[0].data, true
+				o.packed, o.settled = o.frags[0].data, true
 				continue
 			}
 			// fleet is evaluated from its own file and nothing else.
@@ -235,7 +235,7 @@ func (e *evaluator) add(inst *build.Instance, name string, text []byte, keep fun
 
 // run evaluates one job.
 func (e *evaluator) run(j *job) {
-	j.out = outcome{values: map[*object]*value{}, bad: map[*object][]mistake{}}
+	j.out = outcome{values: map[*object]packed{}, bad: map[*object][]mistake{}}
 	if !j.again {
 		e.unbound(j)
 	}
@@ -282,7 +282,7 @@ func (e *evaluator) run(j *job) {
 	for _, o := range j.objs {
 		w := lookupObject(v, o.key)
 		if valid == nil && w.Exists() || !named[o.key] && w.Exists() && w.Validate(cue.Concrete(true)) == nil && e.l.nameMistake(o.key) == "" {
-			j.out.values[o] = concrete(w, 0)
+			j.out.values[o] = pack(concrete(w, 0))
 			continue
 		}
 		bad = append(bad, o)
@@ -342,7 +342,7 @@ func (e *evaluator) computed(j *job, v cue.Value, static map[objKey]bool) (bad [
 			}
 			o := &object{key: key, folder: j.folder}
 			if w.Validate(cue.Concrete(true)) == nil {
-				j.out.values[o] = concrete(w, 0)
+				j.out.values[o] = pack(concrete(w, 0))
 			} else {
 				bad = append(bad, o)
 			}

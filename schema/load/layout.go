@@ -57,6 +57,8 @@ type object struct {
 	frags   []*fragment // none: only a comprehension, embedding or the like makes it
 	wrong   bool        // has faults; its value cannot be used
 	value   *value      // with defaults, once evaluated
+	packed  packed      // in its place while nobody looks at it
+	looks   int         // how often it was unpacked
 	partial *value      // in its place where CUE refuses the object: what can be read of it
 	told    []mistake   // what CUE and the shape have said of it
 	dropped bool        // not to be evaluated
@@ -66,10 +68,42 @@ type object struct {
 
 // read is what there is of an object: its value or, where that is refused, what is right of it.
 func (o *object) read() *value {
-	if o.value != nil || o.dropped {
-		return o.value
+	if o.accepted() || o.dropped {
+		return o.whole()
 	}
 	return o.partial
+}
+
+// accepted reports whether an object has a value, which CUE has nothing against.
+func (o *object) accepted() bool { return o.value != nil || o.packed != "" }
+
+// maxLooks is how often an object is unpacked to be looked at. One that many others refer to stays as it is then.
+const maxLooks = 4
+
+// whole is the value of an object, which is not to be changed; nil where there is none.
+func (o *object) whole() *value {
+	if o.packed == "" {
+		return o.value
+	}
+	if o.looks++; o.looks > maxLooks {
+		o.unpack()
+		return o.value
+	}
+	return o.packed.value()
+}
+
+// unpack makes an object keep its value as it is, to be changed or looked at often.
+func (o *object) unpack() {
+	if o.packed != "" {
+		o.value, o.packed = o.packed.value(), ""
+	}
+}
+
+// pack makes an object keep its value packed.
+func (o *object) pack() {
+	if o.value != nil {
+		o.value, o.packed = nil, pack(o.value)
+	}
 }
 
 // heard reports whether the place of a path, or something around it, has a fault already.

@@ -333,8 +333,8 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 // writtenAt is labelPos and valuePos of plain data, which says so itself.
 func (o *object) writtenAt(p path) (label, val schema.Position) {
 	at := o.frags[0].label
-	off, vo := at.Offset(), int(o.value.val)
-	n := o.value
+	n := o.whole()
+	off, vo := at.Offset(), int(n.val)
 	for _, s := range p[len(o.key.path()):] {
 		switch {
 		case s.item < 0:

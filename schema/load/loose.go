@@ -18,8 +18,8 @@ func (l *loading) unfinished(o *object) {
 	n := &value{k: kStruct}
 	for _, f := range o.frags {
 		var part *value
-		if f.data != nil {
-			part = f.data.clone()
+		if f.data != "" {
+			part = f.data.value()
 		} else {
 			part = looseValue(l.expr(f), 0)
 		}

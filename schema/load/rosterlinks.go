@@ -61,7 +61,7 @@ func (l *loading) rosterLinks() {
 func (l *loading) readers(o *object, n *value) {
 	numbers := versionsOf(n)
 	readers := n.get("readers")
-	if o.value == nil || n.str("type") != "SecureString" || readers == nil || len(numbers) == 0 {
+	if !o.accepted() || n.str("type") != "SecureString" || readers == nil || len(numbers) == 0 {
 		return
 	}
 	p := o.key.path().field("versions").field(strconv.Itoa(numbers[len(numbers)-1])).field("value")

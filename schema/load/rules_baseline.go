@@ -193,7 +193,10 @@ func (l *loading) defaultBaselines() {
 	}
 	bySystem := map[string][]placed{}
 	for _, o := range l.list {
-		if n := o.read(); o.key.kind == "baseline" && n.flag("default") {
+		if o.key.kind != "baseline" {
+			continue
+		}
+		if n := o.read(); n.flag("default") {
 			if s := n.str("operatingSystem"); s != "" {
 				bySystem[s] = append(bySystem[s], placed{o, l.valuePos(o, o.key.path().field("default"))})
 			}

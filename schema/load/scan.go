@@ -39,7 +39,7 @@ type fragment struct {
 
 	uses   map[string]bool // names that it takes from outside
 	within bool            // it refers to something within itself
-	data   *value          // of plain data that the definitions accept: what CUE would export
+	data   packed          // of plain data that the definitions accept: what CUE would export
 	lost   bool            // it refers to something that does not exist
 }
 
@@ -153,6 +153,7 @@ type scanner struct {
 	kinds map[string]bool
 	defs  shapes // to hold plain data against; nil: not
 	r     *report
+	pack  packer
 }
 
 // ignored says why CUE would not read a .cue file at all; empty if it would.
@@ -303,9 +304,11 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 	add := func(k objKey, g *ast.Field) {
 		fr := &fragment{key: k, file: f, label: g.Label.Pos(), value: g.Value, from: g.Value.Pos().Offset(), to: g.Value.End().Offset()}
 		if sc.defs != nil {
-			fr.data = sc.defs.direct(k, x, g)
+			if v := sc.defs.direct(k, x, g); v != nil {
+				fr.data = sc.pack.pack(v)
+			}
 		}
-		if fr.data == nil { // else it takes none
+		if fr.data == "" { // else it takes none
 			fr.uses = map[string]bool{}
 			outside(g.Value, fr.uses)
 			if st, ok := x.Value.(*ast.StructLit); ok && kind != "fleet" && len(st.Elts) > 1 && neighbours(st, g.Value) {

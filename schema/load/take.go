@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	slash "path"
@@ -81,7 +82,7 @@ func (l *loading) take(j *job) {
 	}
 	l.faults = append(l.faults, j.out.faults...)
 	for o, v := range j.out.values {
-		o.value = v
+		o.packed = v
 	}
 	for _, o := range j.out.computed {
 		l.takeComputed(j, o)
@@ -113,7 +114,7 @@ func (l *loading) take(j *job) {
 func (l *loading) takeAgain(j *job) {
 	for _, o := range j.objs {
 		v := j.out.values[o]
-		if o.wrong || o.value == nil || v != nil && (!j.same || string(v.json(nil)) == string(o.value.json(nil))) {
+		if o.wrong || !o.accepted() || v != "" && (!j.same || bytes.Equal(v.value().json(nil), o.whole().json(nil))) {
 			continue
 		}
 		o.wrong = true
@@ -166,7 +167,7 @@ func (l *loading) sameFleet(o *object, j *job) bool {
 	own := j.out.values[o]
 	for _, d := range l.folders {
 		if f := d.objs[objKey{"fleet", ""}]; d.dir == "." && f != nil {
-			return f.value == nil || own != nil && string(f.value.json(nil)) == string(own.json(nil))
+			return !f.accepted() || own != "" && bytes.Equal(f.whole().json(nil), own.value().json(nil))
 		}
 	}
 	return false

@@ -122,7 +122,7 @@ func foreignImports(f *ast.File) map[string]bool {
 // blind reports whether an object cannot see what the schema makes of it.
 func (o *object) blind(opaque map[string]bool) bool {
 	return !slices.ContainsFunc(o.frags, func(fr *fragment) bool {
-		return fr.data == nil && (takesAny(fr.uses, opaque) || takesAny(fr.uses, fr.file.foreign) || fr.within)
+		return fr.data == "" && (takesAny(fr.uses, opaque) || takesAny(fr.uses, fr.file.foreign) || fr.within)
 	})
 }
 
@@ -161,10 +161,10 @@ func (e *evaluator) unbound(j *job) {
 			continue
 		}
 		if n, ok := data(w, 0); ok && (&direct{}).accepts(s.labels[0].val, n) {
-			j.out.values[o] = n
+			j.out.values[o] = pack(n)
 		}
 	}
-	j.objs = slices.DeleteFunc(slices.Clone(j.objs), func(o *object) bool { return j.out.values[o] != nil })
+	j.objs = slices.DeleteFunc(slices.Clone(j.objs), func(o *object) bool { return j.out.values[o] != "" })
 }
 
 // data reads a value that is data and nothing else: no field that is hidden, optional or a definition.

@@ -87,28 +87,71 @@ func (n *value) set(name string, v *value) {
 	n.kids = append(n.kids, v)
 	if n.index != nil {
 		n.index[name] = len(n.keys) - 1
-	} else if len(n.keys) > 16 {
-		n.index = make(map[string]int, 2*len(n.keys))
-		for i, k := range n.keys {
-			n.index[k] = i
-		}
+	} else {
+		n.reindex()
+	}
+}
+
+// reindex makes the index of a struct that is large enough to have one.
+func (n *value) reindex() {
+	if n.index = nil; len(n.keys) <= 16 {
+		return
+	}
+	n.index = make(map[string]int, 2*len(n.keys))
+	for i, k := range n.keys {
+		n.index[k] = i
 	}
 }
 
 func (n *value) clone() *value {
-	c := *n
-	c.keys, c.index = slices.Clone(n.keys), nil
-	c.kids = make([]*value, len(n.kids))
-	for i := range n.kids {
-		c.kids[i] = n.kids[i].clone()
+	nodes, fields := n.count()
+	r := newRoom(nodes, fields)
+	return r.clone(n)
+}
+
+// count gives how many nodes and how many fields a value has in all.
+func (n *value) count() (nodes, fields int) {
+	nodes, fields = 1, len(n.keys)
+	for _, kid := range n.kids {
+		a, b := kid.count()
+		nodes, fields = nodes+a, fields+b
 	}
-	if len(c.keys) > 16 {
-		c.index = make(map[string]int, len(c.keys))
-		for i, k := range c.keys {
-			c.index[k] = i
-		}
+	return nodes, fields
+}
+
+// room is memory for a value of a known size, in three pieces rather than three for each of its nodes.
+type room struct {
+	nodes []value
+	kids  []*value
+	keys  []string
+}
+
+func newRoom(nodes, fields int) room {
+	return room{make([]value, 0, nodes), make([]*value, 0, nodes-1), make([]string, 0, fields)}
+}
+
+func (r *room) node() *value {
+	r.nodes = append(r.nodes, value{})
+	return &r.nodes[len(r.nodes)-1]
+}
+
+// parts makes places for what is in a list or struct; what is appended to them later goes elsewhere.
+func (r *room) parts(n *value, items, fields int) {
+	kid, key := len(r.kids), len(r.keys)
+	r.kids, r.keys = r.kids[:kid+items], r.keys[:key+fields]
+	n.kids, n.keys = r.kids[kid:kid+items:kid+items], r.keys[key:key+fields:key+fields]
+}
+
+func (r *room) clone(n *value) *value {
+	c := r.node()
+	*c = *n
+	r.parts(c, len(n.kids), len(n.keys))
+	copy(c.keys, n.keys)
+	for i, kid := range n.kids {
+		c.kids[i] = r.clone(kid)
 	}
-	return &c
+	c.reindex()
+	return c
 }
 
 // maxDepth bounds the nesting of values that come from outside.
