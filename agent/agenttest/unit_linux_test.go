@@ -152,6 +152,17 @@ trust: "unsigned"
 	}
 	sub("the unit's limits let it do its work", func(t *testing.T) { mended(t, "as a service") })
 
+	sub("the unit is no more exposed than said", func(t *testing.T) {
+		const most = "65" // tenths, as systemd-analyze takes them
+		if out, errs, code := h.Exec("systemd-analyze", "security", "--no-pager", "--threshold="+most, "dunlin.service"); code != 0 || !strings.Contains(out, "Overall exposure level") {
+			t.Errorf("systemd-analyze security: exit code %d, want at most %s tenths\n%s%s", code, most, out, errs)
+		}
+		pid := u.show("MainPID")
+		if got := h.MustExec("sh", "-c", "grep -h ^Seccomp: /proc/"+pid+"/status"); !strings.Contains(got, "2") {
+			t.Errorf("the filter of system calls is not in force: %q", got)
+		}
+	})
+
 	sub("its socket is root's alone, and so is what the command line believes", func(t *testing.T) {
 		h.MustExec("dunlin", "status")
 		for what, tt := range map[string]struct {
