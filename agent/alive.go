@@ -7,11 +7,11 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 const (
@@ -140,14 +140,7 @@ func (a *Agent) statusText() string {
 
 // oneLine takes a text's control characters away: a line that begins with a name of its own would be another word to the
 // service manager (sd_notify(3)), and paths and names of processes may have one.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-}
+func oneLine(text string) string { return safe.Words(text, 4<<10) }
 
 // livingHost shows that a lane lives with each call that may take long; there may be many in one pass.
 type livingHost struct {

@@ -22,6 +22,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/simulated"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // Bounds of a demo.
@@ -171,7 +172,7 @@ func (s *story) start(n *simulated.Node) error {
 		around.Evaluate = s.shared
 	}
 	o := s.fleet.Options(n, around)
-	o.Log = slog.New(tap{slog.NewJSONHandler(f, nil), &s.feed, n.Name})
+	o.Log = slog.New(tap{slog.NewJSONHandler(safe.Log(f), nil), &s.feed, n.Name})
 	o.Random = mathrand.Float64
 	o.Version = s.o.Version
 	o.Watch = n.Host.Watch

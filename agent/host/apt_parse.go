@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // What a package may be called before it becomes an argument of apt-get (Debian Policy 5.6.1, 5.6.12).
@@ -387,15 +388,8 @@ func lines(out []byte) func(func(string) bool) {
 	}
 }
 
-// clean makes outside text safe to print.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+// clean makes what another program says fit for a sentence.
+func clean(s string) string { return safe.Words(s, 64<<10) }
 
 // sentence joins words of a program, without repeats, up to maxWords bytes.
 func sentence(words []string) string {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // OutputLimit is how much of each output stream of a child is kept, in bytes: the last of it.
@@ -101,15 +103,7 @@ func lastLine(b []byte) string {
 	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
 		b = b[i+1:]
 	}
-	if len(b) > 300 {
-		b = b[:300]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(string(b), "?"))
+	return safe.Words(string(b), 300)
 }
 
 // tail keeps the last OutputLimit bytes written to it.

@@ -7,7 +7,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // processText names a process for people: "nft (pid 123 of cron.service)". thread is any of its threads. Without the
@@ -70,12 +71,4 @@ func initialProcesses() bool {
 }
 
 // printable is text of another program, fit for a line.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	return s[:min(len(s), 64)]
-}
+func printable(s string) string { return safe.Words(s, 64) }

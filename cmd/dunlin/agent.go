@@ -25,6 +25,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/inventory"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 func (a *app) agentCommand() *cobra.Command {
@@ -76,7 +77,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewJSONHandler(safe.Log(a.err), &slog.HandlerOptions{Level: level}))
 	local, err := a.local(localFlags{config: path}, stepLog(log))
 	if err != nil {
 		return err

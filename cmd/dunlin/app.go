@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // Exit codes, as LANGUAGE says. 128+signal is the shell's.
@@ -59,7 +61,7 @@ func (a *app) printJSON(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
-	if _, err := a.out.Write(harmlessJSON(b.Bytes())); err != nil {
+	if _, err := a.out.Write(safe.JSON(b.Bytes())); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
@@ -165,7 +167,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 			Hint  string `json:"hint,omitempty"`
 			Exit  int    `json:"exit"`
 		}{text, hint, code}) // two strings and a number always encode
-		_, _ = a.err.Write(harmlessJSON(b.Bytes()))
+		_, _ = a.err.Write(safe.JSON(b.Bytes()))
 		return code
 	}
 	// An error may have several lines, and quote what came from outside.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // faultFormats are the forms that faults are printed in.
@@ -237,8 +238,8 @@ func excerptOf(line string, at, width int) excerpt {
 		case r == utf8.RuneError && n == 1:
 			c.text = fmt.Sprintf(`\x%02x`, line[i])
 			c.wide = len(c.text)
-		case speaks(r):
-			c.text = `\u{` + strings.ToLower(hex(r)) + `}`
+		case !safe.Shown(r):
+			c.text = safe.Escape(r)
 			c.wide = len(c.text)
 		}
 		if i < at {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // GitHub shows so many annotations of a severity of one step; the rest is only in its log
@@ -28,13 +29,13 @@ func (f findings) github(w *bufio.Writer) {
 		}
 		if shown[kind]++; shown[kind] > maxAnnotations {
 			x.File = f.shownPath(x.File)
-			rest = append(rest, kind+": "+logLine(x.String()))
+			rest = append(rest, kind+": "+safe.Runner(x.String()))
 			continue
 		}
 		var props []string
 		if x.File != "" {
 			name := f.shownPath(x.File)
-			if strings.ContainsFunc(name, func(r rune) bool { return r != '\n' && speaks(r) }) {
+			if strings.ContainsFunc(name, func(r rune) bool { return r != '\n' && !safe.Shown(r) }) {
 				name = printable(name) // of no use to GitHub, and harmless in the log
 			}
 			props = append(props, "file="+githubProperty(name))
@@ -62,9 +63,6 @@ func githubData(s string) string {
 func githubProperty(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(s)
 }
-
-// logLine is text that no runner takes for a command.
-func logLine(s string) string { return strings.ReplaceAll(printable(s), "##[", "## [") }
 
 // gitlabIssue is one entry of a Code Quality report (docs.gitlab.com, "Code Quality report format").
 type gitlabIssue struct {

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // hostile are findings in files whose names, paths and texts try to be something else.
@@ -55,7 +56,7 @@ func printed(t *testing.T, format string, f findings) string {
 		t.Fatal(err)
 	}
 	for _, r := range b.String() {
-		if r != '\n' && speaks(r) {
+		if r != '\n' && !safe.Shown(r) {
 			t.Errorf("%s speaks to the terminal: %q", format, r)
 		}
 	}
@@ -295,7 +296,7 @@ func FuzzExcerpt(f *testing.F) {
 		e := excerptOf(line, at, width)
 		n := 0
 		for _, r := range e.text {
-			if speaks(r) && r != unicode.ReplacementChar || !utf8.ValidRune(r) {
+			if !safe.Shown(r) && r != unicode.ReplacementChar || !utf8.ValidRune(r) {
 				t.Errorf("%q speaks in %q", r, e.text)
 			}
 			n += runeWidth(r)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // scaffoldFiles has a folder for what every policy repository begins with, and one a forge. A name that begins with dot-
@@ -290,7 +291,7 @@ func (a *app) printInit(dir, fleet, forge, version, signer string, existed bool,
 	if forge != "none" && version == "latest" {
 		fmt.Fprintf(a.out, "%s .dunlin-version says latest: this program knows no commit of its own; put a tag or a commit there\n", l.symbol(attention))
 	}
-	fmt.Fprintf(a.out, "\nnext: cd %s\n", shellWord(dir))
+	fmt.Fprintf(a.out, "\nnext: cd %s\n", safe.Shell(dir))
 	if !existed {
 		fmt.Fprintln(a.out, "      git init -b main")
 	}
@@ -305,12 +306,4 @@ func (a *app) printInit(dir, fleet, forge, version, signer string, existed bool,
 		fmt.Fprintln(a.out, "      put your teams into CODEOWNERS, and protect main: what is on it is carried out as root")
 	}
 	return nil
-}
-
-// shellWord quotes a path for a shell where it must be.
-func shellWord(s string) string {
-	if regexp.MustCompile(`^[A-Za-z0-9_./~+:@%-]+$`).MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(printable(s), "'", `'\''`) + "'"
 }

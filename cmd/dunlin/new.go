@@ -19,6 +19,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // objectFiles has a commented object of each kind, with words in double braces to be filled in.
@@ -151,7 +152,7 @@ func (p *policyFolder) untaken(ctx context.Context, kind, name, file string) (sc
 		return schema.Repo{}, fmt.Errorf("new %s: %w", kind, err)
 	}
 	if _, err := p.root.Lstat(filepath.FromSlash(file)); err == nil {
-		hint := "choose another name, or add to that file: dunlin new " + kind + " " + shellWord(name) + " --stdout"
+		hint := "choose another name, or add to that file: dunlin new " + kind + " " + safe.Shell(name) + " --stdout"
 		if kind == "fleet" {
 			hint = "a repository is one fleet"
 		}

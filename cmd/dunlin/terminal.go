@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // look says how to show things on a stream: people get symbols and colours where their terminal has them,
@@ -81,56 +81,6 @@ func (l look) dim(text string) string { return l.escape("2", text) }
 // bold makes text stand out.
 func (l look) bold(text string) string { return l.escape("1", text) }
 
-// speaks reports whether a terminal would not show r but do something: control characters, bidirectional overrides,
-// zero-width characters, and what is no character.
-func speaks(r rune) bool {
-	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfeff || r == 0xfffd ||
-		r == 0x61c || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
-}
-
 // printable shows what came from outside without letting it speak to the terminal: what would becomes visible escapes,
 // line ends become blanks.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || r == '\t':
-			b.WriteByte(' ')
-		case speaks(r):
-			b.WriteString(`\u{` + strings.ToLower(hex(r)) + `}`)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-// harmlessJSON writes characters that would speak to the terminal as JSON's own escapes: the value stays the same.
-func harmlessJSON(b []byte) []byte {
-	if !bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x7f && speaks(r) }) {
-		return b
-	}
-	out := make([]byte, 0, len(b)+len(b)/8)
-	for _, r := range string(b) {
-		if r >= 0x7f && speaks(r) {
-			out = append(out, `\u`...)
-			h := strings.ToLower(hex(r))
-			out = append(out, "0000"[len(h):]...)
-			out = append(out, h...)
-			continue
-		}
-		out = utf8.AppendRune(out, r)
-	}
-	return out
-}
-
-func hex(r rune) string {
-	const digits = "0123456789ABCDEF"
-	out := ""
-	for {
-		out = string(digits[r&15]) + out
-		if r >>= 4; r == 0 {
-			return out
-		}
-	}
-}
+func printable(s string) string { return safe.Terminal(s) }

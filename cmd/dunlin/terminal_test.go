@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 func TestNothingFromOutsideSpeaksToTheTerminal(t *testing.T) {
@@ -39,8 +41,8 @@ func TestJSONStaysTheSameValueAndSilent(t *testing.T) {
 		`"plain ✓"`:                `"plain ✓"`,
 		"\"\u009b31m\u202eé\x7f\"": `"\u009b31m\u202eé\u007f"`,
 	} {
-		if got := string(harmlessJSON([]byte(in))); got != want {
-			t.Errorf("harmlessJSON(%q) = %q, want %q", in, got, want)
+		if got := string(safe.JSON([]byte(in))); got != want {
+			t.Errorf("safe.JSON(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/xml"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // screen is a terminal that is played back.
@@ -59,7 +59,7 @@ func (s screen) draw(b *bytes.Buffer) {
 	height := barHeight + inner + margin
 	at, all := s.times()
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" aria-labelledby="t">`+"\n", width, height, width, height)
-	fmt.Fprintf(b, "<title id=\"t\">%s</title>\n", escape(s.title))
+	fmt.Fprintf(b, "<title id=\"t\">%s</title>\n", drawn(s.title))
 	fmt.Fprintf(b, `<style>
 text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono","Liberation Mono",monospace;fill:#d5dbe3;white-space:pre}
 .b{font-weight:700}.d{opacity:.6}.c31{fill:#ff7b72}.c32{fill:#56d364}.c33{fill:#e3b341}.c34{fill:#79c0ff}.c36{fill:#56d4dd}
@@ -73,7 +73,7 @@ text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono","Li
 	for i, colour := range []string{"#ff5f57", "#febc2e", "#28c840"} {
 		fmt.Fprintf(b, "<circle cx=\"%d\" cy=\"18\" r=\"6\" fill=\"%s\"/>", 20+20*i, colour)
 	}
-	fmt.Fprintf(b, "\n<text x=\"%d\" y=\"23\" text-anchor=\"middle\" class=\"d\">%s</text>\n", width/2, escape(s.title))
+	fmt.Fprintf(b, "\n<text x=\"%d\" y=\"23\" text-anchor=\"middle\" class=\"d\">%s</text>\n", width/2, drawn(s.title))
 	fmt.Fprintf(b, "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"><g class=\"sheet\">\n", margin, barHeight, width-2*margin, inner)
 	for i, l := range s.lines {
 		drawLine(b, l.text, i*lineHeight+baseline)
@@ -107,7 +107,7 @@ func drawLine(b *bytes.Buffer, text string, y int) {
 		for word := range pieces(piece) {
 			n := len([]rune(word))
 			if strings.TrimSpace(word) != "" {
-				fmt.Fprintf(b, "<text x=\"%s\" y=\"%d\" textLength=\"%s\"%s>%s</text>", number(float64(column)*charWidth), y, number(float64(n)*charWidth), class.attribute(), escape(word))
+				fmt.Fprintf(b, "<text x=\"%s\" y=\"%d\" textLength=\"%s\"%s>%s</text>", number(float64(column)*charWidth), y, number(float64(n)*charWidth), class.attribute(), drawn(word))
 			}
 			column += n
 		}
@@ -200,17 +200,14 @@ func plain(text string) string {
 	}
 }
 
-// escape makes text that of XML, without what XML cannot hold.
-func escape(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
+// drawn is text for the picture, without what a terminal would not have shown.
+func drawn(s string) string {
+	return safe.HTML(strings.Map(func(r rune) rune {
+		if safe.Shown(r) {
+			return r
 		}
-		return r
-	}, s)
-	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes all
-	return b.String()
+		return -1
+	}, s))
 }
 
 func number(f float64) string {
