@@ -360,6 +360,22 @@ func TestPackageVariablesDoNotChange(t *testing.T) {
 	}
 }
 
+// A secret's value is taken out where it is handed on, and nowhere else.
+func TestSecretsAreRevealedInFewPlaces(t *testing.T) {
+	may := []string{"agent", "agent/secret", "cmd/dunlin"}
+	for _, s := range sources(t) {
+		if s.test || slices.Contains(may, s.pkg) {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Reveal" {
+				t.Errorf("%s: Reveal: only %v take secrets out of their wrapping", s.at(sel), may)
+			}
+			return true
+		})
+	}
+}
+
 // holdsState names a type whose only use is to change, or is empty.
 func holdsState(v *ast.ValueSpec) string {
 	found := ""

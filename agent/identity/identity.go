@@ -108,6 +108,23 @@ func read(folder string) (Keys, error) {
 	return Keys{Sign: sign, TLS: cert, Age: secret.Recipient().String()}, nil
 }
 
+// AgeKey is the text of the private age key in the state folder dir, which the caller wipes. It makes no keys: the error wraps
+// fs.ErrNotExist where there are none yet, and is a *RefusedError where they may not be used.
+func AgeKey(dir string) ([]byte, error) {
+	folder := filepath.Join(dir, Folder)
+	if err := supported(); err != nil {
+		return nil, fmt.Errorf("read age key: %w", err)
+	}
+	if err := checkFolder(folder); err != nil {
+		return nil, fmt.Errorf("read age key: %w", err)
+	}
+	raw, err := readPrivate(filepath.Join(folder, ageFile))
+	if err != nil {
+		return nil, fmt.Errorf("read age key: %w", err)
+	}
+	return raw, nil
+}
+
 func readEd25519(path string) (ed25519.PrivateKey, error) {
 	raw, err := readPrivate(path)
 	if err != nil {

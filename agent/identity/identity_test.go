@@ -54,6 +54,31 @@ func TestKeysAreMadeOnceAndStay(t *testing.T) {
 	}
 }
 
+func TestAgeKeyIsReadAndNeverMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if b, err := identity.AgeKey(dir); !errors.Is(err, os.ErrNotExist) || b != nil {
+		t.Errorf("without keys: AgeKey = %q, %v", b, err)
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		t.Error("the state folder was made")
+	}
+	k := open(t, dir)
+	b, err := identity.AgeKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := age.ParseX25519Identity(strings.TrimSpace(string(b))); err != nil || id.Recipient().String() != k.Age {
+		t.Errorf("AgeKey is not the key of %s: %v", k.Age, err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "keys", "age.key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var refused *identity.RefusedError
+	if b, err := identity.AgeKey(dir); !errors.As(err, &refused) || b != nil {
+		t.Errorf("a key that others may read: AgeKey = %q, %v", b, err)
+	}
+}
+
 func TestKeysMadeByManyAtOnceAreTheSame(t *testing.T) {
 	dir := t.TempDir()
 	ids := make([]string, 8)

@@ -1,0 +1,262 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// encodings are what programs make of a value; the prefix shifts base64.
+func encodings() map[string]func(prefix, v string) string {
+	quoted := func(s string) string { b, _ := json.Marshal(s); return string(b) }
+	return map[string]func(prefix, v string) string{
+		"as it is":   func(p, v string) string { return p + v },
+		"base64":     func(p, v string) string { return base64.StdEncoding.EncodeToString([]byte(p + v + "tail")) },
+		"base64 end": func(p, v string) string { return base64.StdEncoding.EncodeToString([]byte(p + v)) },
+		"base64 URL": func(p, v string) string { return base64.RawURLEncoding.EncodeToString([]byte(p + v + "tail")) },
+		"hex":        func(p, v string) string { return hex.EncodeToString([]byte(p + v)) },
+		"HEX":        func(p, v string) string { return fmt.Sprintf("%X", p+v) },
+		"query":      func(p, v string) string { return url.QueryEscape(p + v) },
+		"path":       func(p, v string) string { return url.PathEscape(p + v) },
+		"JSON":       func(p, v string) string { return quoted(p + v) },
+		"JSON twice": func(p, v string) string { return quoted(quoted(p + v)) },
+		"%q":         func(p, v string) string { return strconv.Quote(p + v) },
+		"HTML":       func(p, v string) string { return html.EscapeString(p + v) },
+		"'shell'":    func(p, v string) string { return "'" + strings.ReplaceAll(p+v, "'", `'\''`) + "'" },
+	}
+}
+
+// redacted sends a text through a stream in pieces of the sizes given, over and over.
+func redacted(r *Redactor, text string, sizes ...int) string {
+	var out bytes.Buffer
+	s := r.Stream(&out)
+	for i := 0; len(text) > 0; i++ {
+		n := min(len(text), max(1, sizes[i%len(sizes)]))
+		if k, err := s.Write([]byte(text[:n])); k != n || err != nil {
+			return fmt.Sprintf("Write = %d, %v", k, err)
+		}
+		text = text[n:]
+	}
+	if err := s.Close(); err != nil {
+		return err.Error()
+	}
+	return out.String()
+}
+
+// holds reports whether a text has a value, or enough of it to be told: any six bytes in a row, in any encoding.
+func holds(text, v string) string {
+	for name, enc := range encodings() {
+		if strings.HasPrefix(name, "base64") {
+			continue // whose pieces are looked for below
+		}
+		for i := 0; i+6 <= len(v); i++ {
+			if piece := strings.Trim(enc("", v[i:i+6]), `"'`); strings.Contains(text, piece) {
+				return name
+			}
+		}
+	}
+	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for offset := range 3 {
+			for i := 0; i+6 <= len(v); i++ {
+				if strings.Contains(text, string(aligned(e, []byte(v[i:i+6]), offset).text)) {
+					return "base64"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func TestEveryEncodingIsRedactedAcrossChunks(t *testing.T) {
+	for _, v := range []string{"hunter2-Öl&<\"'\\ $x`\n9?", "correct horse battery staple", "aaaaaaaaaaaa", "p4ss!"} {
+		var r Redactor
+		r.Add(New("/db/password@3", []byte(v)))
+		for name, enc := range encodings() {
+			for _, prefix := range []string{"", "a", "ab", "abc"} {
+				text := "before " + enc(prefix, v) + " after " + enc(prefix, v) + "."
+				whole := redacted(&r, text, len(text))
+				if where := holds(whole, v); where != "" || !strings.Contains(whole, "[secret /db/password@3]") {
+					t.Errorf("%s of %q after %q: %q still has it (%s)", name, v, prefix, whole, where)
+				}
+				if !strings.HasPrefix(whole, "before ") || !strings.Contains(whole, " after ") || !strings.HasSuffix(whole, ".") {
+					t.Errorf("%s of %q: %q lost what is around it", name, v, whole)
+				}
+				for _, sizes := range [][]int{{1}, {2, 3}, {7}, {len(v) - 1}} {
+					if got := redacted(&r, text, sizes...); got != whole {
+						t.Errorf("%s in pieces of %v: %q, at once %q", name, sizes, got, whole)
+					}
+				}
+			}
+		}
+	}
+}
+
+// What shells themselves write for a value is found.
+func TestFormsOfRealShells(t *testing.T) {
+	const v = `it's "$HOME" & \ten!`
+	var r Redactor
+	r.Add(New("x", []byte(v)))
+	for _, script := range []string{`printf '%s' "$V"`, `printf '%q' "$V"`, `printf '%s' "${V@Q}"`, `declare -p V`, `set -x; : "$V"`} {
+		cmd := exec.Command("bash", "-c", script)
+		cmd.Env = []string{"V=" + v}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v", script, err)
+		}
+		if got := r.Text(string(out)); !strings.Contains(got, "[secret x]") || strings.Contains(got, "HOME") {
+			t.Errorf("%s wrote %q, redacted %q", script, out, got)
+		}
+	}
+}
+
+func TestLinesOfASecretAreRedactedOneByOne(t *testing.T) {
+	const key = "-----BEGIN KEY-----\nMC4CAQAwBQYDK2VwBCIEIHx\nq83vEjRWeJq83vEjRWeJq83v\n-----END KEY-----\n"
+	var r Redactor
+	r.Add(New("k", []byte(key)))
+	for _, line := range strings.Split(strings.TrimSpace(key), "\n") {
+		if got := r.Text("read line " + line); got != "read line [secret k]" {
+			t.Errorf("%q is shown as %q", line, got)
+		}
+	}
+}
+
+func TestShortAndForgottenSecretsAreLeftAlone(t *testing.T) {
+	var r Redactor
+	r.Add(New("pin", []byte("123")), New("empty", nil))
+	if got := r.Text("12345"); got != "12345" {
+		t.Errorf("a value of three bytes was looked for: %q", got)
+	}
+	forget := r.Add(New("word", []byte("swordfish")), New("other", []byte("password")))
+	if got := r.Text("swordfish password"); got != "[secret word] [secret other]" {
+		t.Errorf("got %q", got)
+	}
+	forget()
+	if got := r.Text("swordfish"); got != "swordfish" {
+		t.Errorf("a forgotten value is still hidden: %q", got)
+	}
+}
+
+func TestOverlappingSecretsAreHiddenWhole(t *testing.T) {
+	var r Redactor
+	r.Add(New("a", []byte("abcdef")), New("b", []byte("defghi")), New("c", []byte("efgh")))
+	for _, n := range []int{1, 2, 100} {
+		if got := redacted(&r, "xx abcdefghi yy cdefghij", n); got != "xx [secret a] yy c[secret c]j" {
+			t.Errorf("pieces of %d: %q", n, got)
+		}
+	}
+}
+
+// A stream holds back no more than a form's length, however its input is made.
+func TestStreamIsBounded(t *testing.T) {
+	var r Redactor
+	v := strings.Repeat("ab", 500)
+	r.Add(New("long", []byte(v)))
+	var longest int
+	for _, f := range formsOf([]byte(v)) {
+		longest = max(longest, len(f.text))
+	}
+	var out bytes.Buffer
+	s := r.Stream(&out).(*stream)
+	for range 2000 {
+		_, _ = s.Write([]byte(strings.Repeat("ab", 100)))
+		if len(s.held) > longest+2 || len(s.hidden) > 2 {
+			t.Fatalf("%d bytes and %d parts are held; the longest form has %d", len(s.held), len(s.hidden), longest)
+		}
+	}
+	_ = s.Close()
+	if out.String() != "[secret long]" {
+		t.Errorf("%d bytes came out, %.80q", out.Len(), out.String())
+	}
+}
+
+// Time grows with the text and not with the text times the secret, for the text that is the worst.
+func TestRedactionIsLinear(t *testing.T) {
+	cost := func(secret, text int) time.Duration {
+		var r Redactor
+		r.Add(New("x", []byte(strings.Repeat("a", secret)+"b")))
+		in := []byte(strings.Repeat("a", text))
+		best := time.Hour
+		for range 3 {
+			start := time.Now()
+			s := r.Stream(new(bytes.Buffer))
+			_, _ = s.Write(in)
+			_ = s.Close()
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	short, long := cost(10, 1<<20), cost(4000, 1<<20)
+	if long > 20*short {
+		t.Errorf("1 MiB takes %v against a secret of 4,000 bytes, %v against one of 10", long, short)
+	}
+}
+
+func TestRedactionDoesNotDependOnPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		letters := rapid.StringOfN(rapid.RuneFrom([]rune("ab\"\\/ é")), 4, 12, -1)
+		var r Redactor
+		a, b := letters.Draw(t, "a"), letters.Draw(t, "b")
+		r.Add(New("a", []byte(a)), New("b", []byte(b)))
+		var text strings.Builder
+		names := []string{"as it is", "base64", "base64 URL", "hex", "JSON", "query", "%q", "'shell'"}
+		for range rapid.IntRange(0, 6).Draw(t, "parts") {
+			text.WriteString(rapid.StringOfN(rapid.RuneFrom([]rune("ab\"\\ ")), 0, 9, -1).Draw(t, "noise"))
+			text.WriteString(encodings()[rapid.SampledFrom(names).Draw(t, "encoding")](rapid.StringN(0, 3, 3).Draw(t, "prefix"), rapid.SampledFrom([]string{a, b}).Draw(t, "which")))
+		}
+		sizes := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 5).Draw(t, "sizes")
+		whole := redacted(&r, text.String(), text.Len()+1)
+		if got := redacted(&r, text.String(), sizes...); got != whole {
+			t.Fatalf("pieces of %v: %q, at once %q", sizes, got, whole)
+		}
+		for _, f := range append(formsOf([]byte(a)), formsOf([]byte(b))...) {
+			rest := strings.NewReplacer("[secret a]", "\x00", "[secret b]", "\x00").Replace(whole)
+			if strings.Contains(rest, string(f.text)) {
+				t.Fatalf("%q still has %q", whole, f.text)
+			}
+		}
+	})
+}
+
+func FuzzRedactor(f *testing.F) {
+	f.Add("hunter2", "the word is hunter2", 3)
+	f.Fuzz(func(t *testing.T, value, text string, size int) {
+		if len(value) < MinRedacted || len(value) > 200 || len(text) > 4<<10 {
+			return
+		}
+		var r Redactor
+		r.Add(New("\x00", []byte(value)))
+		whole := redacted(&r, text, len(text)+1)
+		if got := redacted(&r, text, size&63); got != whole {
+			t.Errorf("pieces of %d: %q, at once %q", size&63, got, whole)
+		}
+		if rest := strings.ReplaceAll(whole, "[secret \x00]", "\x00\x00"); strings.Contains(rest, value) && !strings.ContainsAny(value, "\x00") {
+			t.Errorf("%q still has %q", whole, value)
+		}
+		if !strings.Contains(whole, "[secret \x00]") && whole != text {
+			t.Errorf("%q became %q without a secret in it", text, whole)
+		}
+	})
+}
+
+func BenchmarkRedact(b *testing.B) {
+	var r Redactor
+	r.Add(New("x", []byte("correct horse battery staple")))
+	text := bytes.Repeat([]byte("a line of a log that says nothing of interest, with a=b\n"), 1000)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		s := r.Stream(new(bytes.Buffer))
+		_, _ = s.Write(text)
+		_ = s.Close()
+	}
+}
