@@ -38,10 +38,12 @@ func TestAProgramIsGivenASecret(t *testing.T) {
 		script string
 		give   func(t *testing.T, cmd *exec.Cmd)
 	}{
-		"standard input":    {`sha256sum; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.Stdin = memory(t) }},
-		"an open file":      {`sha256sum <&3; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{memory(t)} }},
-		"a file by name":    {`sha256sum </proc/self/fd/3; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{memory(t)} }},
-		"a credential file": {`sha256sum <"$CREDENTIALS_DIRECTORY/db"; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "CREDENTIALS_DIRECTORY="+credentials(t, shm, s)) }},
+		"standard input": {`sha256sum; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.Stdin = memory(t) }},
+		"an open file":   {`sha256sum <&3; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{memory(t)} }},
+		"a file by name": {`sha256sum </proc/self/fd/3; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{memory(t)} }},
+		"a credential file": {`sha256sum <"$CREDENTIALS_DIRECTORY/db"; exec sleep 60`, func(t *testing.T, cmd *exec.Cmd) {
+			cmd.Env = append(cmd.Env, "CREDENTIALS_DIRECTORY="+credentials(t, shm, s))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command("/bin/sh", "-c", tt.script)
