@@ -77,7 +77,7 @@ type AgentHTTP struct {
 // Ceiling is what no commit can allow on this host.
 type Ceiling struct {
 	Runs      bool          `json:"runs" default:"true"`
-	Documents []string      `json:"documents,omitempty"` // globs; nil is all
+	Documents []string      `json:"documents,omitempty"` // globs; nil is all, an empty list none
 	Packages  bool          `json:"packages" default:"true"`
 	Reboots   bool          `json:"reboots" default:"true"`
 	Sessions  bool          `json:"sessions" default:"true"`

@@ -23,17 +23,20 @@ import (
 func (a *app) trustCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trust",
-		Short: "Who may change what, and whether a history is theirs",
-		Long: `Who may change what in a policy repository, and whether each commit is what they want.
+		Short: "Who may change what and run what, and whether a history is theirs",
+		Long: `Who may change what in a policy repository, who may run what on which nodes, and whether each
+commit is what the right people want.
 Hosts whose own file says trust: {anchor: "<commit>"} put nothing else into force; see
 docs/trust.md.`,
 		Example: `  dunlin trust list
   dunlin trust verify v1..main
-  dunlin trust anchor`,
+  dunlin trust anchor
+  dunlin trust can alice --document AWS-RunShellScript --param commands=uptime --target all`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.trustListCommand(), a.trustVerifyCommand(), a.trustAnchorCommand(), a.trustAddCommand(), a.trustRevokeCommand(), a.heartbeatCommand())
+	cmd.AddCommand(a.trustListCommand(), a.trustVerifyCommand(), a.trustAnchorCommand(), a.trustAddCommand(), a.trustRevokeCommand(), a.heartbeatCommand(),
+		a.trustGrantsCommand(), a.trustCanCommand())
 	return cmd
 }
 

@@ -81,7 +81,7 @@ func AgentConfig(name string, b []byte) (schema.AgentConfig, []schema.Fault) {
 			c.Ceiling.Positions[key] = position(x.Pos())
 		}
 	}
-	for _, f := range []string{"packages", "reboots", "runs", "sessions"} {
+	for _, f := range []string{"documents", "packages", "reboots", "runs", "sessions"} {
 		note("ceiling."+f, ceiling.LookupPath(cue.ParsePath(f)))
 	}
 	if c.Ceiling.Files != nil {

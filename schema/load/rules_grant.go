@@ -82,10 +82,12 @@ func (l *loading) grantParameters(o *object, n *value) {
 	}
 }
 
-// pattern checks a regular expression and gives it as it is used: for a whole value.
+// pattern checks a regular expression and gives it as it is used: for a whole value. `a)|(?:b` is none by itself, and would be
+// one for a beginning and an end.
 func (l *loading) pattern(o *object, p path, text string) *regexp.Regexp {
+	_, alone := regexp.Compile(text)
 	re, err := regexp.Compile(`^(?:` + text + `)$`)
-	if err == nil {
+	if err == nil && alone == nil {
 		return re
 	}
 	if _, err := syntax.Parse(text, syntax.Perl); err != nil {

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"maps"
 	slash "path"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,9 +18,9 @@ import (
 const MaxRun = 64 << 10
 
 // Run reads a file of the branch of runs and holds it against the definitions and, unless repo is nil, against the
-// commit that it names: its signer, document, sinks and groups are there, and a grant lets the signer give it. Whether
-// the grant covers every node is not looked at, nor is the signature: requestedBy is who must have signed. name is the
-// file's path on the branch, YYYY/MM/<id>.json, or its end. With a fault the Run is empty.
+// commit that it names: its document, sinks and groups are there, and its parameters are the document's. Who has signed it is
+// not looked at (trust.Run), nor whether a grant covers it (reconciler.MayRun); requestedBy is only what people read. name
+// is the file's path on the branch, YYYY/MM/<id>.json, or its end. With a fault the Run is empty.
 func Run(name string, b []byte, repo *schema.Repo) (schema.Run, []schema.Fault) {
 	l := &loading{objects: map[objKey]*object{}, sizes: map[string]int{}}
 	if len(b) > MaxRun || len(b) == 0 {
@@ -113,7 +111,6 @@ func (l *loading) runIn(o *object, n *value, repo *schema.Repo) {
 	if fleet := n.str("fleet"); fleet != "" && fleet != repo.Fleet.Name {
 		l.wrong(o, at("fleet"), fmt.Sprintf("%q is not this fleet, which is %q", fleet, repo.Fleet.Name))
 	}
-	known("requestedBy", "signer", slices.Sorted(maps.Keys(repo.Fleet.Signers)))
 	known("document", "document", slices.Concat(slices.Sorted(maps.Keys(repo.Documents)), slices.Sorted(maps.Keys(repo.ShippedDocuments))))
 	sinks := slices.Sorted(maps.Keys(repo.Sinks))
 	for i, s := range n.get("notify").items() {
@@ -135,73 +132,4 @@ func (l *loading) runIn(o *object, n *value, repo *schema.Repo) {
 	if document := n.str("document"); document != "" {
 		l.given(o, at("parameters"), document, n.get("parameters"))
 	}
-	l.granted(o, n, repo)
-}
-
-// granted checks that a grant lets the signer of a run give its document such parameters.
-func (l *loading) granted(o *object, n *value, repo *schema.Repo) {
-	who, document := n.str("requestedBy"), n.str("document")
-	if who == "" || document == "" || len(l.faults) > 0 {
-		return
-	}
-	var covered []string // documents that the signer may run
-	var refused *mistake // why the first grant for this document does not do
-	for _, name := range slices.Sorted(maps.Keys(repo.Grants)) {
-		g := repo.Grants[name]
-		if g.Run == nil || !slices.Contains(g.Who, who) {
-			continue
-		}
-		covered = append(covered, g.Run.Documents...)
-		if !slices.Contains(g.Run.Documents, document) {
-			continue
-		}
-		m := refusal(name, *g.Run, n)
-		if m == nil {
-			return
-		}
-		if refused == nil {
-			refused = m
-		}
-	}
-	switch {
-	case refused != nil:
-		l.say(o, *refused)
-	case len(covered) == 0:
-		l.wrong(o, at("requestedBy"), fmt.Sprintf("no grant lets %s run anything", who))
-	default:
-		slices.Sort(covered)
-		l.wrong(o, at("document"), fmt.Sprintf("no grant lets %s run %q; %s may run %s", who, document, who, few(slices.Compact(covered))))
-	}
-}
-
-// refusal is what a grant has against the parameters or the concurrency of a run; nil where that is nothing.
-func refusal(name string, g schema.GrantRun, n *value) *mistake {
-	wrong := func(p path, format string, a ...any) *mistake {
-		return &mistake{path: p, where: p, message: fmt.Sprintf(format, a...) + " (grant " + name + ")"}
-	}
-	for _, param := range slices.Sorted(maps.Keys(g.Parameters)) {
-		pattern := g.Parameters[param]
-		re, err := regexp.Compile(`^(?:` + pattern + `)$`)
-		v := n.get("parameters").get(param)
-		p := at("parameters", param)
-		switch {
-		case err != nil:
-			return wrong(p, "may not be given: %v", err)
-		case v == nil:
-			continue
-		case v.k == kStruct:
-			return wrong(p, "may only match %s, and a map of texts matches nothing", pattern)
-		}
-		for _, text := range texts(v) {
-			if !re.MatchString(text) {
-				return wrong(p, "%s does not match %s", strconv.Quote(clip(text, 60)), pattern)
-			}
-		}
-	}
-	limit, percent := share(&value{s: g.MaxConcurrency})
-	asked, askedPercent := share(n.get("maxConcurrency"))
-	if g.MaxConcurrency != "" && (percent != askedPercent || asked > limit) {
-		return wrong(at("maxConcurrency"), "%q is not at most %q", n.str("maxConcurrency"), g.MaxConcurrency)
-	}
-	return nil
 }
