@@ -263,11 +263,11 @@ func arguments(params []string) (schema.Arguments, error) {
 
 // canAnswer is what `can` prints.
 type canAnswer struct {
-	Who      string         `json:"who"`
-	Allowed  bool           `json:"allowed"`
-	Document string         `json:"document,omitempty"`
-	Session  string         `json:"session,omitempty"`
-	Nodes    []string       `json:"nodes"`
+	Who      string      `json:"who"`
+	Allowed  bool        `json:"allowed"`
+	Document string      `json:"document,omitempty"`
+	Session  string      `json:"session,omitempty"`
+	Nodes    []string    `json:"nodes"`
 	Grants   []canGrant  `json:"grants"` // that allow it: one for a run, of sessions one or more
 	Reasons  []canReason `json:"reasons"`
 }
