@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing/fstest"
@@ -26,6 +28,7 @@ type Fleets struct {
 
 	mu   sync.Mutex
 	kept map[string]schema.Fleet
+	acts map[string]map[string]schema.Activation // by what they are evaluated from
 }
 
 // NewFleets evaluates with a function.
@@ -135,6 +138,119 @@ func (s TrustSource) Fleet(ctx context.Context, commit string) (schema.Fleet, er
 		return refuse(wrong.reason)
 	}
 	return fleet, err
+}
+
+// Folder is that of gitrepo.Source.
+func (s TrustSource) Folder(tree, dir string) (map[string]trust.Entry, error) {
+	entries, err := s.Source.Folder(tree, dir)
+	if err != nil {
+		return nil, malformed(tree, err)
+	}
+	out := make(map[string]trust.Entry, len(entries))
+	for name, e := range entries {
+		out[name] = trust.Entry(e)
+	}
+	return out, nil
+}
+
+// Content is that of gitrepo.Source.
+func (s TrustSource) Content(hash string, limit int64) ([]byte, error) {
+	b, err := s.Source.Content(hash, limit)
+	return b, malformed(hash, err)
+}
+
+// maxActivations bounds how many files of activations are read, and how deep their folders lie.
+const maxActivations, maxActivationDepth = 2000, 8
+
+// Activations gives the activations in a commit. They may refer to their own folder and to fleet.cue alone, so these are
+// all that is evaluated.
+func (s TrustSource) Activations(ctx context.Context, commit string) (map[string]schema.Activation, error) {
+	raw, err := s.Commit(commit)
+	if err != nil {
+		return nil, err
+	}
+	c, err := trust.ParseCommit(commit, raw)
+	if err != nil {
+		return nil, err
+	}
+	files := fstest.MapFS{}
+	sum := sha256.New()
+	add := func(path, hash string) error {
+		if len(files) >= maxActivations {
+			return fmt.Errorf("activations/ has more than %d files", maxActivations)
+		}
+		b, err := s.Content(hash, maxFleetFile)
+		if err != nil {
+			return err
+		}
+		files[path] = &fstest.MapFile{Data: b, Mode: 0o444}
+		fmt.Fprintf(sum, "%s %s\n", path, hash)
+		return nil
+	}
+	root, err := s.Folder(c.Tree, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := add("fleet.cue", root["fleet.cue"].Hash); err != nil {
+		return nil, err
+	}
+	var walk func(dir string, depth int) error
+	walk = func(dir string, depth int) error {
+		entries, err := s.Folder(c.Tree, dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(entries)) {
+			e := entries[name]
+			switch {
+			case e.Mode == "40000" && depth < maxActivationDepth:
+				err = walk(dir+"/"+name, depth+1)
+			case strings.HasSuffix(name, ".cue") && strings.HasPrefix(e.Mode, "100"):
+				err = add(dir+"/"+name, e.Hash)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := walk("activations", 1); err != nil {
+		return nil, err
+	}
+	acts, err := s.Fleets.activations(ctx, hex.EncodeToString(sum.Sum(nil)), files)
+	if wrong := (*fleetError)(nil); errors.As(err, &wrong) {
+		return nil, &trust.Refusal{Commit: commit, Kind: trust.Malformed, Reason: "its activations cannot be read: " + wrong.reason + "; mend them, then let nodes in"}
+	}
+	return acts, err
+}
+
+// activations evaluates files of activations, with the fleet.cue that they may refer to.
+func (f *Fleets) activations(ctx context.Context, hash string, files fs.FS) (map[string]schema.Activation, error) {
+	f.mu.Lock()
+	acts, ok := f.acts[hash]
+	f.mu.Unlock()
+	if ok {
+		return acts, nil
+	}
+	repo, faults, err := f.evaluate(ctx, files)
+	if errors.Is(err, load.ErrLimit) {
+		return nil, &fleetError{one(err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("evaluate activations: %w", err)
+	}
+	for _, fault := range faults {
+		if fault.Severity != schema.SeverityWarning && (strings.HasPrefix(fault.Path, "activation") || strings.HasPrefix(fault.File, "activations/")) {
+			return nil, &fleetError{fault.String()}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.acts == nil || len(f.acts) > 16 {
+		f.acts = map[string]map[string]schema.Activation{}
+	}
+	f.acts[hash] = repo.Activations
+	return repo.Activations, nil
 }
 
 // malformed makes of an object that cannot be relied upon a refusal.

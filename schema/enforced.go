@@ -65,7 +65,6 @@ func NotEnforced() []Limit {
 
 		{Path: "fleet.sync.branch", Allowed: []string{"main"}, Idle: true, Hint: "repo.branch of each host's agent.cue says which branch it follows"},
 		{Path: "fleet.runs", Idle: true},
-		{Path: "fleet.roles.*.activations", Idle: true}, // who has such a role may change nothing
 		{Path: "fleet.recovery", Idle: true},
 		{Path: "window.*.tasks.*.output", Idle: true},
 		{Path: "window.*.tasks.*.notify", Idle: true},

@@ -197,6 +197,52 @@ func (s *Source) Blob(commit, name string, limit int64) (hash string, content []
 	return entries[i].hash.String(), content, err
 }
 
+// Entry is a name in a folder.
+type Entry struct {
+	Mode string // as Git has it: 100644, 100755, 120000, 160000, 40000
+	Hash string
+}
+
+// Folder gives what a folder of a tree holds, by name; nothing where there is none. The folder "" is the root.
+func (s *Source) Folder(tree, dir string) (map[string]Entry, error) {
+	at, err := hash40(tree)
+	if err != nil {
+		return nil, err
+	}
+	for step := range strings.SplitSeq(dir, "/") {
+		if step == "" {
+			continue
+		}
+		entries, err := s.tree(at)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(entries, func(e treeEntry) bool { return e.name == step })
+		if i < 0 || !entries[i].dir() {
+			return nil, nil
+		}
+		at = entries[i].hash
+	}
+	entries, err := s.tree(at)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]Entry, len(entries))
+	for _, e := range entries {
+		out[e.name] = Entry{e.mode, e.hash.String()}
+	}
+	return out, nil
+}
+
+// Content gives what a file holds, at most limit bytes; more is ErrMalformed.
+func (s *Source) Content(hash string, limit int64) ([]byte, error) {
+	h, err := hash40(hash)
+	if err != nil {
+		return nil, err
+	}
+	return s.object(plumbing.BlobObject, h, limit)
+}
+
 // treeEntry is one name of a tree.
 type treeEntry struct {
 	mode, name string

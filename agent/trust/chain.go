@@ -32,6 +32,9 @@ type Source interface {
 	Fleet(ctx context.Context, commit string) (schema.Fleet, error)
 	// Approvals gives the blobs of the refs below refs/dunlin/approvals/TREE/.
 	Approvals(tree string) ([][]byte, error)
+	// Activations gives the activations in the tree of a commit that is trusted.
+	Activations(ctx context.Context, commit string) (map[string]schema.Activation, error)
+	Rosters
 }
 
 // Refusal says why a head is not trusted. The trusted commit stays in force.
@@ -93,6 +96,7 @@ type verifier struct {
 
 	fleetOf string // commit whose fleet is known
 	fleet   schema.Fleet
+	rosters *rosterCache // nil before the first is read
 }
 
 func (v *verifier) commit(id string) (Commit, error) {
@@ -217,18 +221,31 @@ func (v *verifier) step(ctx context.Context, p, c Commit) (Step, error) {
 		return Step{}, err
 	}
 	s := Step{Commit: c.ID, Agreed: map[string][]string{}, Paths: len(changed)}
-	need := map[string]string{} // role: a path of it
-	for _, path := range changed {
-		for _, role := range Owners(fleet.Roles, path) {
-			if first, ok := need[role]; !ok || path < first {
-				need[role] = path
-			}
-		}
-	}
+	who := peopleOf(fleet)
+	need := needs(fleet, slices.DeleteFunc(slices.Clone(changed), isRoster))
 	if len(changed) == 0 {
 		need[least(fleet)] = "" // a commit that changes nothing still becomes the trusted one
 	}
-	who := peopleOf(fleet)
+	nodes := slices.DeleteFunc(slices.Clone(changed), func(path string) bool { return !isRoster(path) })
+	ofNodes, missing := needs(fleet, nodes), ""
+	for _, role := range slices.Sorted(maps.Keys(ofNodes)) {
+		if missing == "" {
+			missing = lacks(fleet, who, role, ofNodes[role], agreed, hints)
+		}
+	}
+	if missing == "" {
+		maps.Copy(need, ofNodes)
+	} else if roles, why, err := v.enrolment(ctx, fleet, who, p, c, nodes, agreed); err != nil {
+		return Step{}, err
+	} else if why != "" {
+		return refuse(NotAgreed, "%s", why)
+	} else if len(roles) == 0 {
+		return refuse(NotAgreed, "%s", missing)
+	} else {
+		for _, role := range roles {
+			s.Agreed[role] = having(who, role, agreed)
+		}
+	}
 	for _, role := range slices.Sorted(maps.Keys(need)) {
 		if m := lacks(fleet, who, role, need[role], agreed, hints); m != "" {
 			return refuse(NotAgreed, "%s", m)
@@ -244,6 +261,22 @@ func (v *verifier) step(ctx context.Context, p, c Commit) (Step, error) {
 		}
 	}
 	return s, nil
+}
+
+// isRoster reports whether a path is below nodes/, where roles with activations may add lines.
+func isRoster(path string) bool { return strings.HasPrefix(path, "nodes/") }
+
+// needs are the roles that own paths, each with the first of its paths.
+func needs(f schema.Fleet, paths []string) map[string]string {
+	need := map[string]string{}
+	for _, path := range paths {
+		for _, role := range Owners(f.Roles, path) {
+			if first, ok := need[role]; !ok || path < first {
+				need[role] = path
+			}
+		}
+	}
+	return need
 }
 
 // least is the role that owns everything else; who has it may make a commit that changes nothing.

@@ -20,7 +20,8 @@ type gitRepo struct {
 	keys   string
 	fleets map[string]schema.Fleet // by blob of fleet.cue
 	clock  time.Time
-	asked  int // times that a fleet was read
+	asked  int                                     // times that a fleet was read
+	acts   map[string]map[string]schema.Activation // by blob of activations/all.cue
 }
 
 func newGitRepo(t testing.TB, people ...string) *gitRepo {
@@ -202,6 +203,33 @@ func (r *gitRepo) Approvals(tree string) ([][]byte, error) {
 		blobs = append(blobs, b)
 	}
 	return blobs, nil
+}
+
+func (r *gitRepo) Activations(_ context.Context, commit string) (map[string]schema.Activation, error) {
+	text, _ := exec.Command("git", "-C", r.dir, "cat-file", "blob", commit+":activations/all.cue").Output()
+	return r.acts[string(text)], nil
+}
+
+func (r *gitRepo) Folder(tree, dir string) (map[string]Entry, error) {
+	out, err := exec.Command("git", "-C", r.dir, "ls-tree", "-z", strings.TrimSuffix(tree+":"+dir, ":")).Output()
+	if err != nil {
+		return nil, nil // there is none
+	}
+	entries := map[string]Entry{}
+	for _, line := range strings.FieldsFunc(string(out), func(c rune) bool { return c == 0 }) {
+		head, name, _ := strings.Cut(line, "\t")
+		f := strings.Fields(head)
+		entries[name] = Entry{Mode: strings.TrimPrefix(f[0], "0"), Hash: f[2]}
+	}
+	return entries, nil
+}
+
+func (r *gitRepo) Content(hash string, limit int64) ([]byte, error) {
+	b, err := exec.Command("git", "-C", r.dir, "cat-file", "blob", hash).Output()
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%d bytes, more than %d", len(b), limit)
+	}
+	return b, err
 }
 
 // verify verifies from trusted to head at the repository's own time.
