@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // MaxRecordBody bounds the body of a record in bytes.
@@ -27,6 +28,10 @@ const (
 	RecordReport RecordKind = "report" // the node's signed line of the reports branch
 	// RecordStatement is a StatementRecord, by nodes that read the remote.
 	RecordStatement RecordKind = "statement"
+	// RecordSeen is a SeenRecord; its key, a small number, tells those of one node apart.
+	RecordSeen RecordKind = "seen"
+	// RecordCatalog is a CatalogRecord: which newer versions the node knows.
+	RecordCatalog RecordKind = "catalog"
 )
 
 // Record is one fact that a node tells about itself. Its owner alone writes it, and of two with the same node,
@@ -100,6 +105,25 @@ type HeadRecord struct {
 type StatementRecord struct {
 	Approvals []string `json:"approvals,omitempty"`
 	Heartbeat string   `json:"heartbeat,omitempty"`
+}
+
+// SeenRecord is what a node has seen in archives, and when: its share of the fleet's own dates (releaseDates "firstSeen").
+type SeenRecord struct {
+	Archives map[string]SeenArchive `json:"archives"` // by Origin/Label/Codename/component
+}
+
+// SeenArchive is what a node has seen in one archive.
+type SeenArchive struct {
+	First time.Time `json:"first"` // when it looked there first, in whole seconds
+	// Seen are versions, each "source version", by the instant at which the node saw them first (RFC 3339, UTC, whole
+	// seconds). What it saw at First may have been there for long.
+	Seen map[string][]string `json:"seen"`
+}
+
+// CatalogRecord names the newer versions that a node knows, for the reports branch.
+type CatalogRecord struct {
+	Archives   string `json:"archives"`   // SHA-256 of the list of archives that its package manager reads, in hex
+	Candidates string `json:"candidates"` // SHA-256 of the file of candidates, in hex
 }
 
 // StateRecord is how a node fares.

@@ -25,6 +25,7 @@ type Patches struct {
 	Installed []schema.PackageFact // working versions, by name and architecture
 	Newer     []schema.PackageFact // every newer version that apt knows, oldest first within a package
 	Broken    []Package            // on disk and not working: unpacked, half-configured, half-installed
+	Archives  []schema.Origin      // that have lists here, sorted, each once
 	Warnings  []error              // sources without a list, as *InputError; the rest was read
 
 	choices map[packageKeyed]Choice
@@ -117,9 +118,22 @@ func (p *Patches) locate(t tree, conf *aptConf, sources []*source) (lists []*lis
 			p.Warnings = append(p.Warnings, &InputError{Path: conf.path("Dir::State::lists"), Hint: hintUpdate,
 				Err: fmt.Errorf("no list of the source %s", s)})
 		}
+		for _, l := range ls {
+			p.Archives = appendOrigins(p.Archives, l.archive.rel.originOf(l.source, l.archive.component, l.trusted))
+		}
 		lists = append(lists, ls...)
 		releases = append(releases, &rel)
 	}
+	slices.SortFunc(p.Archives, func(a, b schema.Origin) int {
+		trusted := func(o schema.Origin) int {
+			if o.Trusted {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.Origin, b.Origin), strings.Compare(a.Label, b.Label), strings.Compare(a.Suite, b.Suite),
+			strings.Compare(a.Codename, b.Codename), strings.Compare(a.Component, b.Component), strings.Compare(a.Site, b.Site), trusted(a)-trusted(b))
+	})
 	if len(lists) == 0 && len(sources) > 0 {
 		return nil, nil, p.Warnings[0]
 	}
