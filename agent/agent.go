@@ -47,6 +47,9 @@ type Local struct {
 	Now          func() time.Time
 	// Progress is told what happens, a line for people at a time; nil tells nobody.
 	Progress func(reconciler.Step)
+
+	seen     *seen // of the agent that this is a part of
+	remember bool  // what is seen in archives is written down; with seen its own word counts
 }
 
 func (l Local) tell(format string, args ...any) {
@@ -69,7 +72,8 @@ func (l Local) lock(who string) (unlock func(), err error) {
 
 // facts observes the host's packages. A host that has no package manager which this build knows, or one
 // whose data cannot be read, is not an error of the pass: problem says why it cannot be judged.
-func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, problem string, err error) {
+// archives are those that it has lists of.
+func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, archives []schema.Origin, problem string, err error) {
 	last, err := l.LastInstalls()
 	if err != nil {
 		// What is lost are explanations: which patch failed, and which waits for a reboot.
@@ -78,18 +82,18 @@ func (l Local) facts(ctx context.Context, node schema.Node) (f schema.Facts, pro
 	f, patches, err := inventory.ReadFacts(ctx, inventory.Options{Root: l.Root}, inventory.Known{Node: node.ID, At: l.Now(), LastInstall: last})
 	if err != nil {
 		if ctx.Err() != nil {
-			return f, "", err
+			return f, nil, "", err
 		}
 		problem = err.Error()
 		if hint := inventory.Hint(err); hint != "" {
 			problem += " (" + hint + ")"
 		}
-		return f, problem, nil
+		return f, nil, problem, nil
 	}
 	for _, w := range patches.Warnings {
 		l.tell("warning: %s", w)
 	}
-	return f, "", nil
+	return f, patches.Archives, "", nil
 }
 
 // asRoot is the remedy where only root may read.
@@ -102,10 +106,11 @@ func asRoot(err error) string {
 
 // Plan says what the node should be now, from its policy and from what its host is.
 func (l Local) Plan(ctx context.Context, p Policy, node schema.Node) (schema.Plan, error) {
-	f, problem, err := l.facts(ctx, node)
+	f, archives, problem, err := l.facts(ctx, node)
 	if err != nil {
 		return schema.Plan{}, err
 	}
+	l.date(p, node, &f, archives)
 	return l.plan(p, node, f, problem), nil
 }
 

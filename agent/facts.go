@@ -114,7 +114,7 @@ func (a *Agent) keepFacts(was string) (string, error) {
 		return was, nil
 	}
 	_, line, _ := a.inForce()
-	facts, problem, err := a.o.Local.facts(context.Background(), line.Node())
+	facts, _, problem, err := a.o.Local.facts(context.Background(), line.Node())
 	if err != nil {
 		return was, err
 	}

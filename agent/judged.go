@@ -51,11 +51,12 @@ func (l Local) judgedKey(p Policy, node schema.Node) (key string, ok bool) {
 	}
 	b, err := json.Marshal(struct {
 		Policy, Stamp string
+		Seen          string `json:",omitempty"`
 		Node          schema.Node
 		Last          []schema.LastInstall
 		Hour          time.Time
 		Form          int
-	}{p.Digest, stamp, node, last, l.Now().UTC().Truncate(time.Hour), 1})
+	}{p.Digest, stamp, l.seenStamp(p), node, last, l.Now().UTC().Truncate(time.Hour), 1})
 	if err != nil {
 		return "", false
 	}
@@ -80,10 +81,11 @@ func (l Local) PlanAgain(ctx context.Context, p Policy, node schema.Node, keep b
 			}), nil
 		}
 	}
-	f, problem, err := l.facts(ctx, node)
+	f, archives, problem, err := l.facts(ctx, node)
 	if err != nil {
 		return schema.Plan{}, err
 	}
+	l.date(p, node, &f, archives)
 	plan := l.plan(p, node, f, problem)
 	// The key is taken before the facts were: what changed meanwhile gives the next pass another one.
 	if keep && ok && plan.Patching.Problem == "" {

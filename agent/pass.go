@@ -31,6 +31,7 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 			return account, err
 		}
 		defer unlock()
+		l.remember = true
 	}
 	defer l.foresee(ctx)()
 	policy, err := l.Policy(ctx, dir, !dryRun)
@@ -193,6 +194,13 @@ func (l Local) Scan(ctx context.Context, dir, node string) (schema.Patching, err
 	n, err := l.Node(policy, node)
 	if err != nil {
 		return schema.Patching{}, err
+	}
+	if datesFirstSeen(policy.Repo) && os.Geteuid() == 0 {
+		// While an agent works with the state folder, it remembers what is seen.
+		if unlock, err := l.lock("dunlin scan"); err == nil {
+			defer unlock()
+			l.remember = true
+		}
 	}
 	plan, err := l.Plan(ctx, policy, n)
 	return plan.Patching, err

@@ -85,6 +85,10 @@ type Agent struct {
 	partial    atomic.Bool // objects that it takes to verify are to be had of the remote alone
 	headLens   lens[schema.HeadRecord]
 	stateLens  lens[schema.StateRecord]
+	seen       *seen
+	stampMu    sync.Mutex
+	stampAt    uint64 // version of the records that stampOf is of
+	stampOf    string
 
 	mu sync.Mutex
 	world
@@ -151,7 +155,9 @@ func New(o Options) (a *Agent, err error) {
 	}
 	a.records = record.New(record.Config{Key: a.keys.Sign, Boot: boot, Keys: a.signingKey,
 		Jump:   func(boot uint64) error { return record.SetBoot(state, boot) },
-		Beaten: a.beaten})
+		Beaten: a.beaten, Past: a.past})
+	a.seen = a.newSeen()
+	a.o.Local.seen = a.seen
 	if err := os.MkdirAll(filepath.Join(state, factsFolder), 0o700); err != nil {
 		return nil, fmt.Errorf("make facts folder: %w", err)
 	}

@@ -140,7 +140,7 @@ func (a *Agent) share(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	absent := map[string]absence{}
+	absent, telling := map[string]absence{}, teller{}
 	expected, expecting := time.NewTimer(time.Hour), false // the record of a head that was hinted at
 	defer expected.Stop()
 	if a.peers != nil {
@@ -186,6 +186,7 @@ func (a *Agent) share(ctx context.Context) error {
 			a.count()
 			a.clones() // it may be over
 			a.lookFor(absent)
+			a.tellSeen(&telling)
 		}
 	}
 }

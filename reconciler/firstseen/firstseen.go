@@ -166,15 +166,18 @@ func (w Wanted) Add(p schema.PackageFact) {
 		return
 	}
 	for _, a := range Archives(p) {
-		w.add(a, v)
+		w.AddNamed(a, v)
 	}
 }
 
-func (w Wanted) add(archive, version string) {
+// AddNamed wants a version in an archive; with an empty one only when nodes looked there.
+func (w Wanted) AddNamed(archive, version string) {
 	if w[archive] == nil {
 		w[archive] = map[string]bool{}
 	}
-	w[archive][version] = true
+	if version != "" {
+		w[archive][version] = true
+	}
 }
 
 // Told is what a node says that it has seen. Of one node there may be several.
