@@ -26,8 +26,8 @@ const (
 	// seenFile is what a host remembers of the archives that it has looked at, below the state folder.
 	seenFile = "sightings.json"
 	// maxSightings bounds that file in bytes, and forgetSeen is how long a version is remembered that the archives have no longer.
-	maxSightings    = 16 << 20
-	forgetSeen = 400 * 24 * time.Hour
+	maxSightings = 16 << 20
+	forgetSeen   = 400 * 24 * time.Hour
 	// seenSlots is how many records of sightings a node has at most, seenRecord how large it lets one grow in bytes before
 	// it begins the next: what is told anew with each sighting is one of them. The oldest gives way.
 	seenSlots  = 24
