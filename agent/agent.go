@@ -58,16 +58,19 @@ func (l Local) tell(format string, args ...any) {
 	}
 }
 
+// lockFile is the state folder's one lock.
+const lockFile = "lock"
+
 // lock makes the state folder where it is missing and takes its lock.
 func (l Local) lock(who string) (unlock func(), err error) {
-	if err := os.MkdirAll(l.State, 0o700); err != nil {
+	// Who could write there could say what was evaluated, judged and done; who could read, what is not theirs.
+	if err := host.StateFolder(l.State, lockFile); err != nil {
+		if errors.Is(err, host.ErrNotOwned) {
+			return nil, fmt.Errorf("state folder is not used: %w", err)
+		}
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
-	// Who could write there could say what was evaluated, judged and done.
-	if err := host.Owned(l.State); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, fmt.Errorf("state folder is not used: %w", err)
-	}
-	return host.Lock(filepath.Join(l.State, "lock"), who)
+	return host.Lock(filepath.Join(l.State, lockFile), who)
 }
 
 // facts observes the host's packages. A host that has no package manager which this build knows, or one

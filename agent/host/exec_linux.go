@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,12 +28,8 @@ func run(ctx context.Context, c Command) (Output, error) {
 		return out, err
 	}
 	stdout, stderr := tail{watch: c.Watch}, tail{}
-	cmd := exec.Cmd{
-		Path: path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir,
-		Env:    append([]string{"PATH=" + searchPath, "LC_ALL=C.UTF-8", "HOME=/root"}, c.Env...),
-		Stdout: &stdout, Stderr: &stderr, WaitDelay: c.Grace,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-	}
+	cmd := child(path, append([]string{c.Path}, c.Args...), c.Env)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = c.Dir, &stdout, &stderr, c.Grace
 	if c.Stdin != nil {
 		cmd.Stdin = bytes.NewReader(c.Stdin)
 	}
@@ -61,6 +59,39 @@ func run(ctx context.Context, c Command) (Output, error) {
 	}
 	out.ExitCode = cmd.ProcessState.ExitCode()
 	return out, nil
+}
+
+// child is every process that this program starts on its host, before it is told what to read and write: in a group of its
+// own, in "/", with a fixed search path and nothing of this program's environment, its own additions after that. It
+// inherits no file but the three and what ExtraFiles names.
+func child(path string, args, env []string) *exec.Cmd {
+	keepFiles()
+	return &exec.Cmd{
+		Path: path, Args: args, Dir: "/", Env: append(cleanEnvironment(), env...),
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+	}
+}
+
+// cleanEnvironment is all that a child knows from us. The language is that of the parsers of what it says.
+func cleanEnvironment() []string {
+	return []string{"PATH=" + searchPath, "LC_ALL=C.UTF-8", "HOME=/root"}
+}
+
+// keepFiles sees to it that what this program itself was given open, by a shell or a service manager, ends with it: Go
+// closes on exec what Go has opened, and nothing else.
+func keepFiles() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	open, err := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	if err != nil {
+		return
+	}
+	for _, e := range open {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 var errUnkillable = errors.New("killed, but the kernel does not let it go")

@@ -40,6 +40,22 @@ func TestRunGivesACleanEnvironmentAndNoInput(t *testing.T) {
 	}
 }
 
+// What a shell or a service manager has given this program open is no child's.
+func TestRunGivesNoOpenFiles(t *testing.T) {
+	f, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil { // as if inherited
+		t.Fatal(err)
+	}
+	out, err := Run(t.Context(), Command{Path: "sh", Args: []string{"-c", "for f in /proc/$$/fd/*; do readlink $f; done"}})
+	if err != nil || !strings.Contains(string(out.Stdout), "pipe:") || strings.Contains(string(out.Stdout), "passwd") {
+		t.Errorf("a child has open (%v):\n%s", err, out.Stdout)
+	}
+}
+
 func TestRunNamesTheExitCodeAndTheLastWords(t *testing.T) {
 	c := Command{Path: script(t, "echo first >&2; echo 'E: broken' >&2; exit 7\n")}
 	out, err := Run(t.Context(), c)

@@ -286,6 +286,94 @@ func TestAFileSwappedDuringAWriteIsNotReplaced(t *testing.T) {
 	}
 }
 
+// A parent that becomes a link between two steps of a write leads it nowhere: what was opened stays what it is.
+func TestAFolderSwappedDuringAWriteLeadsNowhere(t *testing.T) {
+	needRoot(t)
+	for _, at := range []string{"create", "chown", "write", "fsync", "rename", "sync folder"} {
+		t.Run(at, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, s System) {
+				put(t, s.Root+"/srv/app/conf", "old", 0o644)
+				put(t, s.Root+"/victim/conf", "precious", 0o600)
+				swapped := false
+				s.step = func(what string) {
+					if what == at && !swapped {
+						swapped = true
+						if err := errors.Join(os.Rename(s.Root+"/srv/app", s.Root+"/srv/was"), os.Symlink("../victim", s.Root+"/srv/app")); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				err := s.WriteFile(t.Context(), "/srv/app/conf", schema.File{State: schema.Present}, []byte("new"))
+				if !swapped {
+					t.Fatalf("no step %q", at)
+				}
+				untouched(t, s)
+				if got, _ := os.ReadFile(s.Root + "/srv/was/conf"); err != nil || string(got) != "new" {
+					t.Errorf("the folder that was opened has %q, %v", got, err)
+				}
+				s.step = nil
+				for what, err := range map[string]error{
+					"write":  s.WriteFile(t.Context(), "/srv/app/conf", schema.File{State: schema.Present}, []byte("new")),
+					"change": s.ChangeFile(t.Context(), "/srv/app/conf", schema.File{State: schema.Present, Mode: "0666"}),
+					"remove": s.RemoveFile(t.Context(), "/srv/app/conf"),
+				} {
+					if err == nil || !strings.Contains(err.Error(), "is a link") {
+						t.Errorf("%s below a link: %v", what, err)
+					}
+				}
+				untouched(t, s)
+			})
+		})
+	}
+}
+
+// untouched fails where a write of /srv/app/conf has reached /victim.
+func untouched(t *testing.T, s System) {
+	t.Helper()
+	entries, err := os.ReadDir(s.Root + "/victim")
+	info, e := os.Lstat(s.Root + "/victim/conf")
+	got, _ := os.ReadFile(s.Root + "/victim/conf")
+	if err != nil || e != nil || len(entries) != 1 || string(got) != "precious" || info.Mode().Perm() != 0o600 {
+		t.Fatalf("another folder was reached: %v, conf is %q, %v", entries, got, e)
+	}
+}
+
+// While somebody swaps a parent for a link to a folder of root's as fast as they can, no write, change or removal ever
+// arrives there.
+func TestALinkThatComesAndGoesLeadsNowhere(t *testing.T) {
+	needRoot(t)
+	bothWays(t, func(t *testing.T, s System) {
+		put(t, s.Root+"/srv/app/conf", "old", 0o644)
+		put(t, s.Root+"/victim/conf", "precious", 0o600)
+		if err := os.Symlink("../victim", s.Root+"/srv/link"); err != nil {
+			t.Fatal(err)
+		}
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				default: // the folder and the link change places, in one step
+					_ = unix.Renameat2(unix.AT_FDCWD, s.Root+"/srv/app", unix.AT_FDCWD, s.Root+"/srv/link", unix.RENAME_EXCHANGE)
+				}
+			}
+		}()
+		for i := range 400 {
+			_ = s.WriteFile(t.Context(), "/srv/app/conf", schema.File{State: schema.Present, Mode: "0644"}, fmt.Appendf(nil, "new %d", i))
+			_ = s.ChangeFile(t.Context(), "/srv/app/conf", schema.File{State: schema.Present, Mode: "0666"})
+			if i%50 == 0 {
+				_ = s.RemoveFile(t.Context(), "/srv/app/conf")
+			}
+			untouched(t, s)
+		}
+		close(stop)
+		<-done
+		untouched(t, s)
+	})
+}
+
 func TestAContentThatIsNotTheOneJudgedIsNotWritten(t *testing.T) {
 	s := System{Root: t.TempDir()}
 	sum := strings.Repeat("ab", 32)

@@ -1,11 +1,15 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Owned refuses a file or folder that somebody else could have changed or could exchange: it and all folders above it,
@@ -59,4 +63,35 @@ func Private(path string) error {
 		return fmt.Errorf("%q may be read by others (mode %04o): %w", path, info.Mode().Perm(), ErrNotOwned)
 	}
 	return nil
+}
+
+// StateFolder makes a program's own folder, with mode 0700, where there is none, and refuses one as Owned does. One that
+// others may look into is taken from them where it is empty, or where this program has worked before (Lock has its file
+// there); any other is refused, because closing it could take something else away. The error wraps ErrNotOwned.
+func StateFolder(path, lock string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if err := Owned(path); err != nil {
+		return err
+	}
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	info, err := dir.Stat() // of what was opened: the name may be a link that changes
+	if err != nil {
+		return err
+	}
+	mode := info.Mode().Perm()
+	if mode&0o077 == 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	worked := unix.Fstatat(int(dir.Fd()), lock, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && int(st.Uid) == os.Geteuid()
+	if _, err := dir.Readdirnames(1); !worked && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%q may be read by others (mode %04o), and holds what is not this program's: %w", path, mode, ErrNotOwned)
+	}
+	return dir.Chmod(0o700)
 }

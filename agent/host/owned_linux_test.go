@@ -41,6 +41,49 @@ func TestOwnedRefusesWhatOthersCouldChange(t *testing.T) {
 	}
 }
 
+func TestTheStateFolderIsItsOwnersAlone(t *testing.T) {
+	const nobody = 65534
+	file := func(t *testing.T, path string) { owns(t, os.WriteFile(path, nil, 0o600)) }
+	for name, tt := range map[string]struct {
+		make func(t *testing.T, dir string)
+		ok   bool
+	}{
+		"there is none":          {func(t *testing.T, dir string) { owns(t, os.Remove(dir)) }, true},
+		"empty and open":         {func(t *testing.T, dir string) { owns(t, os.Chmod(dir, 0o755)) }, true},
+		"ours from before, open": {func(t *testing.T, dir string) { file(t, dir+"/lock"); owns(t, os.Chmod(dir, 0o755)) }, true},
+		"closed, with anything":  {func(t *testing.T, dir string) { file(t, dir+"/x") }, true},
+		"open, with another's":   {func(t *testing.T, dir string) { file(t, dir+"/x"); owns(t, os.Chmod(dir, 0o755)) }, false},
+		"a lock of somebody": {func(t *testing.T, dir string) {
+			file(t, dir+"/lock")
+			owns(t, os.Chown(dir+"/lock", nobody, 0))
+			owns(t, os.Chmod(dir, 0o755))
+		}, false},
+		"a lock that is a folder": {func(t *testing.T, dir string) { owns(t, os.Mkdir(dir+"/lock", 0o700)); owns(t, os.Chmod(dir, 0o755)) }, false},
+		"others may write":        {func(t *testing.T, dir string) { owns(t, os.Chmod(dir, 0o777)) }, false},
+		"another's":               {func(t *testing.T, dir string) { owns(t, os.Chown(dir, nobody, 0)) }, false},
+		"a file":                  {func(t *testing.T, dir string) { owns(t, os.Remove(dir)); file(t, dir) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			owns(t, os.Mkdir(dir, 0o700))
+			tt.make(t, dir)
+			before, _ := os.Lstat(dir)
+			err := StateFolder(dir, "lock")
+			if (err == nil) != tt.ok {
+				t.Errorf("StateFolder = %v, want allowed %v", err, tt.ok)
+			}
+			after, e := os.Lstat(dir)
+			owns(t, e)
+			if tt.ok && after.Mode() != os.ModeDir|0o700 {
+				t.Errorf("its mode is %v, want 0700", after.Mode())
+			}
+			if !tt.ok && before.Mode() != after.Mode() {
+				t.Errorf("one that is refused was changed from %v to %v", before.Mode(), after.Mode())
+			}
+		})
+	}
+}
+
 func owns(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

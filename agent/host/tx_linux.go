@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -263,12 +261,8 @@ func (w *worker) run(name string, args []string, env ...string) ([]byte, error) 
 		return nil, err
 	}
 	from := before.Size()
-	cmd := exec.Cmd{
-		Path: path, Args: append([]string{name}, args...), Dir: "/",
-		Env:    slices.Concat([]string{"PATH=/usr/local/sbin:/usr/local/bin:" + searchPath, "LC_ALL=C.UTF-8", "HOME=/root"}, quiet[:], env),
-		Stdout: w.log, Stderr: w.log, ExtraFiles: []*os.File{w.status},
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-	}
+	cmd := child(path, append([]string{name}, args...), slices.Concat(quiet[:], env))
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = w.log, w.log, []*os.File{w.status}
 	fmt.Fprintf(w.log, "+ %s %s\n", name, strings.Join(args, " "))
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("run %q: %w", name, err)

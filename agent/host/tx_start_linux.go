@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -283,12 +282,9 @@ func launchSession(args []string) error {
 		path = "/proc/self/exe"
 	}
 	var said bytes.Buffer
-	cmd := exec.Cmd{
-		Path: path, Args: append(slices.Clone(args), "--ready-fd", "3"), Dir: "/",
-		Env:   []string{"PATH=" + searchPath, "LC_ALL=C.UTF-8", "HOME=/root"},
-		Stdin: null, Stdout: null, Stderr: null, ExtraFiles: []*os.File{wr},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
+	cmd := child(path, append(slices.Clone(args), "--ready-fd", "3"), nil)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = null, null, null, []*os.File{wr}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	_ = wr.Close()
 	if err != nil {

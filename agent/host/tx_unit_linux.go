@@ -47,7 +47,7 @@ func launchUnit(id string, args []string) error {
 		property("TimeoutStopUSec", uint64(stopLimit/time.Microsecond)),
 		property("TimeoutStartUSec", uint64(startLimit/time.Microsecond)),
 		property("CollectMode", "inactive-or-failed"),
-		property("Environment", []string{"PATH=" + searchPath, "LC_ALL=C.UTF-8", "HOME=/root"}),
+		property("Environment", cleanEnvironment()),
 		property("OOMScoreAdjust", int32(-500)),
 		property("StandardInput", "null"),
 	}, done)

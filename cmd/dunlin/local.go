@@ -198,7 +198,7 @@ func (a *app) localError(ctx context.Context, err error) error {
 		}
 		return exitWith{code: exitFaults, err: faults, hint: "nothing was changed; mend the lines above and run dunlin validate"}
 	case errors.Is(err, host.ErrNotOwned):
-		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod go-w; or name another state folder"}
+		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod 0700; or name another state folder"}
 	case errors.As(err, &locked):
 		return exitWith{code: exitError, err: err, hint: "wait until it has ended, or stop the agent first"}
 	case errors.Is(err, api.ErrInUse):
