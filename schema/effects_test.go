@@ -104,6 +104,7 @@ func TestLayersOfWhatIsWritten(t *testing.T) {
 		"agent/journal":                  state,
 		"agent/record":                   state,
 		"agent/report":                   state,
+		"agent/secret":                   "credentials for a program, in memory, in a folder that only root can write",
 		"agent/host/lastinstall.go":      state,
 		"agent/host/lock_linux.go":       state,
 		"agent/host/owned_linux.go":      state,
