@@ -84,48 +84,14 @@ func TestWhoeverMayDoes(t *testing.T) {
 	}
 }
 
-// A signed branch passes through each way in which forges merge.
-func TestForgesMerge(t *testing.T) {
+// What a merge brings beside its branch is nobody's word, and a branch of an earlier time no word on this one.
+func TestMergesOfMoreOrOfOld(t *testing.T) {
 	r, anchor := team(t)
 	branch := func() string {
 		r.git("checkout", "-q", "-B", "topic", anchor)
 		r.commit("bob", map[string]string{"policies/a.cue": "1"})
 		return r.commit("bob", map[string]string{"policies/a.cue": "2"})
 	}
-	t.Run("merge", func(t *testing.T) {
-		tip := branch()
-		r.git("checkout", "-q", "-B", "main", anchor)
-		r.clock = r.clock.Add(time.Minute)
-		r.git("merge", "-q", "--no-ff", "-m", "Merge", "topic") // by the forge, unsigned
-		merge := r.head()
-		refused(t, r, anchor, merge, NotAgreed, "needs 2 of the role policy, and only bob signed")
-		r.approve("carol", anchor, r.tree(tip))
-		accepted(t, r, anchor, merge, "bob", "carol")
-	})
-	t.Run("squash", func(t *testing.T) {
-		tip := branch()
-		r.git("checkout", "-q", "-B", "main", anchor)
-		r.git("merge", "-q", "--squash", "topic")
-		squashed := r.commit("", nil)
-		r.approve("bob", anchor, r.tree(tip))
-		r.approve("carol", anchor, r.tree(tip))
-		accepted(t, r, anchor, squashed, "bob", "carol")
-	})
-	t.Run("rebase", func(t *testing.T) {
-		branch()
-		r.git("checkout", "-q", "-B", "main", anchor)
-		r.approve("mallory", anchor, r.tree("topic"))
-		r.git("cherry-pick", "topic~1")
-		first := r.head()
-		r.git("cherry-pick", "topic")
-		second := r.head()
-		refused(t, r, anchor, second, NotAgreed, "nobody with it has signed")
-		for _, who := range []string{"bob", "carol"} {
-			r.approve(who, anchor, r.tree(first))
-			r.approve(who, first, r.tree(second))
-		}
-		accepted(t, r, anchor, second, "bob", "carol")
-	})
 	t.Run("a merge that brings more than the branch", func(t *testing.T) {
 		branch()
 		r.git("checkout", "-q", "-B", "main", anchor)

@@ -83,6 +83,7 @@ func TestParseCommit(t *testing.T) {
 
 // Whatever is taken here, git and ssh-keygen take, too; and what differs by one bit from a good commit is not taken.
 func TestSignaturesAgainstGit(t *testing.T) {
+	t.Parallel()
 	r := newGitRepo(t, "alice", "bob", "mallory")
 	fleet := schema.Fleet{Name: "acme", Signers: r.signers("alice=root", "bob=policy")}
 	allowed := filepath.Join(r.keys, "allowed")
@@ -109,6 +110,28 @@ func TestSignaturesAgainstGit(t *testing.T) {
 	theirs := func(id string) bool {
 		_, err := r.try("-c", "gpg.ssh.allowedSignersFile="+allowed, "verify-commit", id)
 		return err == nil
+	}
+	// alone asks ssh-keygen itself, of what git takes as signed: all but the signature's header.
+	alone := func(raw, principal string) bool {
+		head, message, _ := strings.Cut(raw, "\n\n")
+		var payload, sig []string
+		signature := false
+		for _, line := range strings.Split(head, "\n") {
+			if rest, first := strings.CutPrefix(line, "gpgsig "); first || signature && strings.HasPrefix(line, " ") {
+				signature = true
+				sig = append(sig, strings.TrimPrefix(rest, " "))
+				continue
+			}
+			signature = false
+			payload = append(payload, line)
+		}
+		file := filepath.Join(r.keys, "one.sig")
+		if err := os.WriteFile(file, []byte(strings.Join(sig, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", allowed, "-I", principal, "-n", NamespaceCommit, "-s", file)
+		cmd.Stdin = strings.NewReader(strings.Join(payload, "\n") + "\n\n" + message)
+		return cmd.Run() == nil
 	}
 	// sign signs a payload as git does: the header comes last.
 	sign := func(key, namespace, payload string) string {
@@ -141,12 +164,15 @@ func TestSignaturesAgainstGit(t *testing.T) {
 		}
 		id := r.object("commit", []byte(raw))
 		mine, git := ours([]byte(raw)), theirs(id)
+		keygen := alone(raw, key)
 		switch {
+		case mine != "" && !keygen:
+			t.Errorf("commit %d is taken as %s's, and ssh-keygen refuses it:\n%s", i, mine, raw)
 		case mine != "" && !git:
 			t.Errorf("commit %d is taken as %s's, and git refuses it:\n%s", i, mine, raw)
 		case mine != "" && mine != key:
 			t.Errorf("commit %d of %s is taken as %s's", i, key, mine)
-		case mine == "" && git:
+		case mine == "" && (git || keygen):
 			stricter++
 		case mine != "":
 			taken++
