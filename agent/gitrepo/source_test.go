@@ -288,7 +288,7 @@ func TestAPackHasWhatItTakesToJudge(t *testing.T) {
 		if i > 0 {
 			parent = chain[i-1]
 		}
-		c, err := from.Commit(Change{Parent: parent, Files: map[string][]byte{"fleet.cue": {byte(i / 5)}, "policies/a.cue": {byte(i)}, "policies/b/c.cue": {byte(i)}}, Message: "x", Author: "a", Email: "a@b", When: time.Unix(int64(i), 0)})
+		c, err := from.Commit(Change{Parent: parent, Files: map[string][]byte{"fleet.cue": {byte(i / 5)}, "activations/a.cue": {byte(i), 1}, "nodes/aa.jsonl": {byte(i), 2}, "nodes/joins/x/a.jsonl": {byte(i), 3}, "policies/a.cue": {byte(i)}, "policies/b/c.cue": {byte(i)}}, Message: "x", Author: "a", Email: "a@b", When: time.Unix(int64(i), 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,6 +324,19 @@ func TestAPackHasWhatItTakesToJudge(t *testing.T) {
 				}
 				if _, text, err := src.Blob(chain[i], "fleet.cue", 10); err != nil || len(text) != 1 {
 					t.Errorf("repacked %v, from %q: fleet.cue of %d: %q, %v", repack, have, i, text, err)
+				}
+				for n, path := range []string{"activations/a.cue", "nodes/aa.jsonl", "nodes/joins/x/a.jsonl"} {
+					dir, base := filepath.Split(path)
+					files, err := src.Folder(a.TreeHash.String(), strings.TrimSuffix(dir, "/"))
+					if err != nil || files[base].Mode != "100644" {
+						t.Fatalf("Folder(%q) = %v, %v", dir, files, err)
+					}
+					if text, err := src.Content(files[base].Hash, 10); err != nil || !bytes.Equal(text, []byte{byte(i), byte(n + 1)}) {
+						t.Errorf("repacked %v, from %q: %s of %d: %q, %v", repack, have, path, i, text, err)
+					}
+					if _, err := src.Content(files[base].Hash, 1); !errors.Is(err, ErrMalformed) {
+						t.Errorf("a file that is too large: %v", err)
+					}
 				}
 			}
 		}

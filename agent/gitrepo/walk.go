@@ -81,7 +81,7 @@ func whole(ctx context.Context, st storer.EncodedObjectStorer, commit plumbing.H
 type extent int
 
 const (
-	trees extent = iota // of those on its first-parent line the folders, and fleet.cue: what it takes to judge each step
+	trees extent = iota // of those on its first-parent line the folders, fleet.cue, activations and roster: what it takes to judge each step
 	files               // of each all files
 )
 
@@ -149,11 +149,17 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 	return list, nil
 }
 
-// folders lists the folders of a tree and its fleet.cue, as far as they are here and not seen yet.
+// folders lists the folders of a tree, its fleet.cue and what is in its activations and nodes, as far as they are here and
+// not seen yet.
 func folders(ctx context.Context, st storer.EncodedObjectStorer, root plumbing.Hash, seen map[plumbing.Hash]bool) (list []plumbing.Hash) {
-	stack := []plumbing.Hash{root}
+	type folder struct {
+		hash  plumbing.Hash
+		files bool // are wanted, too
+	}
+	stack := []folder{{hash: root}}
 	for len(stack) > 0 && ctx.Err() == nil && len(seen) <= maxListed {
-		h := stack[len(stack)-1]
+		at := stack[len(stack)-1]
+		h := at.hash
 		stack = stack[:len(stack)-1]
 		if seen[h] {
 			continue
@@ -167,8 +173,8 @@ func folders(ctx context.Context, st storer.EncodedObjectStorer, root plumbing.H
 		for _, e := range t.Entries {
 			switch {
 			case e.Mode == filemode.Dir:
-				stack = append(stack, e.Hash)
-			case h == root && e.Name == "fleet.cue" && !seen[e.Hash] && st.HasEncodedObject(e.Hash) == nil:
+				stack = append(stack, folder{e.Hash, at.files || h == root && (e.Name == "activations" || e.Name == "nodes")})
+			case (at.files || h == root && e.Name == "fleet.cue") && !seen[e.Hash] && st.HasEncodedObject(e.Hash) == nil:
 				seen[e.Hash] = true
 				list = append(list, e.Hash)
 			}
