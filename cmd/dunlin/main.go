@@ -110,6 +110,7 @@ func (a *app) commands() []*cobra.Command {
 		a.scheduleCommand(),
 		a.baselineCommand(),
 		a.nodeCommand(),
+		a.activationCommand(),
 		a.keyCommand(),
 		a.reportCommand(),
 		a.txCommand(),
