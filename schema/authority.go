@@ -6,11 +6,11 @@ import "time"
 type Activation struct {
 	Note
 	Description string            `json:"description,omitempty" runes:"1..256"`
-	PublicKey   string            `json:"publicKey"`                         // an ssh-ed25519 line without a comment
-	Expires     time.Time         `json:"expires"`                           // at most 30 days ahead
-	Networks    []string          `json:"networks,omitempty"`                // where a joining host may come from; empty: anywhere
-	Limit       int               `json:"limit" default:"1" bound:"1..1000"` // nodes that may enrol with it
-	Tags        map[string]string `json:"tags,omitempty" fields:"..50"`      // of the nodes enrolled with it
+	PublicKey   string            `json:"publicKey"`                                 // an ssh-ed25519 line without a comment
+	Expires     time.Time         `json:"expires"`                                   // at most 30 days ahead
+	Networks    []string          `json:"networks,omitempty"`                        // where a joining host may come from; empty: anywhere
+	Limit       int               `json:"limit" default:"1" bound:"1..1000"`         // nodes that may enrol with it
+	Tags        map[string]string `json:"tags,omitempty" fields:"..50" each:"..256"` // of the nodes enrolled with it
 	CreatedBy   string            `json:"createdBy" runes:"1.."`
 }
 

@@ -6,7 +6,7 @@ import "time"
 type RosterLine struct {
 	ID    string            `json:"id"` // first 26 characters of the lower-case base32 of SHA-256 of the signing key
 	Name  string            `json:"name"`
-	Tags  map[string]string `json:"tags" fields:"..50"`
+	Tags  map[string]string `json:"tags" fields:"..50" each:"..256"`
 	OS    string            `json:"os"` // ID of os-release, windows or macos
 	Keys  RosterKeys        `json:"keys"`
 	State NodeState         `json:"state"`
