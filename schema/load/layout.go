@@ -239,20 +239,22 @@ func (l *loading) twice(file string, pos token.Pos, key objKey, first schema.Pos
 
 // topNames refuses kinds that do not exist, and hidden fields and definitions that a folder above has.
 func (l *loading) topNames(d *folder, f *source) {
-	for name, fields := range f.tops {
+	for _, t := range f.tops {
+		name := t.name
 		hidden := strings.HasPrefix(name, "_") || strings.HasPrefix(name, "#")
 		switch {
 		case hidden:
+			if first, _ := f.topPos(name); t.pos != first {
+				continue
+			}
 			for _, up := range d.chain {
-				if pos, ok := up.topPos[name]; ok && up.dir != d.dir {
-					l.fault(f.name, f.topPos[name], name, "already in "+place(position(pos), f.name)+"; a folder below may use what a folder above says, not add to it")
+				if pos, ok := up.topPos(name); ok && up.dir != d.dir {
+					l.fault(f.name, t.pos, name, "already in "+place(position(pos), f.name)+"; a folder below may use what a folder above says, not add to it")
 					break
 				}
 			}
 		case !l.kinds[name]:
-			for _, x := range fields {
-				l.fault(f.name, x.Label.Pos(), at(name).String(), l.unknownKind(name))
-			}
+			l.fault(f.name, t.pos, at(name).String(), l.unknownKind(name))
 		}
 	}
 }

@@ -245,7 +245,7 @@ func (s *locator) target(e ast.Expr, f *source, depth int) []spot {
 		}
 		var out []spot
 		for _, g := range s.chain {
-			for _, x := range g.tops[x.Name] {
+			for x := range g.fields(x.Name) {
 				out = append(out, spot{x.Label, x.Value, g, 0})
 			}
 		}

@@ -147,8 +147,8 @@ func (l *loading) importable() []string {
 func (l *loading) references(d *folder) {
 	scope := map[string]bool{}
 	for _, f := range d.chain {
-		for name := range f.topPos {
-			scope[name] = true
+		for _, t := range f.tops {
+			scope[t.name] = true
 		}
 		if f.tree == nil { // what it would declare is not known
 			for _, name := range regexp.MustCompile(`[\p{L}_#][\p{L}\p{N}_#]*`).FindAllString(string(f.text), -1) {
@@ -161,8 +161,8 @@ func (l *loading) references(d *folder) {
 		case f.tree == nil || f.pkg != "fleet":
 		case f.name == "fleet.cue":
 			own := map[string]bool{}
-			for name := range f.topPos {
-				own[name] = true
+			for _, t := range f.tops {
+				own[t.name] = true
 			}
 			l.unresolved(f, own, "; fleet.cue refers only to itself")
 		case d.place != "":
@@ -257,7 +257,7 @@ func otherwise(name string, known []string) string {
 }
 
 func (l *loading) anywhere(name string) bool {
-	return slices.ContainsFunc(l.files, func(f *source) bool { _, ok := f.topPos[name]; return ok })
+	return slices.ContainsFunc(l.files, func(f *source) bool { _, ok := f.topPos(name); return ok })
 }
 
 func importsName(f *source, name string) bool {

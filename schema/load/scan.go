@@ -1,6 +1,7 @@
 package load
 
 import (
+	"iter"
 	"maps"
 	slash "path"
 	"slices"
@@ -66,10 +67,57 @@ type source struct {
 	named     []declared      // of the rest
 	foreign   map[string]bool // names of imports that are not of CUE's own packages
 	mentions  map[string]bool // of a file with imports: names that it may take from around its declarations
-	tops      map[string][]*ast.Field
-	topPos    map[string]token.Pos // first declaration of each name of the package
+	tops      []top           // names of the package that it declares
+	byTop     map[string]int  // the first of each name; nil in a file with few
 
 	pruned bool // tree and tops lack the objects: see loading.whole
+}
+
+// top is a field with a static label at the top of a file, hidden ones and definitions included.
+type top struct {
+	name  string
+	pos   token.Pos
+	field *ast.Field // nil once all its objects are pruned
+}
+
+func (f *source) declares(name string, x *ast.Field) {
+	f.tops = append(f.tops, top{name, x.Label.Pos(), x})
+	if len(f.tops) == 8 {
+		f.byTop = map[string]int{}
+		for i, t := range slices.Backward(f.tops) {
+			f.byTop[t.name] = i
+		}
+	}
+	if _, ok := f.byTop[name]; !ok && f.byTop != nil {
+		f.byTop[name] = len(f.tops) - 1
+	}
+}
+
+// topPos is the first declaration of a name of the package.
+func (f *source) topPos(name string) (token.Pos, bool) {
+	i, ok := f.byTop[name]
+	if f.byTop == nil {
+		i = slices.IndexFunc(f.tops, func(t top) bool { return t.name == name })
+		ok = i >= 0
+	}
+	if !ok {
+		return token.NoPos, false
+	}
+	return f.tops[i].pos, true
+}
+
+// fields are the declarations of a name of the package.
+func (f *source) fields(name string) iter.Seq[*ast.Field] {
+	return func(yield func(*ast.Field) bool) {
+		if _, ok := f.topPos(name); !ok {
+			return
+		}
+		for _, t := range f.tops {
+			if t.name == name && t.field != nil && !yield(t.field) {
+				return
+			}
+		}
+	}
 }
 
 // prune lets go of the syntax of objects: it takes much more memory than all
@@ -85,11 +133,23 @@ func (f *source) prune() {
 	if !f.pruned {
 		return
 	}
-	for _, d := range f.tree.Decls {
-		if x, ok := d.(*ast.Field); ok {
-			if st, ok := x.Value.(*ast.StructLit); ok {
-				st.Elts = slices.DeleteFunc(st.Elts, func(e ast.Decl) bool { g, ok := e.(*ast.Field); return ok && gone[g.Value] })
-			}
+	empty := map[*ast.Field]bool{}
+	f.tree.Decls = slices.DeleteFunc(f.tree.Decls, func(d ast.Decl) bool {
+		x, ok := d.(*ast.Field)
+		if !ok {
+			return false
+		}
+		st, ok := x.Value.(*ast.StructLit)
+		if !ok || len(st.Elts) == 0 {
+			return false
+		}
+		st.Elts = slices.DeleteFunc(st.Elts, func(e ast.Decl) bool { g, ok := e.(*ast.Field); return ok && gone[g.Value] })
+		empty[x] = len(st.Elts) == 0 && !f.rest
+		return empty[x]
+	})
+	for i := range f.tops {
+		if empty[f.tops[i].field] {
+			f.tops[i].field = nil
 		}
 	}
 }
@@ -113,13 +173,13 @@ func (l *loading) whole(f *source) *source {
 	if whole, ok := l.opened.files[f]; ok {
 		return whole
 	}
-	whole := &source{name: f.name, dir: f.dir, tops: map[string][]*ast.Field{}}
+	whole := &source{name: f.name, dir: f.dir}
 	if tree, err := parser.ParseFile(f.name, f.text); err == nil { // it has been read before, and is as it was
 		whole.tree = tree
 		for _, d := range tree.Decls {
 			if x, ok := d.(*ast.Field); ok {
 				if name, ok := fieldName(x.Label); ok {
-					whole.tops[name] = append(whole.tops[name], x)
+					whole.declares(name, x)
 				}
 			}
 		}
@@ -136,7 +196,7 @@ func (l *loading) expr(fr *fragment) ast.Expr {
 	if fr.value != nil {
 		return fr.value
 	}
-	for _, x := range l.whole(fr.file).tops[fr.key.kind] {
+	for x := range l.whole(fr.file).fields(fr.key.kind) {
 		if st, ok := x.Value.(*ast.StructLit); ok {
 			for _, e := range st.Elts {
 				if g, ok := e.(*ast.Field); ok && g.Label.Pos().Offset() == fr.label.Offset() {
@@ -175,8 +235,7 @@ func ignored(name string) string {
 
 // scan parses one file and sorts its declarations into plain objects and the rest.
 func (sc *scanner) scan(name string, text []byte) *source {
-	f := &source{name: name, dir: slash.Dir(name), text: text,
-		restUses: map[string]bool{}, tops: map[string][]*ast.Field{}, topPos: map[string]token.Pos{}}
+	f := &source{name: name, dir: slash.Dir(name), text: text}
 	if at := hidden(text); at >= 0 {
 		f.broken = true
 		sc.r.add(turned(name, text, at))
@@ -259,14 +318,14 @@ func (sc *scanner) decl(f *source, d ast.Decl) {
 	}
 	if x, ok := d.(*ast.Field); ok {
 		if name, ok := fieldName(x.Label); ok {
-			f.tops[name] = append(f.tops[name], x)
-			if _, ok := f.topPos[name]; !ok {
-				f.topPos[name] = x.Label.Pos()
-			}
+			f.declares(name, x)
 		}
 		if sc.plain(f, x) {
 			return
 		}
+	}
+	if f.restUses == nil {
+		f.restUses = map[string]bool{}
 	}
 	if !isBinding(d) {
 		f.rest = true

@@ -184,7 +184,7 @@ func (l *loading) general(err errors.Error, files []*source) {
 	form, args := err.Msg()
 	if strings.HasPrefix(form, "reference %q not found") && len(args) == 1 {
 		for _, f := range files {
-			if _, ok := f.topPos[fmt.Sprint(args[0])]; ok {
+			if _, ok := f.topPos(fmt.Sprint(args[0])); ok {
 				return // of a kind that does not exist, which has a fault of its own
 			}
 		}
@@ -197,7 +197,7 @@ func (l *loading) general(err errors.Error, files []*source) {
 	}
 	if ps := err.Path(); !pos.IsValid() && len(ps) > 0 {
 		for _, f := range l.files {
-			if at, ok := f.topPos[ps[0]]; ok {
+			if at, ok := f.topPos(ps[0]); ok {
 				name, pos = f.name, at
 				break
 			}
