@@ -43,6 +43,10 @@ func (StoredType) Words() []string { return words(StoredString, StoredStringList
 type ParameterVersion struct {
 	Value  string   `json:"value"` // 1..8192 bytes; of a SecureString armoured age
 	Labels []string `json:"labels,omitempty" items:"..10"`
+	// Created is when it was written; nil where that is not said. NoChangeNotifyAfter counts from the current version's.
+	Created *time.Time `json:"created,omitempty"`
+	// Recipients are the age keys that a SecureString is encrypted to, which age itself does not show; none where that is not said.
+	Recipients []string `json:"recipients,omitempty" items:"1..10000"`
 }
 
 // ParameterPolicies say when a parameter goes, and when people are told (SSM §10.1).

@@ -6,12 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"html"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // MinRedacted is the shortest value, and the shortest form of one, that a Redactor looks for, in bytes: what is
@@ -90,8 +91,12 @@ func each(value []byte, add func(form)) {
 		text(q[1 : len(q)-1])
 		text(jsonText(q[1:len(q)-1], false))
 	}
-	text(html.EscapeString(s))
-	text(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;").Replace(s)) // XML
+	// HTML, XML and Markdown: as Go writes it, as XML has names for it, and as our own pages do.
+	text(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(s))
+	text(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;").Replace(s))
+	text(safe.HTML(s))
+	text(safe.Markdown(s))
+	text(safe.Terminal(s))
 
 	// Shells: within '...', within "...", by backslashes (printf %q), and within $'...'.
 	text(strings.ReplaceAll(s, "'", `'\''`))

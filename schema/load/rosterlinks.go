@@ -57,14 +57,17 @@ func (l *loading) rosterLinks() {
 	}
 }
 
-// readers warns where the current version of a secret is encrypted to fewer than the nodes that its readers select.
+// readers warns where the current version of a secret is not encrypted to the very nodes that its readers select: where its
+// keys are listed by these, else by their number.
 func (l *loading) readers(o *object, n *value) {
 	numbers := versionsOf(n)
 	readers := n.get("readers")
 	if !o.accepted() || n.str("type") != "SecureString" || readers == nil || len(numbers) == 0 {
 		return
 	}
-	p := o.key.path().field("versions").field(strconv.Itoa(numbers[len(numbers)-1])).field("value")
+	number := strconv.Itoa(numbers[len(numbers)-1])
+	v := o.key.path().field("versions").field(number)
+	p := v.field("value")
 	have, _, err := openSeal(o.at(p).s)
 	if err != nil {
 		return // a fault of its own
@@ -73,17 +76,71 @@ func (l *loading) readers(o *object, n *value) {
 	if !ok {
 		return
 	}
-	more := len(l.forFleet().get("recovery").items())
-	switch {
-	case len(nodes) == 0:
+	recovery := texts(l.forFleet().get("recovery"))
+	remedy := "; dunlin param rotate " + o.key.name
+	if len(nodes) == 0 {
 		l.doubtAt(l.labelPos(o, o.key.path().field("readers")), o.key.path().field("readers"), "select no node of the roster: nobody can read this")
-	case have < len(nodes)+more:
-		m := fmt.Sprintf("encrypted to %s, and readers select %s (%s)", counted(strconv.Itoa(have), "recipient"), counted(strconv.Itoa(len(nodes)), "node"), few(nodes))
-		if more > 0 {
-			m += fmt.Sprintf(" and fleet.recovery has %d", more)
-		}
-		l.doubt(o, p, m+"; encrypt it anew with age --armor")
+		return
 	}
+	if listed := texts(n.get("versions").get(number).get("recipients")); len(listed) > 0 {
+		if m := l.differ(listed, nodes, recovery); m != "" {
+			l.doubtAt(l.labelPos(o, v.field("recipients")), v.field("recipients"), m+remedy)
+		}
+		return
+	}
+	if have < len(nodes)+len(recovery) {
+		m := fmt.Sprintf("encrypted to %s, and readers select %s (%s)", counted(strconv.Itoa(have), "recipient"), counted(strconv.Itoa(len(nodes)), "node"), few(nodes))
+		if len(recovery) > 0 {
+			m += fmt.Sprintf(" and fleet.recovery has %d", len(recovery))
+		}
+		l.doubt(o, p, m+remedy)
+	}
+}
+
+// differ says how the keys that a value is encrypted to differ from those of the nodes that should read it.
+func (l *loading) differ(listed, nodes, recovery []string) string {
+	to := make(map[string]bool, len(listed))
+	for _, key := range listed {
+		to[key] = true
+	}
+	owner := make(map[string]string, len(l.repo.Roster)) // of a key
+	for _, line := range l.repo.Roster {
+		owner[line.Keys.Age] = line.Name
+	}
+	due := make(map[string]bool, len(nodes)+len(recovery))
+	var lacks []string
+	for _, line := range l.repo.Roster {
+		if _, reader := slices.BinarySearch(nodes, line.Name); reader && line.State == schema.NodeActive {
+			if due[line.Keys.Age] = true; !to[line.Keys.Age] {
+				lacks = append(lacks, line.Name)
+			}
+		}
+	}
+	for i, key := range recovery {
+		if due[key] = true; !to[key] {
+			lacks = append(lacks, fmt.Sprintf("fleet.recovery[%d]", i))
+		}
+	}
+	var much []string
+	for _, key := range listed {
+		switch name := owner[key]; {
+		case due[key]:
+		case name != "":
+			much = append(much, name)
+		default:
+			much = append(much, key[:min(len(key), 12)]+"…")
+		}
+	}
+	var parts []string
+	if len(lacks) > 0 {
+		slices.Sort(lacks)
+		parts = append(parts, "not encrypted to "+few(lacks))
+	}
+	if len(much) > 0 {
+		slices.Sort(much)
+		parts = append(parts, "encrypted to "+few(much)+", who should not read it any more and have")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // contentReaders warns where nodes get a file from a secret that they cannot read. What is so whatever nodes there are

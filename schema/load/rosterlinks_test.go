@@ -47,8 +47,13 @@ policy: a: targets: nodes: ["old-1", "lab-1"]
 		{"a secret for fewer than its readers", "", func(m fstest.MapFS) {
 			change(t, m, "parameters/ops.cue", `"db-1"]`, `"db-1", "db-2"]`)
 			change(t, m, "fleet.cue", `recovery: ["age1aaa", "age1bbb"]`, `recovery: ["age1aaa", "age1bbb", "age1ccc"]`)
-		}, `parameters/ops.cue:6:24: warning: parameter."/ops/webhook-key".versions.1.value: encrypted to 2 recipients, and readers select 3 nodes (db-1, db-2, web-1) and fleet.recovery has 3; encrypt it anew with age --armor
-parameters/prod/prod.cue:35:12: warning: parameter."/prod/db/password".versions.4.value: encrypted to 4 recipients, and readers select 4 nodes (db-1, db-2, web-1, web-2) and fleet.recovery has 3; encrypt it anew with age --armor
+		}, `parameters/ops.cue:6:24: warning: parameter."/ops/webhook-key".versions.1.value: encrypted to 2 recipients, and readers select 3 nodes (db-1, db-2, web-1) and fleet.recovery has 3; dunlin param rotate /ops/webhook-key
+parameters/prod/prod.cue:35:12: warning: parameter."/prod/db/password".versions.4.value: encrypted to 4 recipients, and readers select 4 nodes (db-1, db-2, web-1, web-2) and fleet.recovery has 3; dunlin param rotate /prod/db/password
+`},
+		{"a secret whose recipients are not its readers", "", func(m fstest.MapFS) {
+			change(t, m, "parameters/ops.cue", `versions: "1": value: """`, `versions: "1": recipients: ["`+web1+`", "`+old1+`"]
+	versions: "1": value: """`)
+		}, `parameters/ops.cue:6:17: warning: parameter."/ops/webhook-key".versions.1.recipients: not encrypted to db-1, fleet.recovery[0], fleet.recovery[1]; encrypted to old-1, who should not read it any more and have; dunlin param rotate /ops/webhook-key
 `},
 		{"a secret for nobody", "", func(m fstest.MapFS) {
 			change(t, m, "parameters/ops.cue", `nodes: ["web-1", "db-1"]`, `tags: role: "none"`)
@@ -96,6 +101,12 @@ policy: a: targets: nodes: ["web-9"]
 }
 
 // change replaces a text in a file of a tree, which keeps the others' bytes.
+// Keys of the example's roster.
+const (
+	web1 = "age1fywuy9z5sl9ew9lyueu9wmqcttuf62gndr9650g9se2v97t39crsr5mwrg"
+	old1 = "age1zec5xw0se96wzy4ynw2ezwa2lylf4gkjy0e2tunhwhlskru9j5zsmtn0ry"
+)
+
 func change(t *testing.T, m fstest.MapFS, name, from, to string) {
 	t.Helper()
 	b := bytes.Replace(m[name].Data, []byte(from), []byte(to), 1)

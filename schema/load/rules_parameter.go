@@ -8,8 +8,12 @@ import (
 	"strings"
 )
 
-// maxValue is the most that a parameter holds, in bytes (SSM §10.1).
-const maxValue = 8192
+// maxValue is the most that a parameter holds, in bytes (SSM §10.1); maxEnvelope is what is encrypted with it at most: fleet,
+// name, version and length.
+const (
+	maxValue    = 8192
+	maxEnvelope = 2048
+)
 
 func (l *loading) parameter(o *object, n *value) {
 	p := o.key.path()
@@ -34,12 +38,18 @@ func (l *loading) parameter(o *object, n *value) {
 				labels[label.s] = name
 			}
 		}
+		if to := v.get("recipients"); to != nil && !secret {
+			l.wrongLabel(o, q.field("recipients"), "only of a SecureString")
+		}
+		if _, ok := l.instant(o, q, v, "created"); ok {
+			l.noteValue(o, q.field("created"))
+		}
 		text := v.str("value")
 		switch q = q.field("value"); {
 		case text == "":
 		case secret:
 			if n.get("readers") != nil { // else whom it is for is not said
-				l.sealed(o, q, text)
+				l.sealed(o, q, text, v.get("recipients"))
 			}
 		case len(text) > maxValue:
 			l.wrong(o, q, fmt.Sprintf("%d bytes; at most %d are allowed", len(text), maxValue))
@@ -71,14 +81,17 @@ func versionsOf(n *value) []int {
 	return out
 }
 
-// sealed checks that an encrypted value is one, as far as that can be told without its key.
-func (l *loading) sealed(o *object, p path, text string) {
-	_, plain, err := openSeal(text)
+// sealed checks that an encrypted value is one, and to as many keys as are listed, as far as that can be told without its
+// key.
+func (l *loading) sealed(o *object, p path, text string, listed *value) {
+	have, plain, err := openSeal(text)
 	switch {
 	case err != nil:
-		l.wrong(o, p, fmt.Sprintf("not a whole age file: %v; encrypt it to its readers with age --armor", err))
-	case plain > maxValue:
-		l.wrong(o, p, fmt.Sprintf("%d bytes are encrypted; at most %d are allowed", plain, maxValue))
+		l.wrong(o, p, fmt.Sprintf("not a whole age file: %v; dunlin param put writes one, or age --armor", err))
+	case plain > maxValue+maxEnvelope:
+		l.wrong(o, p, fmt.Sprintf("%d bytes are encrypted; a value has at most %d", plain, maxValue))
+	case listed != nil && len(listed.items()) > 0 && len(listed.items()) != have:
+		l.wrong(o, p, fmt.Sprintf("encrypted to %s, and recipients lists %d; dunlin param put and rotate write both", counted(strconv.Itoa(have), "recipient"), len(listed.items())))
 	}
 }
 

@@ -97,6 +97,7 @@ func phrase(def string) string {
 		"#SigningKey":    "an ssh-ed25519 public key without a comment",
 		"#SinkURL":       `"https://..." or "exec:///path"`,
 		"#VersionNumber": `a version such as "3"`,
+		"#Recipient":     `an age recipient: age1 and 58 letters and digits`,
 		"#ParameterKey":  "a name of letters and digits alone",
 		"#Token":         `a placeholder such as "{{ name }}"`,
 		"#flag":          `true or false, or a placeholder such as "{{ name }}"`,
