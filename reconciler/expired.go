@@ -13,7 +13,7 @@ import (
 const maxActivation = 30 * 24 * time.Hour
 
 // Expired tells what of a valid repository has no effect any more at an instant, or not as its authors may think:
-// exceptions and parameters whose time is over, windows that do not open again, activations that last too long.
+// exceptions and parameters whose time is over, parameters that go soon or are old, windows that do not open again, activations that last too long.
 func Expired(repo schema.Repo, now time.Time) []schema.Fault {
 	var out []schema.Fault
 	warn := func(message string, path ...string) {
@@ -25,9 +25,16 @@ func Expired(repo schema.Repo, now time.Time) []schema.Fault {
 			warn(e.Until.Format(time.RFC3339)+" has passed: it excuses nothing any more; take it out", "exception", name, "until")
 		}
 	}
-	for name, p := range repo.Parameters {
-		if p.Policies != nil && p.Policies.Expires != nil && !now.Before(*p.Policies.Expires) {
-			warn(p.Policies.Expires.Format(time.RFC3339)+" has passed: nobody can read it any more", "parameter", name, "policies", "expires")
+	for _, d := range Due(repo, now) {
+		at := d.At.UTC().Format(time.RFC3339)
+		switch d.What {
+		case schema.ParameterExpired:
+			warn(at+" has passed: nobody can read it any more", "parameter", d.Parameter, "policies", "expires")
+		case schema.ParameterExpires:
+			warn("it expires at "+at+", which is sooner than notifyBefore", "parameter", d.Parameter, "policies", "expires")
+		case schema.ParameterUnchanged:
+			after := repo.Parameters[d.Parameter].Policies.NoChangeNotifyAfter
+			warn(fmt.Sprintf("not changed for more than %s, which noChangeNotifyAfter says", after), "parameter", d.Parameter, "versions", d.Version, "created")
 		}
 	}
 	for name, a := range repo.Activations {

@@ -55,3 +55,37 @@ type ParameterPolicies struct {
 	NotifyBefore        Duration   `json:"notifyBefore,omitempty"`
 	NoChangeNotifyAfter Duration   `json:"noChangeNotifyAfter,omitempty"`
 }
+
+// ParameterDue is a parameter that people should look at.
+type ParameterDue struct {
+	Parameter string    `json:"parameter"`
+	What      Dueness   `json:"what"`
+	At        time.Time `json:"at"`                // when it goes or went, or when it was last changed
+	Version   string    `json:"version,omitempty"` // that was not changed since
+}
+
+// Dueness is why people should look at a parameter.
+type Dueness string
+
+const (
+	ParameterExpired   Dueness = "expired"   // nobody can read it any more
+	ParameterExpires   Dueness = "expires"   // it goes soon
+	ParameterUnchanged Dueness = "unchanged" // for longer than wanted
+)
+
+// Words are the reasons that there are.
+func (Dueness) Words() []string {
+	return words(ParameterExpired, ParameterExpires, ParameterUnchanged)
+}
+
+// String says it for people.
+func (d ParameterDue) String() string {
+	at := d.At.UTC().Format(time.RFC3339)
+	switch d.What {
+	case ParameterExpired:
+		return d.Parameter + " expired at " + at + ": nobody can read it any more"
+	case ParameterExpires:
+		return d.Parameter + " expires at " + at
+	}
+	return d.Parameter + " was last changed at " + at
+}

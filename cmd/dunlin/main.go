@@ -112,6 +112,7 @@ func (a *app) commands() []*cobra.Command {
 		a.nodeCommand(),
 		a.activationCommand(),
 		a.keyCommand(),
+		a.paramCommand(),
 		a.reportCommand(),
 		a.txCommand(),
 	}
