@@ -3,19 +3,13 @@ package agenttest
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/ed25519"
 	"crypto/sha1" //nolint:gosec // Git's own
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/hiddeco/sshsig"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/simulated"
@@ -23,32 +17,18 @@ import (
 )
 
 // Person has a key, as people who sign commits have one.
-type Person struct {
-	Name string
-	key  ssh.Signer
-}
+type Person = simulated.Person
 
 // NewPerson makes a person; the same name gives the same key.
-func NewPerson(name string) Person {
-	seed := sha256.Sum256([]byte(name))
-	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed[:]))
-	if err != nil {
-		panic(err) // a key of this kind always is one
-	}
-	return Person{name, key}
-}
+func NewPerson(name string) Person { return simulated.NewPerson(name) }
 
-// Public is the line of the person's public key.
-func (p Person) Public() string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(p.key.PublicKey())))
-}
-
-func (p Person) sign(message []byte, namespace string) string {
-	sig, err := sshsig.Sign(bytes.NewReader(message), p.key, sshsig.HashSHA512, namespace)
+func (c *Cluster) sign(by Person, message []byte, namespace string) string {
+	c.t.Helper()
+	sig, err := by.Sign(message, namespace)
 	if err != nil {
-		panic(err) // as above
+		c.t.Fatal(err)
 	}
-	return string(sshsig.Armor(sig))
+	return sig
 }
 
 // PushSigned is Push of a commit that a person has signed.
@@ -61,7 +41,8 @@ func (c *Cluster) PushSigned(by Person, files map[string]string) string {
 // usual one, or one that CopyRemote made. An empty text deletes a file.
 func (c *Cluster) PushAt(repository, parent string, by Person, files map[string]string) string {
 	c.t.Helper()
-	change := gitrepo.Change{Parent: parent, Files: map[string][]byte{}, Message: "change", Author: "ann", Email: "ann@example.org", When: time.Now()}
+	change := gitrepo.Change{Parent: parent, Files: map[string][]byte{}, Message: "change", Author: "ann", Email: "ann@example.org", When: time.Now(),
+		Sign: func(commit []byte) (string, error) { return by.Sign(commit, trust.NamespaceCommit) }}
 	for path, text := range files {
 		change.Files[path] = nil
 		if text != "" {
@@ -75,17 +56,10 @@ func (c *Cluster) PushAt(repository, parent string, by Person, files map[string]
 			c.t.Fatal(err)
 		}
 	}
-	commit, err := store.Commit(change)
+	signed, err := store.Commit(change)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	raw, err := store.Source().Commit(commit)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	head, message, _ := strings.Cut(string(raw), "\n\n")
-	armour := strings.ReplaceAll(strings.TrimSuffix(by.sign(raw, trust.NamespaceCommit), "\n"), "\n", "\n ")
-	signed := c.writeObject(repository, "commit", []byte(head+"\ngpgsig "+armour+"\n\n"+message))
 	c.PointAt(repository, signed)
 	if repository == simulated.Repository {
 		c.head = signed
@@ -137,7 +111,7 @@ func (c *Cluster) TreeOf(commit string) string {
 func (c *Cluster) Approve(by Person, fleet, base, commit string) {
 	c.t.Helper()
 	a := trust.Approval{V: 1, Fleet: fleet, Base: base, Tree: c.TreeOf(commit)}
-	a.Sig = by.sign(a.Message(), trust.NamespaceApproval)
+	a.Sig = c.sign(by, a.Message(), trust.NamespaceApproval)
 	c.setRef(simulated.Repository, gitrepo.ApprovalsRef+a.Tree+"/"+by.Name, c.writeObject(simulated.Repository, "blob", a.Encode()))
 }
 
@@ -145,7 +119,7 @@ func (c *Cluster) Approve(by Person, fleet, base, commit string) {
 func (c *Cluster) Beat(by Person, fleet, head string) {
 	c.t.Helper()
 	h := trust.Heartbeat{V: 1, Fleet: fleet, Head: head, Time: time.Now().UTC().Format(time.RFC3339)}
-	h.Sig = by.sign(h.Message(), trust.NamespaceHeartbeat)
+	h.Sig = c.sign(by, h.Message(), trust.NamespaceHeartbeat)
 	c.setRef(simulated.Repository, gitrepo.HeartbeatRef, c.writeObject(simulated.Repository, "blob", h.Encode()))
 }
 

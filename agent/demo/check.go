@@ -11,15 +11,18 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
 	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/agent/simulated"
+	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // check reads the reports anew and holds each line against the folder of its host.
 func (s *story) check(ctx context.Context) error {
-	s.begin(0, "check", "Check", "is it true? Every line is read again and held against its host's folder")
+	s.begin(0, "check", "Check", "is it true? Each signature is verified again, each line held against its host")
 	w, err := s.written()
 	if err != nil {
 		return err
@@ -32,6 +35,9 @@ func (s *story) check(ctx context.Context) error {
 		s.untrue("%s:%d: %s", b.File, b.Line, b.Problem)
 	}
 	s.same("", "lines of the reports branch", lines, len(s.fleet.Nodes))
+	if err := s.checkTrust(ctx); err != nil {
+		return err
+	}
 	for _, n := range s.fleet.Nodes {
 		if err := s.checkNode(ctx, w, n); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
@@ -43,7 +49,25 @@ func (s *story) check(ctx context.Context) error {
 		}
 		return fmt.Errorf("the reports and the hosts differ in %s of %d", plural(n, "thing", "things"), s.result.Checks)
 	}
-	s.end(ctx, fmt.Sprintf("%s hold: the reports say what the hosts are", plural(s.result.Checks, "comparison", "comparisons")), 0)
+	s.end(ctx, fmt.Sprintf("%s hold: people signed what is in force, and the reports say what the hosts are", plural(s.result.Checks, "comparison", "comparisons")), 0)
+	return nil
+}
+
+// checkTrust verifies the history once more, as dunlin trust verify does.
+func (s *story) checkTrust(ctx context.Context) error {
+	src, err := gitrepo.OpenSource(s.repository())
+	if err != nil {
+		return err
+	}
+	steps, err := trust.Verify(ctx, agent.TrustSource{Source: src, Fleets: agent.NewFleets(s.shared)}, s.anchor, s.good, time.Now())
+	if refusal := (*trust.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
+		return err
+	}
+	s.result.Checks++
+	if err != nil {
+		s.untrue("the commit in force is not what ann or ben signed: %s", one(err))
+	}
+	s.result.Signed = len(steps)
 	return nil
 }
 

@@ -67,6 +67,9 @@ type story struct {
 	head  string            // of main
 	good  string            // the last commit that is in force
 
+	ann, ben simulated.Person // who may change what: ann all of it, ben what hosts are told
+	anchor   string           // the commit that hosts are told of, and that trust begins at
+
 	shared load.Func // the same files once for whoever looks at many hosts
 
 	step   Step
@@ -110,6 +113,7 @@ func (s *story) run(ctx context.Context) error {
 		{"report", s.report},
 		{"drift", s.drift},
 		{"window", s.window},
+		{"intrude", s.intrude},
 		{"refuse", s.refuse},
 		{"reboot", s.reboot},
 		{"settle", s.settle},
@@ -172,6 +176,7 @@ func (s *story) start(n *simulated.Node) error {
 		around.Evaluate = s.shared
 	}
 	o := s.fleet.Options(n, around)
+	o.Config.Trust = schema.AgentTrust{Anchor: s.anchor}
 	o.Log = slog.New(tap{slog.NewJSONHandler(safe.Log(f), nil), &s.feed, n.Name})
 	o.Random = mathrand.Float64
 	o.Version = s.o.Version
@@ -202,6 +207,9 @@ func socket(dir, name string) (net.Listener, error) {
 	}
 	return l, err
 }
+
+// Keys is the folder of people's keys, below the demo's.
+const Keys = "keys"
 
 // SocketPath is where a node's agent answers while the demo runs.
 func SocketPath(dir, node string) string { return filepath.Join(dir, node, "agent.sock") }
@@ -271,13 +279,13 @@ func missing(left []*simulated.Node) string {
 	return ", not yet " + strings.Join(names, " ")
 }
 
-// commit changes files of the work tree, and pushes them to a branch.
-func (s *story) commit(branch, parent, message string, files map[string]string) (string, error) {
+// commit changes files of the work tree, signs that, and pushes it to a branch.
+func (s *story) commit(by simulated.Person, branch, parent, message string, files map[string]string) (string, error) {
 	maps.Copy(s.files, files)
 	if err := writeFiles(s.work(), files); err != nil {
 		return "", err
 	}
-	return s.fleet.Commit(branch, parent, message, files, time.Now())
+	return s.fleet.CommitBy(by, branch, parent, message, files, time.Now())
 }
 
 func writeFiles(dir string, files map[string]string) error {
@@ -291,6 +299,16 @@ func writeFiles(dir string, files map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// makePeople makes the keys of those who may change the policy.
+func (s *story) makePeople() (err error) {
+	dir := filepath.Join(s.fleet.Dir, Keys)
+	if s.ann, err = simulated.MakePerson(dir, "ann"); err != nil {
+		return err
+	}
+	s.ben, err = simulated.MakePerson(dir, "ben")
+	return err
 }
 
 // work is the folder in which somebody edits the policy.

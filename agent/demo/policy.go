@@ -13,8 +13,9 @@ const (
 	windowFile    = "windows/maintenance.cue"
 )
 
-// firstFiles is the repository before anybody wants anything of a host; the roster comes with it.
-func firstFiles() map[string]string {
+// firstFiles is the repository before anybody wants anything of a host; the roster comes with it. The keys are those of ann
+// and ben.
+func firstFiles(ann, ben string) map[string]string {
 	return map[string]string{
 		"cue.mod/module.cue": "module: \"demo.example/fleet@v0\"\nlanguage: version: \"v0.17.0\"\n",
 		"schema.cue":         "package fleet\n\nimport \"dunlin.dev/schema\"\n\nclose({schema.#Repo})\n",
@@ -23,6 +24,12 @@ func firstFiles() map[string]string {
 // Asked for and reported more often than a forge would like, so that nobody has to wait.
 fleet: {
 	name: "demo"
+
+	// Who may change what: no host takes what none of them has signed.
+	signers: {
+		ann: {keys: ["` + ann + `"], roles: ["root", "policy"]}
+		ben: {keys: ["` + ben + `"], roles: ["policy"]}
+	}
 	sync: interval:    "1s"
 	reports: interval: "1s"
 }
@@ -105,6 +112,12 @@ window: "maintenance": {
 }
 `, opened.Hour()),
 	}, opened
+}
+
+// openFiles open Telnet's port, and nothing is wrong with how that is written.
+func openFiles() map[string]string {
+	text := branchFiles()[hardeningFile]
+	return map[string]string{hardeningFile: strings.Replace(text, "\tblockedPorts: [{port: 23}]\n", "", 1)}
 }
 
 // brokenFiles misspell a severity and, were that not a fault, would open Telnet's port.

@@ -132,8 +132,8 @@ func (s *story) report(ctx context.Context) error {
 
 // settle takes the slip back, and waits for the reports to say that all is well.
 func (s *story) settle(ctx context.Context) error {
-	s.begin(9, "settle", "Mend", "the slip is taken back, and the branch tells how it all ended")
-	commit, err := s.commit("main", s.head, "Revert \"Tidy up\"", map[string]string{hardeningFile: branchFiles()[hardeningFile]})
+	s.begin(10, "settle", "Mend", "the slip is taken back, and the branch tells how it all ended")
+	commit, err := s.commit(s.ben, "main", s.head, "Revert \"Tidy up\"", map[string]string{hardeningFile: branchFiles()[hardeningFile]})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/simulated"
+	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -39,15 +40,19 @@ func (s *story) hosts(ctx context.Context) error {
 			return fmt.Errorf("furnish %s: %w", n.Name, err)
 		}
 	}
-	files := firstFiles()
+	if err := s.makePeople(); err != nil {
+		return err
+	}
+	files := firstFiles(s.ann.Public(), s.ben.Public())
 	roster, err := s.fleet.Roster(time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		return err
 	}
 	maps.Copy(files, roster)
-	if s.head, err = s.commit("main", "", "The fleet and its nodes", files); err != nil {
+	if s.head, err = s.commit(s.ann, "main", "", "The fleet, its people and its nodes", files); err != nil {
 		return err
 	}
+	s.anchor = s.head
 	for _, n := range s.fleet.Nodes {
 		if err := s.start(n); err != nil {
 			return err
@@ -68,7 +73,7 @@ func (s *story) hosts(ctx context.Context) error {
 	}) {
 		s.row(r)
 	}
-	s.end(ctx, fmt.Sprintf("%d of %d online; commit %s, which wants nothing yet, is in force", len(s.fleet.Nodes), len(s.fleet.Nodes), short(s.head)), 0)
+	s.end(ctx, fmt.Sprintf("%d of %d online; commit %s is their anchor: from there on they take what ann or ben sign", len(s.fleet.Nodes), len(s.fleet.Nodes), short(s.anchor)), 0)
 	return nil
 }
 
@@ -78,14 +83,14 @@ const branch = "close-telnet"
 func (s *story) push(ctx context.Context) error {
 	s.begin(1, "push", "Push", "a branch says what every host should be")
 	files := branchFiles()
-	commit, err := s.commit(branch, s.head, "Close Telnet's port, and patch Debian", files)
+	commit, err := s.commit(s.ben, branch, s.head, "Close Telnet's port, and patch Debian", files)
 	if err != nil {
 		return err
 	}
 	s.step.Commit = commit
 	s.row(Row{Name: hardeningFile, Text: "port 23 closed, Telnet gone, redirects off, a banner"})
 	s.row(Row{Name: baselineFile, Text: "security updates are approved at once"})
-	s.end(ctx, fmt.Sprintf("branch %s is at %s", branch, short(commit)), 0)
+	s.end(ctx, fmt.Sprintf("branch %s is at %s, signed by ben", branch, short(commit)), 0)
 	return nil
 }
 
@@ -214,7 +219,7 @@ func (s *story) window(ctx context.Context) error {
 		}
 		return out
 	}
-	commit, err := s.commit("main", s.head, "Open a maintenance window", files)
+	commit, err := s.commit(s.ben, "main", s.head, "Open a maintenance window", files)
 	if err != nil {
 		return err
 	}
@@ -254,10 +259,55 @@ func counts(n *simulated.Node) map[string]int {
 	return l.Counts
 }
 
+// intrude pushes what nobody has signed, as somebody does who has the token of a CI job, or the Git server.
+func (s *story) intrude(ctx context.Context) error {
+	s.begin(7, "intrude", "Intrude", "with a stolen token somebody pushes a commit that opens port 23; nobody has signed it")
+	commit, err := s.fleet.Commit("main", s.head, "Fix typo", openFiles(), time.Now())
+	if err != nil {
+		return err
+	}
+	s.step.Commit = commit
+	reasons := map[string]string{}
+	_, last, err := s.all(ctx, "commit "+short(commit)+" is refused", func(n *simulated.Node) bool {
+		for _, r := range n.Agent.Status().Refused {
+			if r.Commit == commit && r.Kind == string(trust.NotAgreed) {
+				reasons[n.Name] = r.Reason
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range alike(s.fleet.Nodes, func(n *simulated.Node) (Mark, string) {
+		why, _, _ := strings.Cut(reasons[n.Name], ": ")
+		return Bad, "refused: " + why
+	}) {
+		s.row(r)
+	}
+	if err := s.stays(ctx); err != nil {
+		return err
+	}
+	s.end(ctx, fmt.Sprintf("not even read by %d of %d; ann puts the branch back", len(s.fleet.Nodes), len(s.fleet.Nodes)), last)
+	return s.fleet.Remote.SetRef("refs/heads/main", s.head)
+}
+
+// stays checks and tells that the last good commit is in force.
+func (s *story) stays(ctx context.Context) error {
+	for _, n := range s.fleet.Nodes {
+		if !holds(n, s.good) || !closed(ctx, n) {
+			return fmt.Errorf("%s: the last good commit %s is not in force", n.Name, short(s.good))
+		}
+	}
+	s.row(Row{Nodes: nodeNames(s.fleet.Nodes), Mark: Good, Text: "commit " + short(s.good) + " stays in force, port 23 stays closed"})
+	return nil
+}
+
 // refuse pushes a commit with a fault.
 func (s *story) refuse(ctx context.Context) error {
-	s.begin(7, "refuse", "Refuse", "a commit with a slip is pushed, which would open port 23 again")
-	commit, err := s.commit("main", s.head, "Tidy up", brokenFiles())
+	s.begin(8, "refuse", "Refuse", "ben signs a commit with a slip, which would open port 23 again")
+	commit, err := s.commit(s.ben, "main", s.head, "Tidy up", brokenFiles())
 	if err != nil {
 		return err
 	}
@@ -280,12 +330,9 @@ func (s *story) refuse(ctx context.Context) error {
 	}) {
 		s.row(r)
 	}
-	for _, n := range s.fleet.Nodes {
-		if !holds(n, s.good) || !closed(ctx, n) {
-			return fmt.Errorf("%s: the last good commit %s is not in force", n.Name, short(s.good))
-		}
+	if err := s.stays(ctx); err != nil {
+		return err
 	}
-	s.row(Row{Nodes: nodeNames(s.fleet.Nodes), Mark: Good, Text: "commit " + short(s.good) + " stays in force, port 23 stays closed"})
 	s.end(ctx, fmt.Sprintf("refused whole by %d of %d, with file, line and word", len(s.fleet.Nodes), len(s.fleet.Nodes)), last)
 	return nil
 }
@@ -302,7 +349,7 @@ func nodeNames(nodes []*simulated.Node) []string {
 func (s *story) reboot(ctx context.Context) error {
 	n := s.fleet.Nodes[rebooted]
 	others := slices.DeleteFunc(slices.Clone(s.fleet.Nodes), func(o *simulated.Node) bool { return o == n })
-	s.begin(8, "reboot", "Reboot", n.Name+" is rebooted; the broken commit is still what Git says")
+	s.begin(9, "reboot", "Reboot", n.Name+" is rebooted; the broken commit is still what Git says")
 	begun := time.Now()
 	if err := n.Stop(); err != nil {
 		return err

@@ -63,6 +63,7 @@ type Result struct {
 	Usage   Usage    `json:"usage"`
 	Policy  string   `json:"policy,omitempty"`  // the commit in force at the end
 	Reports string   `json:"reports,omitempty"` // the commit of the reports branch
+	Signed  int      `json:"signed"`            // commits since the anchor that were verified again
 	Checks  int      `json:"checks"`            // comparisons of reports with hosts that were made
 	Untrue  []string `json:"untrue"`            // what the reports say and the hosts do not
 }

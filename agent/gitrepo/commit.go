@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,8 @@ type Change struct {
 	Files                  map[string][]byte // by slash-separated path; nil deletes a file or a folder, empty is an empty file
 	Message, Author, Email string
 	When                   time.Time
+	// Sign gives the armoured signature of what a commit says without it; nil: the commit is unsigned.
+	Sign func(commit []byte) (string, error)
 }
 
 func (s *Store) packFolder() string { return filepath.Join(s.dir, "objects", "pack") }
@@ -63,6 +66,11 @@ func (s *Store) Commit(c Change) (string, error) {
 	if err := made.Encode(o); err != nil {
 		return "", fmt.Errorf("commit: %w", err)
 	}
+	if c.Sign != nil {
+		if o, err = signed(made, o, c.Sign); err != nil {
+			return "", fmt.Errorf("commit: %w", err)
+		}
+	}
 	h, err := b.made.SetEncodedObject(o)
 	if err != nil {
 		return "", fmt.Errorf("commit: %w", err)
@@ -76,6 +84,23 @@ func (s *Store) Commit(c Change) (string, error) {
 		return "", fmt.Errorf("commit: %w", err)
 	}
 	return h.String(), nil
+}
+
+// signed is a commit with the signature of what it says without it, in the header that Git has for all kinds of them.
+func signed(made *object.Commit, bare *plumbing.MemoryObject, sign func([]byte) (string, error)) (*plumbing.MemoryObject, error) {
+	r, err := bare.Reader()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	if made.PGPSignature, err = sign(raw); err != nil {
+		return nil, err
+	}
+	o := &plumbing.MemoryObject{}
+	return o, made.Encode(o)
 }
 
 // person removes from a name what would end it in a commit.

@@ -23,6 +23,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/gossip"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -141,9 +142,19 @@ func canonical(v any) (string, error) {
 	return strings.TrimSpace(out.String()), err
 }
 
-// Commit makes a commit upon parent, "" for the first, and moves the branch there. An empty text deletes a file.
+// Commit makes an unsigned commit upon parent, "" for the first, and moves the branch there. An empty text deletes a file.
 func (f *Fleet) Commit(branch, parent, message string, files map[string]string, when time.Time) (string, error) {
-	change := gitrepo.Change{Parent: parent, Files: map[string][]byte{}, Message: message, Author: "ann", Email: "ann@example.org", When: when}
+	return f.commit(branch, files, gitrepo.Change{Parent: parent, Message: message, Author: "ann", Email: "ann@example.org", When: when})
+}
+
+// CommitBy is Commit of a commit that a person has signed.
+func (f *Fleet) CommitBy(by Person, branch, parent, message string, files map[string]string, when time.Time) (string, error) {
+	return f.commit(branch, files, gitrepo.Change{Parent: parent, Message: message, Author: by.Name, Email: by.Name + "@example.org", When: when,
+		Sign: func(commit []byte) (string, error) { return by.Sign(commit, trust.NamespaceCommit) }})
+}
+
+func (f *Fleet) commit(branch string, files map[string]string, change gitrepo.Change) (string, error) {
+	change.Files = map[string][]byte{}
 	for path, text := range files {
 		change.Files[path] = nil
 		if text != "" {

@@ -37,8 +37,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Show the main job on simulated hosts",
 		Long: fmt.Sprintf(`Show the main job on simulated hosts: a push to a policy repository takes hold on all of
 them, a port that somebody opens closes again, security updates are installed in a
-maintenance window, a broken commit is refused, a host is rebooted, and the reports
-branch tells it all.
+maintenance window, a commit that nobody signed and a broken one are refused, a host is
+rebooted, and the reports branch tells it all.
 
 The agents, the Git store, the evaluator, gossip and the reports are those of production,
 on 127.0.0.1; only what lies below an agent is simulated: packages, services, packet

@@ -274,6 +274,7 @@ func (d *demoTeller) summary(f demoFlags, r demo.Result) {
 		{took(ms["converge"]), fmt.Sprintf("from a push to its being in force on all %d hosts", r.Nodes)},
 		{took(ms["drift"]), "from a port that somebody opens to its being closed again"},
 		{took(ms["window"]), "from a window's opening to the last of its updates"},
+		{took(ms["intrude"]), "from a commit that nobody signed to its being refused everywhere"},
 		{took(ms["refuse"]), "from a broken commit to its being refused everywhere"},
 		{took(r.Seconds * 1000), fmt.Sprintf("in all; %d agents and their evaluators used %.1f s of processor, %.0f MiB of memory", r.Nodes, r.Usage.CPUSeconds, r.Usage.PeakMiB)},
 	})
@@ -291,6 +292,7 @@ func (d *demoTeller) summary(f demoFlags, r demo.Result) {
 		repo := filepath.Join(d.folder, simulated.Repository)
 		rows = append(rows[:2:2],
 			[2]string{"  git -C " + repo + " log --all --oneline --graph", "the policy and the reports"},
+			[2]string{"  dunlin trust verify --repo " + repo, "who signed what"},
 			[2]string{"  git -C " + repo + " show reports:README.md", "the fleet at a glance"},
 			[2]string{"  dunlin report verify --repo " + repo, "every signature"},
 			[2]string{"  ls " + filepath.Join(web, "host"), "what a simulated host is"},

@@ -107,7 +107,7 @@ func TestDemoScript(t *testing.T) {
 	if err := d.Decode(&r); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"hosts", "push", "plan", "converge", "report", "drift", "window", "refuse", "reboot", "settle", "check"}
+	want := []string{"hosts", "push", "plan", "converge", "report", "drift", "window", "intrude", "refuse", "reboot", "settle", "check"}
 	var got []string
 	for _, s := range r.Steps {
 		got = append(got, s.Name)
@@ -124,6 +124,9 @@ func TestDemoScript(t *testing.T) {
 	}
 	if s := r.Steps[slices.Index(got, "refuse")]; !strings.Contains(s.Rows[0].Text, "policies/hardening.cue:6:12: ") || len(s.Rows[0].Nodes) != 3 {
 		t.Errorf("the refusal names no place on all nodes: %+v", s.Rows)
+	}
+	if s := r.Steps[slices.Index(got, "intrude")]; !strings.Contains(s.Rows[0].Text, `the change of "policies/hardening.cue" needs 1 of the role policy, and nobody with it has signed`) || len(s.Rows[0].Nodes) != 3 || r.Signed != 4 {
+		t.Errorf("the unsigned commit is not refused on all nodes: %+v, %d commits verified", s.Rows, r.Signed)
 	}
 	if s := r.Steps[slices.Index(got, "drift")]; s.Millis > 1000 {
 		t.Errorf("an opened port was closed after %.0f ms, more than a second", s.Millis)
