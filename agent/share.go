@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,8 @@ func (a *Agent) join(ctx context.Context) error {
 		Dial:  a.o.Network.Dial,
 		Store: a.records, Handler: a.peerHandler(), Rand: a.o.Random,
 		Urgent: func(r schema.Record) bool { return r.Kind == schema.RecordHead }, Pushed: a.takePush,
-		Log: func(text string) { a.log().Warn(a.named(text), "what", "peer") },
+		Pinned: func(_ string, from netip.Addr) { a.cluster.Guest(from) },
+		Log:    func(text string) { a.log().Warn(a.named(text), "what", "peer") },
 	})
 	if err != nil {
 		_ = l.Close()
@@ -47,8 +49,8 @@ func (a *Agent) join(ctx context.Context) error {
 	a.cluster, err = gossip.Start(gossip.Config{
 		Name: a.keys.ID(), Key: a.o.GossipKey, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
 		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
-		Log:   func(text string) { a.log().Warn(text, "what", "gossip") },
-		Known: a.mayBeMember, Random: a.o.Random,
+		Log:  func(text string) { a.log().Warn(text, "what", "gossip") },
+		Keys: a.signingKey, Nodes: func() int { return len(a.pinned()) }, Sign: a.signAddresses, Random: a.o.Random,
 		Alone: func(text string) { a.problem("gossip", text) },
 	})
 	if err != nil {
@@ -77,18 +79,34 @@ func advertised(bind, advertise string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// maxUnlisted is how many members are let in while there is no roster yet.
-const maxUnlisted = 256
-
-// mayBeMember reports whether a name may be a member: who has the gossip key could else invent as many as it likes.
-func (a *Agent) mayBeMember(id string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.policy == nil {
-		return len(a.online) < maxUnlisted
+// signAddresses signs where this node is.
+func (a *Agent) signAddresses(at schema.AddressRecord) (schema.Record, error) {
+	if _, err := a.records.Publish(schema.RecordAddress, "", at); err != nil {
+		return schema.Record{}, err
 	}
-	_, listed := a.pins[id]
-	return listed
+	for _, r := range a.records.Of(schema.RecordAddress) {
+		if r.Node == a.keys.ID() {
+			return r, nil
+		}
+	}
+	return schema.Record{}, errors.New("the record of this node's addresses is gone")
+}
+
+// addresses tells gossip what records say of where nodes are.
+func (a *Agent) addresses() {
+	if a.cluster == nil {
+		return
+	}
+	rs := a.records.Of(schema.RecordAddress)
+	for _, r := range rs {
+		if r.Node != a.keys.ID() {
+			continue
+		}
+		if err := a.cluster.Claim(r); err != nil {
+			a.log().Warn("others are not told where this node is", "error", one(err))
+		}
+	}
+	a.cluster.Addresses(rs)
 }
 
 // membership takes note of who is here, and lets the streams follow.
@@ -158,6 +176,7 @@ func (a *Agent) share(ctx context.Context) error {
 			if a.peers != nil {
 				a.peers.Offer()
 			}
+			a.addresses()
 			a.clones()
 			a.heads.raise()
 			a.reports.raise()
@@ -310,6 +329,11 @@ func (a *Agent) count() {
 	}
 	a.uncounted = false
 	a.records.Begin(boot)
+	if a.cluster != nil {
+		if _, err := a.signAddresses(a.cluster.At()); err != nil {
+			a.log().Warn("others are not told where this node is", "error", one(err))
+		}
+	}
 	a.problem("start", "")
 	a.publishState()
 	a.heads.raise()

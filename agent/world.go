@@ -96,6 +96,9 @@ func (a *Agent) use(p Policy, since time.Time) {
 	}
 	a.unenforced(p.Repo.Fleet)
 	a.records.Forget()
+	if a.cluster != nil {
+		a.cluster.Roster()
+	}
 	a.membership()
 	a.heads.raise()
 	a.reports.raise()

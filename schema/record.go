@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -32,6 +33,8 @@ const (
 	RecordSeen RecordKind = "seen"
 	// RecordCatalog is a CatalogRecord: which newer versions the node knows.
 	RecordCatalog RecordKind = "catalog"
+	// RecordAddress is an AddressRecord, where the node is reached.
+	RecordAddress RecordKind = "address"
 )
 
 // Record is one fact that a node tells about itself. Its owner alone writes it, and of two with the same node,
@@ -124,6 +127,33 @@ type SeenArchive struct {
 type CatalogRecord struct {
 	Archives   string `json:"archives"`   // SHA-256 of the list of archives that its package manager reads, in hex
 	Candidates string `json:"candidates"` // SHA-256 of the file of candidates, in hex
+}
+
+// AddressRecord is where a node says that it is reached: one address of each sort.
+type AddressRecord struct {
+	Gossip netip.AddrPort `json:"gossip"` // UDP and TCP
+	Peer   netip.AddrPort `json:"peer"`   // TCP
+}
+
+// Check fails for addresses that no node can be reached at alone, and for one of the host itself unless all of the
+// fleet are on one host, as here is.
+func (a AddressRecord) Check(here netip.Addr) error {
+	for what, at := range map[string]netip.AddrPort{"gossip": a.Gossip, "peer": a.Peer} {
+		ip := at.Addr()
+		switch {
+		case !at.IsValid() || at.Port() == 0:
+			return fmt.Errorf("%s address %q has no address or port", what, at)
+		case ip.Is4In6() || ip.Zone() != "":
+			return fmt.Errorf("%s address %q has a zone, or is one of IPv4 in another form", what, at)
+		case ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || ip.Is4() && ip.As4()[0] == 0:
+			return fmt.Errorf("%s address %q is no host's own", what, at)
+		case ip.IsLinkLocalUnicast():
+			return fmt.Errorf("%s address %q means another host on each link", what, at)
+		case ip.IsLoopback() && !here.IsLoopback():
+			return fmt.Errorf("%s address %q means the host that reads it", what, at)
+		}
+	}
+	return nil
 }
 
 // StateRecord is how a node fares.

@@ -64,7 +64,8 @@ func lie(t *testing.T, c *agenttest.Cluster, n *agenttest.Node) (l *liar, end fu
 		t.Fatal(err)
 	}
 	g, err := gossip.Start(gossip.Config{Name: n.Keys.ID(), Key: bytes.Repeat([]byte{9}, 32), Label: "dunlin", Bind: n.Addr + ":7950", Peer: ":7951",
-		Join: []string{c.Nodes[0].Addr + ":7950", c.Nodes[1].Addr + ":7950"}, Network: net})
+		Join: []string{c.Nodes[0].Addr + ":7950", c.Nodes[1].Addr + ":7950"}, Network: net,
+		Keys: func(id string) (ed25519.PublicKey, bool) { key, ok := keys[id]; return key, ok }, Sign: l.signs(schema.RecordAddress)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +81,19 @@ func lie(t *testing.T, c *agenttest.Cluster, n *agenttest.Node) (l *liar, end fu
 		cancel()
 		<-done
 		g.Close()
+	}
+}
+
+// signs publishes addresses as the node's.
+func (l *liar) signs(kind schema.RecordKind) func(schema.AddressRecord) (schema.Record, error) {
+	return func(a schema.AddressRecord) (schema.Record, error) {
+		_, err := l.Publish(kind, "", a)
+		for _, r := range l.Of(kind) {
+			if r.Node == l.Keys.ID() {
+				return r, err
+			}
+		}
+		return schema.Record{}, err
 	}
 }
 

@@ -2,6 +2,7 @@ package agenttest_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +93,8 @@ func TestWhoHasOnlyTheGossipKeyStopsNobody(t *testing.T) {
 		var forged []*gossip.Cluster
 		join := func(name, addr string) *gossip.Cluster {
 			g, err := gossip.Start(gossip.Config{Name: name, Key: bytes.Repeat([]byte{9}, 32), Label: "dunlin", Bind: addr + ":7950",
-				Peer: ":7951", Join: []string{c.Nodes[0].Addr + ":7950"}, Network: c.Net.Host(addr)})
+				Peer: ":7951", Join: []string{c.Nodes[0].Addr + ":7950"}, Network: c.Net.Host(addr),
+				Keys: memberKeys(0), Sign: func(schema.AddressRecord) (schema.Record, error) { return schema.Record{}, errors.New("it has no key") }})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,8 +3,9 @@ package agenttest_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base32"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -15,11 +16,40 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
 	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
-func memberName(i int) string {
+// memberKey is the signing key of a member of a test.
+func memberKey(i int) ed25519.PrivateKey {
 	sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:26]
+	return ed25519.NewKeyFromSeed(sum[:])
+}
+
+func memberName(i int) string { return schema.NodeID(memberKey(i).Public().(ed25519.PublicKey)) }
+
+// memberKeys are the keys of the first n members.
+func memberKeys(n int) func(string) (ed25519.PublicKey, bool) {
+	keys := map[string]ed25519.PublicKey{}
+	for i := range n {
+		keys[memberName(i)] = memberKey(i).Public().(ed25519.PublicKey)
+	}
+	return func(id string) (ed25519.PublicKey, bool) { key, ok := keys[id]; return key, ok }
+}
+
+// signer signs addresses with a key, of a start.
+func signer(key ed25519.PrivateKey, boot uint64) func(schema.AddressRecord) (schema.Record, error) {
+	return func(a schema.AddressRecord) (schema.Record, error) {
+		body, err := json.Marshal(a)
+		r := schema.Record{Node: schema.NodeID(key.Public().(ed25519.PublicKey)), Kind: schema.RecordAddress, Boot: boot, Seq: 1, Body: body}
+		r.Sig = ed25519.Sign(key, r.Message())
+		return r, err
+	}
+}
+
+// joined is member i.
+func joined(i int, net *agenttest.Network, keys func(string) (ed25519.PublicKey, bool), join []string) gossip.Config {
+	return gossip.Config{Name: memberName(i), Key: bytes.Repeat([]byte{7}, 32), Label: "dunlin", Bind: memberAddr(i) + ":7950",
+		Peer: ":7951", Join: join, Network: net.Host(memberAddr(i)), Keys: keys, Sign: signer(memberKey(i), 1)}
 }
 
 func memberAddr(i int) string { return fmt.Sprintf("10.0.%d.%d", i/200, i%200+1) }
@@ -31,9 +61,9 @@ func members(t *testing.T, net *agenttest.Network, n int) []*gossip.Cluster {
 		join = append(join, memberAddr(i)+":7950")
 	}
 	var all []*gossip.Cluster
+	keys := memberKeys(n + 1)
 	for i := range n {
-		c, err := gossip.Start(gossip.Config{Name: memberName(i), Key: bytes.Repeat([]byte{7}, 32), Label: "dunlin", Bind: memberAddr(i) + ":7950",
-			Peer: ":7951", Join: join, Network: net.Host(memberAddr(i))})
+		c, err := gossip.Start(joined(i, net, keys, join))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,8 +241,9 @@ func TestGossipRefusesStrangers(t *testing.T) {
 		var log []string
 		tell := func(s string) { mu.Lock(); log = append(log, s); mu.Unlock() }
 		start := func(i int, name string, key byte, label string) *gossip.Cluster {
-			c, err := gossip.Start(gossip.Config{Name: name, Key: bytes.Repeat([]byte{key}, 32), Label: label, Bind: memberAddr(i) + ":7950",
-				Peer: ":7951", Join: []string{memberAddr(0) + ":7950"}, Network: net.Host(memberAddr(i)), Log: tell})
+			config := joined(i, net, memberKeys(4), []string{memberAddr(0) + ":7950"})
+			config.Name, config.Key, config.Label, config.Log = name, bytes.Repeat([]byte{key}, 32), label, tell
+			c, err := gossip.Start(config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,8 +298,7 @@ func TestAStrangersStreamsKeepNobodyOut(t *testing.T) {
 			})
 		}
 		time.Sleep(10 * time.Second)
-		c, err := gossip.Start(gossip.Config{Name: memberName(1), Key: bytes.Repeat([]byte{7}, 32), Label: "dunlin", Bind: memberAddr(1) + ":7950",
-			Peer: ":7951", Join: []string{memberAddr(0) + ":7950"}, Network: net.Host(memberAddr(1))})
+		c, err := gossip.Start(joined(1, net, memberKeys(2), []string{memberAddr(0) + ":7950"}))
 		if err != nil {
 			t.Fatal(err)
 		}

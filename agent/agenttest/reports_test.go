@@ -783,7 +783,8 @@ func rogue(t *testing.T, c *agenttest.Cluster, n *agenttest.Node) (publish func(
 		t.Fatal(err)
 	}
 	cluster, err := gossip.Start(gossip.Config{Name: n.Keys.ID(), Key: slices.Repeat([]byte{9}, 32), Label: "dunlin", Bind: n.Addr + ":7950", Advertise: "",
-		Peer: ":7951", Join: []string{c.Nodes[0].Addr + ":7950"}, Network: network})
+		Peer: ":7951", Join: []string{c.Nodes[0].Addr + ":7950"}, Network: network,
+		Keys: func(id string) (ed25519.PublicKey, bool) { k, ok := keys[id]; return k, ok }, Sign: signer(n.Keys.Sign, 1<<20)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -20,12 +19,12 @@ func (h hint) Finished()                             {}
 // delegate is what memberlist asks and tells.
 type delegate struct{ c *Cluster }
 
-// NodeMeta is what this member says of itself.
+// NodeMeta is what this member says of itself: where it is, signed.
 func (d *delegate) NodeMeta(limit int) []byte {
-	if len(d.c.c.Peer) > min(limit, maxMeta) {
-		return nil
+	if own := d.c.own.Load(); own != nil && len(*own) <= limit {
+		return *own
 	}
-	return []byte(d.c.c.Peer)
+	return nil
 }
 
 // NotifyMsg takes a hint; it must not block.
@@ -55,17 +54,35 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 func (d *delegate) LocalState(bool) []byte        { return nil }
 func (d *delegate) MergeRemoteState([]byte, bool) {}
 
-// NotifyAlive refuses members that cannot be nodes.
+// NotifyAlive refuses members that are not in the roster, and those that are not where they have signed that they are.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	if n.Name == d.c.c.Name {
+		return nil // memberlist says the truth where somebody else says something else
+	}
 	if !isID(n.Name) {
 		return fmt.Errorf("%q is not a node's id", n.Name)
 	}
-	if _, port, err := net.SplitHostPort(string(n.Meta)); len(n.Meta) > maxMeta || err != nil || port == "" {
-		return fmt.Errorf("member %s names no peer address", n.Name)
-	}
-	if d.c.c.Known != nil && n.Name != d.c.c.Name && !d.c.c.Known(n.Name) {
+	if _, ok := d.c.c.Keys(n.Name); !ok {
+		d.c.count.unknown.Add(1)
 		d.c.tell.say("unknown", fmt.Sprintf("a member that is not in the roster is left out: %s at %s", n.Name, n.Address()))
 		return fmt.Errorf("%s is not in the roster", n.Name)
+	}
+	// Others would find no common version with it, nor with whoever has heard of it.
+	if own := d.c.versions; own != [6]uint8{n.PMin, n.PMax, n.PCur, n.DMin, n.DMax, n.DCur} {
+		return fmt.Errorf("%s speaks another version", n.Name)
+	}
+	addr, ok := addrPort(n.Addr, uint64(n.Port))
+	if !ok {
+		return fmt.Errorf("%s has no address", n.Name)
+	}
+	moved, err := d.c.claims.told(n.Name, addr, n.Meta, time.Now())
+	if err != nil {
+		d.c.count.claims.Add(1)
+		d.c.tell.say("claim "+n.Name, fmt.Sprintf("an address of node %s that it has not signed is not believed: %s", n.Name, addr))
+		return err
+	}
+	if moved {
+		wake(d.c.changed)
 	}
 	return nil
 }
@@ -80,22 +97,21 @@ func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.note(n, true) }
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.note(n, true) }
 func (d *delegate) NotifyLeave(n *memberlist.Node)  { d.note(n, false) }
 
-// note keeps what memberlist tells while it holds its lock; nothing of memberlist may be asked here.
+// note keeps what memberlist tells while it holds its lock; nothing of memberlist may be asked here. It does not say whether
+// a member died or said goodbye, and whoever told it so may lie.
 func (d *delegate) note(n *memberlist.Node, here bool) {
-	m := present{addr: n.Address(), peer: peerAddress(n)}
 	d.c.mu.Lock()
-	if here {
-		d.c.here[n.Name] = m
-	} else {
-		delete(d.c.here, n.Name)
+	defer d.c.mu.Unlock()
+	d.c.told[n.Name] = here
+	switch {
+	case n.Name == d.c.c.Name:
+		d.c.here[n.Name] = here
+	case here && !d.c.lost[n.Name]:
+		d.c.here[n.Name] = true
+	default:
+		d.c.doubt(n.Name)
+		return
 	}
-	// memberlist does not say here whether it died or said goodbye.
-	if !here && n.Name != d.c.c.Name && len(d.c.lost) < maxLost {
-		d.c.lost[n.Name] = m.addr
-	} else {
-		delete(d.c.lost, n.Name)
-	}
-	d.c.mu.Unlock()
 	wake(d.c.changed)
 	wake(d.c.news)
 }

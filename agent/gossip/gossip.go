@@ -2,12 +2,18 @@
 //
 // It is memberlist (SWIM with Lifeguard) with encryption and a label, over a
 // network that the caller gives. Who holds the gossip key can claim anything
-// here, so all of it is a hint: which node has which address is proved by the
-// streams between peers, and what is true of a node by its signature.
+// here, so all of it is a hint. What is sent goes only to where a node of the
+// roster has signed that it is, to the configured addresses, and for a minute to
+// where a pinned stream came from; what comes in is looked at before memberlist
+// sees it; and that a member is gone is believed when it does not answer this node.
 package gossip
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"maps"
@@ -23,6 +29,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 const (
@@ -30,8 +38,6 @@ const (
 	MaxHint = 64
 	// KeySize is how long the gossip key is, in bytes (AES-256).
 	KeySize = 32
-	// maxMeta bounds what a member says of itself, in bytes.
-	maxMeta = 256
 	// maxHints is how many hints wait to be heard; the oldest go first.
 	maxHints = 256
 	// slowRound is the time between two rounds in which memberlist tells what is new, and slowTo how many it tells. It wakes
@@ -45,6 +51,9 @@ const (
 	// suspicion is how long a member that did not answer has to say that it lives: times probe, and times the decimal
 	// logarithm of the number of members. It is the same where nobody else suspects it: a node that is cut off asks alone.
 	suspicion = 3
+	// exchange is the time between two comparisons of all that is known of members with another one; in a fleet of 100 three
+	// times as long. What they would find is mostly found by records of addresses before, see Addresses.
+	exchange = time.Minute
 	// patience is how many times slower a member asks that gets few answers, lest it be its own fault.
 	patience = 2
 	// quickRound and quickTo are the same for rounds of our own, see hurry; retransmit is how often each thing is told, times
@@ -55,6 +64,8 @@ const (
 	// hintMemory is how long a hint is known to have been heard, and maxHeard how many are.
 	hintMemory = time.Minute
 	maxHeard   = 1024
+	// maxOfSeed is how many addresses of one configured name are tried.
+	maxOfSeed = 16
 	// maxLost is how many members that went are tried again.
 	maxLost = 1024
 	// maxStreams is how many streams of others are open at a time. Each lives for seconds.
@@ -70,13 +81,16 @@ type Config struct {
 	Label     string // keeps clusters apart that share a network
 	Bind      string // host:port; port 0 takes any
 	Advertise string // host or host:port that others reach; empty: the bound address, or the host's first private one
-	Peer      string // host:port of this node's peer server; without a host others use the address that gossip has
+	Peer      string // host:port of this node's peer server; without a host, or one that is a name, it is where gossip is
 	Join      []string
 	Network   Network
 	Log       func(text string) // nil tells nobody
-	// Known says which names may become members, so that who has the key cannot invent more. It is called under locks and
-	// must not block. Nil: all that are ids.
-	Known  func(id string) bool
+	// Keys gives the signing key of a node of the roster. It is called under locks and must not block.
+	Keys func(node string) (ed25519.PublicKey, bool)
+	// Nodes is how many nodes the roster has; it bounds what others may say of them. Nil: 10,000.
+	Nodes func() int
+	// Sign makes this node's record of kind schema.RecordAddress. Where it fails, others do not see this node before Claim.
+	Sign   func(schema.AddressRecord) (schema.Record, error)
 	Alone  func(text string) // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
 	Random func() float64    // in [0,1), for jitter; nil is none
 }
@@ -87,28 +101,35 @@ type Member struct {
 	Peer string // host:port of its peer server
 }
 
-// present is a member as it was told of last.
-type present struct{ addr, peer string }
-
 // Cluster is this node's view of all members. Its methods may be called from many goroutines.
 type Cluster struct {
-	c       Config
-	list    atomic.Pointer[memberlist.Memberlist]
-	queue   *memberlist.TransmitLimitedQueue
-	hints   chan []byte
-	changed chan struct{}
-	resync  chan struct{}
-	news    chan struct{} // there is something to tell
-	tell    *translator
-	addr    string
-	stop    context.CancelFunc // ends seek
-	quiet   context.CancelFunc // ends hurry
-	loops   sync.WaitGroup
+	c        Config
+	list     atomic.Pointer[memberlist.Memberlist]
+	queue    *memberlist.TransmitLimitedQueue
+	hints    chan []byte
+	changed  chan struct{}
+	resync   chan struct{}
+	news     chan struct{} // there is something to tell
+	doubting chan struct{}
+	renew    chan struct{} // own has changed
+	tell     *translator
+	at       schema.AddressRecord   // of this member
+	own      atomic.Pointer[[]byte] // what it says of itself
+	claims   *claims
+	door     *door
+	count    counters
+	versions [6]uint8           // of memberlist's protocol
+	stop     context.CancelFunc // ends seek
+	quiet    context.CancelFunc // ends the other loops
+	loops    sync.WaitGroup
 
-	mu    sync.Mutex
-	heard map[string]time.Time // hints of the last minute
-	here  map[string]present   // memberlist's own nodes change under its readers
-	lost  map[string]string    // address by id of members that went
+	mu     sync.Mutex
+	heard  map[string]time.Time     // hints of the last minute
+	here   map[string]bool          // members, by id
+	told   map[string]bool          // the same as memberlist has it, by what others say
+	lost   map[string]bool          // members that went
+	doubts map[string]bool          // members that are to be asked whether they are there
+	waits  map[string]time.Duration // until they are asked again
 }
 
 // Start opens the addresses and begins to look for others; that nobody is there yet is no error.
@@ -128,24 +149,46 @@ func Start(c Config) (*Cluster, error) {
 	if c.Random == nil {
 		c.Random = func() float64 { return 0 }
 	}
+	if c.Keys == nil || c.Sign == nil {
+		return nil, errors.New("gossip: Keys and Sign are required")
+	}
+	if c.Nodes == nil {
+		c.Nodes = func() int { return 10_000 }
+	}
+	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), news: make(chan struct{}, 1),
+		doubting: make(chan struct{}, 1), renew: make(chan struct{}, 1), here: map[string]bool{}, told: map[string]bool{}, lost: map[string]bool{}, heard: map[string]time.Time{},
+		doubts: map[string]bool{}, waits: map[string]time.Duration{}, tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
+	known := func(id string) bool { _, ok := c.Keys(id); return ok || id == c.Name }
+	cl.door = newDoor(c.Label, func() [][]byte { return [][]byte{c.Key} }, known, c.Nodes, &cl.count)
 	t, err := listen(c.Network, c.Bind, c.Advertise)
 	if err != nil {
 		return nil, err
 	}
-	cl := &Cluster{c: c, hints: make(chan []byte, maxHints), changed: make(chan struct{}, 1), resync: make(chan struct{}, 1), news: make(chan struct{}, 1), here: map[string]present{}, lost: map[string]string{}, heard: map[string]time.Time{},
-		tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
+	if cl.at, err = t.addresses(c.Peer); err != nil {
+		_, _ = t.l.Close(), t.p.Close()
+		return nil, err
+	}
+	cl.claims = newClaims(c.Keys, cl.at.Gossip.Addr())
+	t.door, t.claims, t.tally = cl.door, cl.claims, &cl.count
+	if r, err := c.Sign(cl.at); err != nil {
+		c.Log("others do not see this node yet: " + err.Error())
+	} else if err := cl.Claim(r); err != nil {
+		_, _ = t.l.Close(), t.p.Close()
+		return nil, err
+	}
+	t.read()
 	m := memberlist.DefaultLANConfig()
 	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
 	m.AdvertiseAddr, m.AdvertisePort = t.ip.String(), t.port
 	m.BindPort = t.port
-	cl.addr = net.JoinHostPort(t.ip.String(), strconv.Itoa(t.port))
+	cl.versions = [6]uint8(m.BuildVsnArray())
 	m.EnableCompression = false
 	m.GossipInterval, m.GossipNodes, m.RetransmitMult = slowRound, slowTo, retransmit
 	m.ProbeInterval, m.ProbeTimeout, m.SuspicionMult, m.SuspicionMaxTimeoutMult = probe, probeTimeout, suspicion, 1
 	m.AwarenessMaxMultiplier = patience
-	m.PushPullInterval = 30 * time.Second
+	m.PushPullInterval = exchange
 	m.TCPTimeout = 5 * time.Second
-	m.DeadNodeReclaimTime = 10 * time.Second // a host that comes back with another address
+	m.DeadNodeReclaimTime = time.Millisecond // a host that comes back with another address, which it has signed
 	m.DisableTcpPings = false
 	m.RequireNodeNames = false
 	m.Logger = log.New(cl.tell, "", 0)
@@ -153,6 +196,10 @@ func Start(c Config) (*Cluster, error) {
 	d := &delegate{cl}
 	m.Delegate, m.Events, m.Alive, m.Conflict = d, d, d, d
 	cl.queue = &memberlist.TransmitLimitedQueue{NumNodes: cl.size, RetransmitMult: retransmit}
+	select {
+	case <-cl.renew: // the list begins with it
+	default:
+	}
 	list, err := memberlist.Create(m)
 	if err != nil {
 		_ = t.Shutdown()
@@ -164,6 +211,8 @@ func Start(c Config) (*Cluster, error) {
 	hurry, cl.quiet = context.WithCancel(context.Background())
 	cl.loops.Go(func() { cl.seek(seek) })
 	cl.loops.Go(func() { cl.hurry(hurry) })
+	cl.loops.Go(func() { cl.weigh(hurry) })
+	cl.loops.Go(func() { cl.renewing(hurry) })
 	return cl, nil
 }
 
@@ -176,31 +225,107 @@ func (c *Cluster) size() int {
 }
 
 // Addr is where others reach this member, host:port.
-func (c *Cluster) Addr() string { return c.addr }
+func (c *Cluster) Addr() string { return c.at.Gossip.String() }
+
+// Refused counts what was not done or not taken since the start.
+func (c *Cluster) Refused() Refused { return c.count.now() }
 
 // Members are all nodes that are there, this one included, by id.
 func (c *Cluster) Members() []Member {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]Member, 0, len(c.here))
-	for id, m := range c.here {
-		out = append(out, Member{ID: id, Peer: m.peer})
+	ids := slices.Collect(maps.Keys(c.here))
+	c.mu.Unlock()
+	out := make([]Member, 0, len(ids))
+	for _, id := range ids {
+		if at, ok := c.where(id); ok {
+			out = append(out, Member{ID: id, Peer: at.Peer.String()})
+		}
 	}
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }
 
-// peerAddress is where a member says its peer server is.
-func peerAddress(n *memberlist.Node) string {
-	host, port, err := net.SplitHostPort(string(n.Meta))
-	if err != nil {
-		return ""
+// where is where a member is.
+func (c *Cluster) where(id string) (schema.AddressRecord, bool) {
+	if id == c.c.Name {
+		return c.at, true
 	}
-	if host == "" {
-		host = n.Addr.String()
-	}
-	return net.JoinHostPort(host, port)
+	return c.claims.where(id)
 }
+
+// Claim is told of this node's record of its addresses when it was signed anew.
+func (c *Cluster) Claim(r schema.Record) error {
+	b, err := packClaim(r)
+	if err != nil {
+		return err
+	}
+	if old := c.own.Swap(&b); old == nil || !bytes.Equal(*old, b) {
+		wake(c.renew)
+	}
+	return nil
+}
+
+// At is where others reach this member.
+func (c *Cluster) At() schema.AddressRecord { return c.at }
+
+// renewing tells others when this member says something else of itself.
+func (c *Cluster) renewing(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.renew:
+			_ = c.list.Load().UpdateNode(time.Second) // that nobody has heard it yet is no error
+			wake(c.news)
+		}
+	}
+}
+
+// Addresses are the records of kind schema.RecordAddress that came by streams. Where one is news, what is known of its node
+// by gossip is not believed any more.
+func (c *Cluster) Addresses(rs []schema.Record) {
+	for _, r := range rs {
+		if r.Node == c.c.Name || !c.claims.newer(r) {
+			continue
+		}
+		var a schema.AddressRecord
+		if json.Unmarshal(r.Body, &a) != nil {
+			continue
+		}
+		moved, err := c.claims.take(r, a, nil)
+		if err != nil {
+			c.count.claims.Add(1)
+			c.tell.say("claim "+r.Node, fmt.Sprintf("addresses of node %s are not believed: %v", r.Node, err))
+			continue
+		}
+		c.mu.Lock()
+		if !c.here[r.Node] && len(c.lost) < maxLost {
+			c.lost[r.Node] = true // gossip has missed that it came
+		}
+		c.mu.Unlock()
+		if moved {
+			wake(c.changed)
+		}
+	}
+}
+
+// Roster is called when the roster has changed: who is not in it any more is no member, and nothing is sent to it.
+func (c *Cluster) Roster() {
+	gone := c.claims.forget()
+	c.door.forget()
+	c.mu.Lock()
+	for _, id := range gone {
+		for _, m := range []map[string]bool{c.here, c.lost, c.told, c.doubts} {
+			delete(m, id)
+		}
+	}
+	c.mu.Unlock()
+	wake(c.changed)
+	c.Resync() // who is new in it may have been refused before
+}
+
+// Guest lets packets go for a minute to where a node of the roster has opened a pinned stream from.
+func (c *Cluster) Guest(ip netip.Addr) { c.claims.guest(ip.Unmap(), time.Now()) }
 
 // Changed gets a value after members came, went or moved; many changes may share one.
 func (c *Cluster) Changed() <-chan struct{} { return c.changed }
@@ -221,18 +346,17 @@ func wake(c chan struct{}) {
 // anyone is the address of some member but this one; empty where there is none.
 func (c *Cluster) anyone() string {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []string
-	for id, m := range c.here {
-		if id != c.c.Name {
-			all = append(all, m.addr)
-		}
-	}
-	if len(all) == 0 {
+	ids := slices.Sorted(maps.Keys(c.here))
+	c.mu.Unlock()
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == c.c.Name })
+	if len(ids) == 0 {
 		return ""
 	}
-	slices.Sort(all)
-	return all[int(c.c.Random()*float64(len(all)))]
+	at, ok := c.claims.where(ids[int(c.c.Random()*float64(len(ids)))])
+	if !ok {
+		return ""
+	}
+	return at.Gossip.String()
 }
 
 // Hint tells all members something of at most MaxHint bytes; longer ones are dropped. It is heard by most within a second
@@ -273,6 +397,7 @@ func (c *Cluster) Hints() <-chan []byte { return c.hints }
 // Leave says goodbye, for as long as ctx allows, and closes everything.
 func (c *Cluster) Leave(ctx context.Context) {
 	c.stop()
+	c.door.leave()
 	wait := 2 * time.Second
 	if d, ok := ctx.Deadline(); ok {
 		wait = max(time.Until(d), 0)
@@ -296,7 +421,7 @@ func (c *Cluster) close() {
 // seek joins, and joins again whoever went: after a partition neither side would look for the other.
 func (c *Cluster) seek(ctx context.Context) {
 	wait := time.Duration(0)
-	otherKey := false
+	otherKey, reached := false, false
 	for turn := 0; ; turn++ {
 		t := time.NewTimer(wait)
 		select {
@@ -309,9 +434,9 @@ func (c *Cluster) seek(ctx context.Context) {
 				if _, err := c.list.Load().Join([]string{addr}); err != nil {
 					c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
 				}
+				wait = jitter(c.c, 5*time.Second)
+				continue
 			}
-			wait = jitter(c.c, 5*time.Second)
-			continue
 		case <-t.C:
 		}
 		addr := c.missing(ctx, turn)
@@ -320,12 +445,15 @@ func (c *Cluster) seek(ctx context.Context) {
 			wait = jitter(c.c, 10*time.Second)
 			continue
 		}
-		if _, err := c.list.Load().Join([]string{addr}); err != nil {
+		_, err := c.list.Load().Join([]string{addr})
+		if err != nil {
 			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
 			otherKey = otherKey || strings.Contains(err.Error(), "decrypt")
 		}
+		alone := c.anyone() == ""
+		reached = err == nil || reached && !alone
 		switch {
-		case c.list.Load().NumMembers() > 1:
+		case reached || !alone: // before there is a roster nobody is a member
 			otherKey = false
 			c.c.Alone("")
 		case turn+1 < len(c.c.Join): // others are asked first
@@ -335,7 +463,7 @@ func (c *Cluster) seek(ctx context.Context) {
 			c.c.Alone("no other node is reached at the addresses of gossip.join")
 		}
 		wait = jitter(c.c, 5*time.Second)
-		if c.list.Load().NumMembers() <= 1 && turn < 2*len(c.c.Join) {
+		if alone && turn < 2*len(c.c.Join) {
 			wait = jitter(c.c, time.Second)
 		}
 	}
@@ -388,12 +516,15 @@ func (c *Cluster) some(n int) []target {
 	defer c.mu.Unlock()
 	var out []target
 	seen := 0
-	for id, m := range c.here {
-		to, err := netip.ParseAddrPort(m.addr)
-		if err != nil || id == c.c.Name {
+	for id := range c.here {
+		if id == c.c.Name {
 			continue
 		}
-		t := target{id, net.UDPAddrFromAddrPort(to)}
+		at, ok := c.claims.where(id)
+		if !ok {
+			continue
+		}
+		t := target{id, net.UDPAddrFromAddrPort(at.Gossip)}
 		seen++
 		if at := rand.IntN(seen); len(out) < n {
 			out = append(out, t)
@@ -414,66 +545,78 @@ func jitter(c Config, d time.Duration) time.Duration {
 	return d + time.Duration(c.Random()*float64(d/2))
 }
 
-// missing is an address to join: of the seeds that are no members and of members that went, one each turn.
+// missing is an address to join: of the seeds that are no members, of members that went, and of those that memberlist takes
+// for gone and that answer all the same; one each turn.
 func (c *Cluster) missing(ctx context.Context, turn int) string {
-	here := map[string]bool{}
 	c.mu.Lock()
-	for _, m := range c.here {
-		here[m.addr] = true
+	here := map[netip.AddrPort]bool{c.at.Gossip: true}
+	var absent []string
+	for id := range c.here {
+		if at, ok := c.claims.where(id); ok {
+			here[at.Gossip] = true
+		}
+		if !c.told[id] && id != c.c.Name {
+			absent = append(absent, id)
+		}
+	}
+	for id := range c.lost {
+		if _, known := c.c.Keys(id); !known || c.here[id] {
+			delete(c.lost, id) // for good
+		} else {
+			absent = append(absent, id)
+		}
 	}
 	c.mu.Unlock()
 	var out []string
 	for _, seed := range c.c.Join {
-		absent := true
-		for _, addr := range resolve(ctx, seed) {
-			absent = absent && !here[addr]
-		}
-		if absent {
-			out = append(out, seed)
+		all := c.resolve(ctx, seed)
+		if len(all) > 0 && !slices.ContainsFunc(all, func(a netip.AddrPort) bool { return here[a] }) {
+			out = append(out, all[turn%len(all)].String())
 		}
 	}
-	gone := map[string]bool{} // for good
-	c.mu.Lock()
-	lost := slices.Collect(maps.Keys(c.lost))
-	c.mu.Unlock()
-	for _, id := range lost {
-		gone[id] = c.c.Known != nil && !c.c.Known(id)
+	slices.Sort(absent)
+	most := len(c.c.Join) + 8
+	if len(absent) > 0 {
+		absent = append(absent[turn%len(absent):], absent[:turn%len(absent)]...)
 	}
-	c.mu.Lock()
-	for id, addr := range c.lost {
-		if here[addr] || gone[id] {
-			delete(c.lost, id)
-		} else if len(out) < len(c.c.Join)+8 {
-			out = append(out, addr)
+	for _, id := range absent {
+		if at, ok := c.claims.where(id); ok && len(out) < most {
+			out = append(out, at.Gossip.String())
 		}
 	}
-	c.mu.Unlock()
 	if len(out) == 0 {
 		return ""
 	}
 	return out[turn%len(out)]
 }
 
-// resolve gives the addresses of host:port.
-func resolve(ctx context.Context, addr string) []string {
-	host, port, err := net.SplitHostPort(addr)
+// resolve gives the addresses of host:port, and lets packets go there.
+func (c *Cluster) resolve(ctx context.Context, seed string) []netip.AddrPort {
+	host, port, err := net.SplitHostPort(seed)
 	if err != nil {
-		return []string{addr}
+		host, port = strings.Trim(seed, "[]"), strconv.Itoa(int(c.at.Gossip.Port()))
 	}
-	if net.ParseIP(host) != nil {
-		return []string{addr}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	ips, err := net.DefaultResolver.LookupHost(ctx, host)
-	if err != nil {
-		return []string{addr}
+	var ips []netip.Addr
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ips = []netip.Addr{ip}
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+			c.tell.say("resolve "+seed, fmt.Sprintf("%s cannot be joined: %s", seed, cause(err)))
+			return nil
+		}
 	}
-	var out []string
-	for _, ip := range ips {
-		out = append(out, net.JoinHostPort(ip, port))
+	var all []netip.AddrPort
+	for _, ip := range ips[:min(len(ips), maxOfSeed)] {
+		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(number)))
 	}
-	return out
+	c.claims.seed(seed, all)
+	return all
 }
 
 // isID reports whether s has the form of a node's id, see schema.NodeID.

@@ -8,9 +8,12 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // Network is how packets and streams travel.
@@ -49,6 +52,10 @@ type transport struct {
 	stopped chan struct{}
 	once    sync.Once
 	wg      sync.WaitGroup
+	door    *door
+	claims  *claims
+	tally   *counters
+	reading atomic.Int64 // bytes of streams
 }
 
 // maxPacket is the largest packet taken, in bytes.
@@ -77,9 +84,32 @@ func listen(n Network, bind, advertise string) (*transport, error) {
 		_, _ = l.Close(), p.Close()
 		return nil, err
 	}
+	return t, nil
+}
+
+// read begins to read; door, claims and tally are set.
+func (t *transport) read() {
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.readStreams)
-	return t, nil
+}
+
+// addresses are where others reach this node; peer is host:port of its peer server.
+func (t *transport) addresses(peer string) (a schema.AddressRecord, err error) {
+	ip, ok := netip.AddrFromSlice(t.ip)
+	host, port, err := net.SplitHostPort(peer)
+	number, err2 := strconv.ParseUint(port, 10, 16)
+	if err := errors.Join(err, err2); err != nil || !ok {
+		return a, fmt.Errorf("gossip: peer address %q: %w", peer, err)
+	}
+	a.Gossip = netip.AddrPortFrom(ip.Unmap(), uint16(t.port))
+	a.Peer = netip.AddrPortFrom(ip.Unmap(), uint16(number))
+	if own, err := netip.ParseAddr(host); err == nil && !own.IsUnspecified() {
+		a.Peer = netip.AddrPortFrom(own.Unmap().WithZone(""), uint16(number))
+	}
+	if err := a.Check(a.Gossip.Addr()); err != nil {
+		return a, fmt.Errorf("gossip: %w (set gossip.advertise to where others reach this host)", err)
+	}
+	return a, nil
 }
 
 // advertised is the address that others are told.
@@ -153,7 +183,16 @@ func (t *transport) readPackets() {
 		if n == 0 {
 			continue
 		}
-		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
+		source, err := netip.ParseAddrPort(from.String())
+		if err != nil {
+			continue
+		}
+		now := time.Now()
+		b := t.door.packet(append([]byte(nil), buf[:n]...), source, now)
+		if b == nil {
+			continue
+		}
+		packet := &memberlist.Packet{Buf: b, From: from, Timestamp: now}
 		select {
 		case t.packets <- packet:
 		case <-t.stopped:
@@ -201,7 +240,11 @@ func (t *transport) count(c net.Conn) net.Conn {
 	}
 	t.open++
 	t.from[host]++
-	return &counted{Conn: c, end: sync.OnceFunc(func() {
+	from, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		from = netip.AddrPort{}
+	}
+	return &counted{Conn: &seen{Conn: c, t: t, labelled: true, from: from}, end: sync.OnceFunc(func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.open--
@@ -229,17 +272,35 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("gossip: address %q: %w", addr, err)
 	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	now := time.Now()
+	if !t.claims.may(to, now) {
+		t.tally.unverified.Add(1)
+		return now, nil // as one that is lost: memberlist has to see that nobody answers there
+	}
 	_, err = t.p.WriteTo(b, net.UDPAddrFromAddrPort(to))
-	return time.Now(), err
+	return now, err
 }
 
 func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 func (t *transport) StreamCh() <-chan net.Conn           { return t.streams }
 
 func (t *transport) DialTimeout(addr string, d time.Duration) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: address %q: %w", addr, err)
+	}
+	if !t.claims.may(netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), time.Now()) {
+		t.tally.unverified.Add(1)
+		return nil, fmt.Errorf("gossip: no node has signed that it is at %s", to)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	return t.network.Dial(ctx, addr)
+	c, err := t.network.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &seen{Conn: c, t: t, from: to}, nil
 }
 
 // Shutdown closes the sockets and waits for their readers.

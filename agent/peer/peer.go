@@ -24,6 +24,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -86,6 +87,9 @@ type Config struct {
 	Urgent func(schema.Record) bool
 	// Pushed is given what a neighbour pushes. It must not block, and owns data. Nil: nobody wants it.
 	Pushed func(from string, topic [20]byte, data []byte)
+	// Pinned is told of each connection that a node of the roster has opened: whose it is and where it comes from. It must not
+	// block. Nil: nobody wants to know.
+	Pinned func(id string, from netip.Addr)
 	// Handler answers what peers ask beside streams; nil: nothing is found. Caller tells who asks.
 	Handler http.Handler
 	// Stranger answers a host that the roster does not have, which may say one thing: that it asks to be let in. It gives a

@@ -11,6 +11,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -253,6 +254,9 @@ func (p *Peers) newServer() *http.Server {
 			if c, ok := hello.Conn.(*conn); ok {
 				c.is(id, pin)
 				p.crowded(id)
+				if from, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil && p.config.Pinned != nil {
+					p.config.Pinned(id, from.Addr())
+				}
 			}
 			return nil
 		}
