@@ -9,10 +9,8 @@
 package gossip
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -20,9 +18,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,88 +241,6 @@ func (c *Cluster) Members() []Member {
 	return out
 }
 
-// where is where a member is.
-func (c *Cluster) where(id string) (schema.AddressRecord, bool) {
-	if id == c.c.Name {
-		return c.at, true
-	}
-	return c.claims.where(id)
-}
-
-// Claim is told of this node's record of its addresses when it was signed anew.
-func (c *Cluster) Claim(r schema.Record) error {
-	b, err := packClaim(r)
-	if err != nil {
-		return err
-	}
-	if old := c.own.Swap(&b); old == nil || !bytes.Equal(*old, b) {
-		wake(c.renew)
-	}
-	return nil
-}
-
-// At is where others reach this member.
-func (c *Cluster) At() schema.AddressRecord { return c.at }
-
-// renewing tells others when this member says something else of itself.
-func (c *Cluster) renewing(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.renew:
-			_ = c.list.Load().UpdateNode(time.Second) // that nobody has heard it yet is no error
-			wake(c.news)
-		}
-	}
-}
-
-// Addresses are the records of kind schema.RecordAddress that came by streams. Where one is news, what is known of its node
-// by gossip is not believed any more.
-func (c *Cluster) Addresses(rs []schema.Record) {
-	for _, r := range rs {
-		if r.Node == c.c.Name || !c.claims.newer(r) {
-			continue
-		}
-		var a schema.AddressRecord
-		if json.Unmarshal(r.Body, &a) != nil {
-			continue
-		}
-		moved, err := c.claims.take(r, a, nil)
-		if err != nil {
-			c.count.claims.Add(1)
-			c.tell.say("claim "+r.Node, fmt.Sprintf("addresses of node %s are not believed: %v", r.Node, err))
-			continue
-		}
-		c.mu.Lock()
-		if !c.here[r.Node] && len(c.lost) < maxLost {
-			c.lost[r.Node] = true // gossip has missed that it came
-		}
-		c.mu.Unlock()
-		if moved {
-			wake(c.changed)
-		}
-	}
-}
-
-// Roster is called when the roster has changed: who is not in it any more is no member, and nothing is sent to it.
-func (c *Cluster) Roster() {
-	gone := c.claims.forget()
-	c.door.forget()
-	c.mu.Lock()
-	for _, id := range gone {
-		for _, m := range []map[string]bool{c.here, c.lost, c.told, c.doubts} {
-			delete(m, id)
-		}
-	}
-	c.mu.Unlock()
-	wake(c.changed)
-	c.Resync() // who is new in it may have been refused before
-}
-
-// Guest lets packets go for a minute to where a node of the roster has opened a pinned stream from.
-func (c *Cluster) Guest(ip netip.Addr) { c.claims.guest(ip.Unmap(), time.Now()) }
-
 // Changed gets a value after members came, went or moved; many changes may share one.
 func (c *Cluster) Changed() <-chan struct{} { return c.changed }
 
@@ -418,57 +332,6 @@ func (c *Cluster) close() {
 	c.loops.Wait()
 }
 
-// seek joins, and joins again whoever went: after a partition neither side would look for the other.
-func (c *Cluster) seek(ctx context.Context) {
-	wait := time.Duration(0)
-	otherKey, reached := false, false
-	for turn := 0; ; turn++ {
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-c.resync:
-			t.Stop()
-			if addr := c.anyone(); addr != "" {
-				if _, err := c.list.Load().Join([]string{addr}); err != nil {
-					c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
-				}
-				wait = jitter(c.c, 5*time.Second)
-				continue
-			}
-		case <-t.C:
-		}
-		addr := c.missing(ctx, turn)
-		if addr == "" {
-			c.c.Alone("")
-			wait = jitter(c.c, 10*time.Second)
-			continue
-		}
-		_, err := c.list.Load().Join([]string{addr})
-		if err != nil {
-			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
-			otherKey = otherKey || strings.Contains(err.Error(), "decrypt")
-		}
-		alone := c.anyone() == ""
-		reached = err == nil || reached && !alone
-		switch {
-		case reached || !alone: // before there is a roster nobody is a member
-			otherKey = false
-			c.c.Alone("")
-		case turn+1 < len(c.c.Join): // others are asked first
-		case otherKey:
-			c.c.Alone("no other node is reached: who answers has another gossip key; gossip.keyFile must be the same file on all nodes")
-		default:
-			c.c.Alone("no other node is reached at the addresses of gossip.join")
-		}
-		wait = jitter(c.c, 5*time.Second)
-		if alone && turn < 2*len(c.c.Join) {
-			wait = jitter(c.c, time.Second)
-		}
-	}
-}
-
 // hurry tells what is new in quick rounds: members that came, went or moved, and hints. memberlist's own rounds are slow, so
 // that a fleet in which nothing happens sleeps, and its clock cannot be set anew. But it adds what there is to tell to every
 // ping and to every answer, so a few of the others are pinged in each round until everything was told as often as it is
@@ -545,87 +408,7 @@ func jitter(c Config, d time.Duration) time.Duration {
 	return d + time.Duration(c.Random()*float64(d/2))
 }
 
-// missing is an address to join: of the seeds that are no members, of members that went, and of those that memberlist takes
-// for gone and that answer all the same; one each turn.
-func (c *Cluster) missing(ctx context.Context, turn int) string {
-	c.mu.Lock()
-	here := map[netip.AddrPort]bool{c.at.Gossip: true}
-	var absent []string
-	for id := range c.here {
-		if at, ok := c.claims.where(id); ok {
-			here[at.Gossip] = true
-		}
-		if !c.told[id] && id != c.c.Name {
-			absent = append(absent, id)
-		}
-	}
-	for id := range c.lost {
-		if _, known := c.c.Keys(id); !known || c.here[id] {
-			delete(c.lost, id) // for good
-		} else {
-			absent = append(absent, id)
-		}
-	}
-	c.mu.Unlock()
-	var out []string
-	for _, seed := range c.c.Join {
-		all := c.resolve(ctx, seed)
-		if len(all) > 0 && !slices.ContainsFunc(all, func(a netip.AddrPort) bool { return here[a] }) {
-			out = append(out, all[turn%len(all)].String())
-		}
-	}
-	slices.Sort(absent)
-	most := len(c.c.Join) + 8
-	if len(absent) > 0 {
-		absent = append(absent[turn%len(absent):], absent[:turn%len(absent)]...)
-	}
-	for _, id := range absent {
-		if at, ok := c.claims.where(id); ok && len(out) < most {
-			out = append(out, at.Gossip.String())
-		}
-	}
-	if len(out) == 0 {
-		return ""
-	}
-	return out[turn%len(out)]
-}
-
-// resolve gives the addresses of host:port, and lets packets go there.
-func (c *Cluster) resolve(ctx context.Context, seed string) []netip.AddrPort {
-	host, port, err := net.SplitHostPort(seed)
-	if err != nil {
-		host, port = strings.Trim(seed, "[]"), strconv.Itoa(int(c.at.Gossip.Port()))
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 {
-		return nil
-	}
-	var ips []netip.Addr
-	if ip, err := netip.ParseAddr(host); err == nil {
-		ips = []netip.Addr{ip}
-	} else {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
-			c.tell.say("resolve "+seed, fmt.Sprintf("%s cannot be joined: %s", seed, cause(err)))
-			return nil
-		}
-	}
-	var all []netip.AddrPort
-	for _, ip := range ips[:min(len(ips), maxOfSeed)] {
-		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(number)))
-	}
-	c.claims.seed(seed, all)
-	return all
-}
-
 // isID reports whether s has the form of a node's id, see schema.NodeID.
 func isID(s string) bool {
 	return len(s) == 26 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
-}
-
-// cause is the last line of what memberlist says, which has the cause.
-func cause(err error) string {
-	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
-	return strings.TrimLeft(lines[len(lines)-1], "\t *")
 }
