@@ -9,20 +9,35 @@ BENCH    ?= .
 # more than the cores only lengthens each.
 P        ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all build deb demo recording setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
+.PHONY: all build deb sbom reproducible demo recording setup test check check-long format vet staticcheck layers race vulnerabilities bench fuzz golden clean
 all: build
 
+# The same bytes wherever and whenever: no paths, no state of the checkout, which the version names anyway.
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/dunlin ./cmd/dunlin
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/dunlin ./cmd/dunlin
 
 # The Debian package, beside the program. Its tool has modules of its own
 # (.packaging/go.mod): what that is made of is none of the program's business.
 deb: export DEB_VERSION ?= $(shell .packaging/version '$(VERSION)' "$$(git rev-list --count HEAD 2>/dev/null)")
 deb: export DEB_ARCH ?= $(shell go env GOARCH)
 deb: export DEB_PROGRAM = $(abspath $(BIN))/dunlin
+deb: export DEB_SBOM = $(abspath $(BIN))/dunlin.cdx.json
 deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
-deb: build
+deb: sbom
 	GOOS= GOARCH= go -C .packaging tool nfpm package --config nfpm.yaml --packager deb --target $(abspath $(BIN))
+
+# What the program is made of, as CycloneDX: the modules that Go has put into it, the standard library among them, with
+# their checksums. It has no time and no number of its own, nor the checksum of the tool that made it, which differs from
+# machine to machine, so that it is the same each time.
+sbom: build
+	GOOS= GOARCH= CGO_ENABLED=0 GOFLAGS=-trimpath go -C .packaging tool cyclonedx-gomod bin -json -std -noserial -notimestamp \
+	  -version '$(VERSION)' $(abspath $(BIN))/dunlin | sed '/^        "hashes": \[$$/,/^        \],$$/d' >$(BIN)/dunlin.cdx.json
+	@grep -q '"github.com/dunlin-dev/dunlin"' $(BIN)/dunlin.cdx.json
+
+# Program, list and package built twice, under circumstances as different as two machines', are the same bytes.
+# COLD=1 compiles everything anew for the second.
+reproducible:
+	@.ci/reproducible
 
 # The main job on simulated hosts: no root, no network, nothing left behind.
 demo: build
@@ -42,7 +57,7 @@ test:
 	go test -timeout 30m -p $(P) ./...
 
 # What CI runs; the tests come last, so that their summary ends the output.
-check: format vet staticcheck layers vulnerabilities build race
+check: format vet staticcheck layers vulnerabilities build reproducible race
 
 format:
 	@bad=$$(gofmt -l agent cmd examples policies reconciler schema); \
@@ -81,6 +96,7 @@ vulnerabilities:
 
 # Everything at full count; hours rather than minutes.
 check-long: check
+	COLD=1 .ci/reproducible
 	DUNLIN_LONG=1 go test -timeout 4h -count=1 -p $(P) ./...
 	$(MAKE) fuzz FUZZTIME=10m
 

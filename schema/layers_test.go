@@ -405,7 +405,7 @@ func holdsState(v *ast.ValueSpec) string {
 
 func TestTopLevel(t *testing.T) {
 	want := []string{
-		"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "agent", "cmd", "docs",
+		"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "agent", "cmd", "docs",
 		"examples", "go.mod", "go.sum", "policies", "reconciler", "schema",
 	}
 	entries, err := os.ReadDir("..")
