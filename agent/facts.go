@@ -23,7 +23,7 @@ const (
 	maxFactsFile = 16 << 20
 	// keptFacts is how many facts files are kept, with those of other nodes that are for the reports, and maxFacts how many
 	// bytes: a node may have others keep what it likes.
-	keptFacts = 256
+	keptFacts = 512
 	maxFacts  = 256 << 20
 )
 
@@ -48,7 +48,7 @@ func (a *Agent) storedFacts(digest string) ([]byte, error) {
 }
 
 // storeFacts keeps a facts file, whole or not at all, and drops the oldest of too many. keep is never dropped.
-func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
+func (a *Agent) storeFacts(b []byte, keep ...string) (string, error) {
 	sum := sha256.Sum256(b)
 	digest := hex.EncodeToString(sum[:])
 	dir := filepath.Join(a.o.Config.State, factsFolder)
@@ -57,7 +57,7 @@ func (a *Agent) storeFacts(b []byte, keep string) (string, error) {
 		now := time.Now()
 		return digest, os.Chtimes(path, now, now)
 	}
-	dropFacts(dir, len(b), digest, keep)
+	dropFacts(dir, len(b), append(keep, digest)...)
 	return digest, writeDurably(path, b)
 }
 
@@ -114,7 +114,7 @@ func (a *Agent) keepFacts(was string) (string, error) {
 		return was, nil
 	}
 	_, line, _ := a.inForce()
-	facts, _, problem, err := a.o.Local.facts(context.Background(), line.Node())
+	facts, archives, problem, err := a.o.Local.facts(context.Background(), line.Node())
 	if err != nil {
 		return was, err
 	}
@@ -125,14 +125,46 @@ func (a *Agent) keepFacts(was string) (string, error) {
 	if err != nil {
 		return was, err
 	}
-	digest, err := a.storeFacts(b, was)
+	a.mu.Lock()
+	known := a.catalog
+	a.mu.Unlock()
+	digest, err := a.storeFacts(b, was, known.Candidates)
+	if err != nil {
+		return was, err
+	}
+	catalog, err := a.keepCandidates(facts, archives, digest, known.Candidates, problem == "" && full)
 	if err != nil {
 		return was, err
 	}
 	a.mu.Lock()
-	a.facts, a.factsStamp = digest, stamp
+	a.facts, a.factsStamp, a.catalog = digest, stamp, catalog
 	a.mu.Unlock()
+	a.publish(schema.RecordCatalog, "", catalog)
 	return digest, nil
+}
+
+// keepCandidates writes this host's part of the catalog of its archives; of one that tells nothing it is empty.
+func (a *Agent) keepCandidates(facts schema.Facts, archives []schema.Origin, keep, was string, tell bool) (schema.CatalogRecord, error) {
+	if !tell {
+		return schema.CatalogRecord{}, nil
+	}
+	b, set, err := report.CandidatesFile(facts, archives)
+	if err != nil {
+		return schema.CatalogRecord{}, err
+	}
+	digest, err := a.storeFacts(b, keep, was)
+	return schema.CatalogRecord{Archives: set, Candidates: digest}, err
+}
+
+// catalogsTold are what nodes say of the newer versions that they know, by node.
+func (a *Agent) catalogsTold() map[string]schema.CatalogRecord {
+	out := map[string]schema.CatalogRecord{}
+	for _, r := range a.records.Of(schema.RecordCatalog) {
+		if c, ok := decode[schema.CatalogRecord](r); ok && r.Key == "" && isDigest(c.Archives) && isDigest(c.Candidates) {
+			out[r.Node] = c
+		}
+	}
+	return out
 }
 
 // factsOf takes a facts file from the node that it is of, and keeps it.
@@ -153,8 +185,8 @@ func (a *Agent) factsOf(ctx context.Context, id, digest string) ([]byte, error) 
 		return nil, fmt.Errorf("node %s gives other facts than its line names", id)
 	}
 	a.mu.Lock()
-	own := a.facts
+	own, part := a.facts, a.catalog.Candidates
 	a.mu.Unlock()
-	_, err = a.storeFacts(b, own)
+	_, err = a.storeFacts(b, own, part)
 	return b, err
 }

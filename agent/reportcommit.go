@@ -9,6 +9,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // ReportsCommit is a commit of the reports branch to be made.
@@ -25,7 +26,12 @@ type ReportsCommit struct {
 	Room  int
 	// Known are objects that were seen to be the facts of a digest, and is added to; nil looks at all of them.
 	Known map[string]string
-	Now   time.Time
+	// Seen are records of sightings, Catalogs what is known of newer versions. Without Renew the catalogs of the branch stay
+	// as they are.
+	Seen     []schema.Record
+	Renew    bool
+	Catalogs []report.Catalog
+	Now      time.Time
 }
 
 // Make makes the commit, with what Nodes say merged in; where that says nothing new it gives Head. changed counts the
@@ -56,7 +62,8 @@ func (c ReportsCommit) build() (files map[string][]byte, message string, left in
 		before = b.read
 	}
 	left = report.AddFacts(c.Nodes, c.Room, func(path, digest string) bool { return now.holds(path, digest, c.Known) }, c.Facts)
-	files, message, err = report.Restore(now.read, before, c.Fleet, c.Nodes, c.Now)
+	more := report.More{Seen: c.Seen, Renew: c.Renew, Catalogs: c.Catalogs, Names: now.catalogs()}
+	files, message, err = report.Write(now.read, before, c.Fleet, c.Nodes, more, c.Now)
 	if err == nil {
 		if now.clear(files); message == "" {
 			message = "reports: remove what is not of this branch\n"
@@ -99,6 +106,24 @@ func (r reportsTree) read(path string) ([]byte, error) {
 		return []byte{0}, nil
 	}
 	return fs.ReadFile(r.tree, path)
+}
+
+// catalogs are the names in the folder of catalogs.
+func (r reportsTree) catalogs() []string {
+	if r.tree == nil {
+		return nil
+	}
+	entries, err := fs.ReadDir(r.tree, "catalog")
+	if err != nil {
+		return nil // none, or nothing that can be listed: it gives way to a folder
+	}
+	var names []string
+	for _, e := range entries {
+		if fs.ValidPath("catalog/" + e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 // clear deletes from the folder of shards what is none: nobody else writes there.

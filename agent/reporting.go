@@ -62,8 +62,10 @@ type reporter struct {
 	shared atomic.Pointer[gitrepo.Store] // store, for other goroutines
 	facts  map[string]string             // objects of the branch that were seen to be the facts of a digest
 	seen   string                        // the branch when it was last looked at in this run
-	told   string                        // what a page said last that was written for its own sake by a node that sees few others
-	broken int                           // failures in a row that are not the remote's
+	// cataloged names what the catalogs were made of that the branch has.
+	cataloged string
+	told      string // what a page said last that was written for its own sake by a node that sees few others
+	broken    int    // failures in a row that are not the remote's
 }
 
 func newReporter(a *Agent, credential string) *reporter {
@@ -318,14 +320,29 @@ func (r *reporter) once(ctx context.Context, fleet string, rank int) (did, error
 	if err := r.goOn(head); err != nil {
 		return did{}, err
 	}
+	if moved {
+		if err := r.readSeen(head); err != nil {
+			return did{}, err
+		}
+	}
 	nodes := r.nodes()
 	c := ReportsCommit{Store: r.store, Head: head, Before: before, Fleet: fleet, Nodes: nodes, Room: factsRoom, Known: r.facts, Now: a.now()}
 	asking, stop := context.WithTimeout(ctx, gatherFacts)
 	c.Facts = func(n report.Node) ([]byte, error) { return r.factsFor(asking, n) }
+	c.Seen = a.records.Of(schema.RecordSeen)
+	catalogs, err := r.catalogs(asking, head, nodes)
+	if err != nil {
+		stop()
+		return did{}, err
+	}
+	c.Renew, c.Catalogs = catalogs.changed, catalogs.all
 	files, message, left, err := c.build()
 	stop()
 	if err != nil {
 		return did{}, err
+	}
+	if catalogs.changed && !catalogs.partial && !anyCatalog(files) {
+		r.cataloged = catalogs.key
 	}
 	maps.DeleteFunc(r.facts, func(digest, _ string) bool {
 		return !slices.ContainsFunc(nodes, func(n report.Node) bool { return n.Line.Facts == digest })
@@ -465,7 +482,7 @@ func narrow(nodes []report.Node) string {
 // onlyPages reports whether files has nothing that a node said.
 func onlyPages(files map[string][]byte) bool {
 	for path := range files {
-		if dir, _, _ := strings.Cut(path, "/"); dir == "nodes" || dir == "facts" || dir == "conflicts.jsonl" {
+		if dir, _, _ := strings.Cut(path, "/"); slices.Contains([]string{"nodes", "facts", "catalog", "firstseen", "conflicts.jsonl"}, dir) {
 			return false
 		}
 	}

@@ -280,19 +280,21 @@ func (s *seen) heard(r schema.SeenRecord) {
 	defer s.pastMu.Unlock()
 	if len(s.earlier) < 4*seenSlots {
 		s.earlier = append(s.earlier, r)
+		s.untold.Store(true)
 	}
 }
 
-// takePast adds that to a memory, and gives what it was.
-func (s *seen) takePast(m *memory) []schema.SeenRecord {
+// takePast adds that to a memory, and gives what of it was new to it.
+func (s *seen) takePast(m *memory) (past []schema.SeenRecord) {
 	s.pastMu.Lock()
-	past := s.earlier
+	earlier := s.earlier
 	s.earlier = nil
 	s.pastMu.Unlock()
-	for _, r := range past {
+	for _, r := range earlier {
 		if m.knows(r) {
 			continue
 		}
+		past = append(past, r)
 		m.Own = clonedSeen(m.Own)
 		for archive, a := range r.Archives {
 			own, ok := m.Own[archive]
@@ -487,7 +489,7 @@ func (l Local) seenStamp(p Policy) string {
 
 // newSeen is the memory of an agent.
 func (a *Agent) newSeen() *seen {
-	return &seen{path: filepath.Join(a.o.Config.State, seenFile), keep: true, told: a.seenTold,
+	return &seen{path: filepath.Join(a.o.Config.State, seenFile), keep: true, told: func() []firstseen.Told { return a.seenTold(a.keys.ID()) },
 		stamp: func() string { return a.seenStamp() },
 		doubt: func() string {
 			a.mu.Lock()
@@ -497,11 +499,11 @@ func (a *Agent) newSeen() *seen {
 	}
 }
 
-// seenTold is what other nodes have told.
-func (a *Agent) seenTold() []firstseen.Told {
+// seenTold is what all nodes but one have told.
+func (a *Agent) seenTold(but string) []firstseen.Told {
 	var out []firstseen.Told
 	for _, r := range a.records.Of(schema.RecordSeen) {
-		if v, ok := decode[schema.SeenRecord](r); ok && r.Node != a.keys.ID() && firstseen.Valid(v) {
+		if v, ok := decode[schema.SeenRecord](r); ok && r.Node != but && firstseen.Valid(v) {
 			out = append(out, firstseen.Told{Node: r.Node, SeenRecord: v})
 		}
 	}

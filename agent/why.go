@@ -11,6 +11,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -311,7 +312,8 @@ func (o *other) item(item string) (schema.Explanation, error) {
 	return e, nil
 }
 
-// reportedFacts are the packages of another node, from the facts file that its signed report line names. ok is false where
+// reportedFacts are the packages of another node, from the facts file that its signed report line names and from
+// what it says of newer versions. ok is false where
 // they cannot be had, and where the fleet reports none.
 func (a *Agent) reportedFacts(ctx context.Context, id string) (f schema.Facts, ok bool) {
 	for _, r := range a.records.Of(schema.RecordReport) {
@@ -326,7 +328,24 @@ func (a *Agent) reportedFacts(ctx context.Context, id string) (f schema.Facts, o
 			return f, false
 		}
 		f, faults := schema.ParseFacts(b)
-		return f, !schema.Refused(faults) && len(f.Installed) > 0
+		if schema.Refused(faults) || len(f.Installed) == 0 {
+			return f, false
+		}
+		if f.Candidates != nil {
+			return f, true // an earlier version, which has both in one
+		}
+		part, err := a.factsOf(ctx, id, a.catalogsTold()[id].Candidates)
+		if err != nil {
+			return f, false
+		}
+		f.Candidates, err = report.Candidates(part)
+		if err != nil {
+			return f, false
+		}
+		if p, _, ok := a.inForce(); ok && datesFirstSeen(p.Repo) {
+			report.Date(f.Candidates, who(p.Repo, id, a.now()), a.seenTold(""))
+		}
+		return f, true
 	}
 	return f, false
 }

@@ -37,6 +37,7 @@ type world struct {
 	patching   schema.Patching // of the last judgement
 	facts      string          // digest of the facts file
 	factsStamp string          // of the packages that it is of
+	catalog    schema.CatalogRecord
 
 	online   map[string]bool // by id
 	lastSeen map[string]time.Time

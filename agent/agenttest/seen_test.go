@@ -1,17 +1,23 @@
 package agenttest_test
 
 import (
-	"os"
-	"path/filepath"
+	"crypto/ed25519"
+	"io/fs"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/report"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -106,6 +112,14 @@ func TestASecondNodeDatesAVersion(t *testing.T) {
 				t.Errorf("%s: %s %s, %s; want a week after %s at the earliest", n.Name, p.State, p.Deployment, p.Reason, first)
 			}
 		}
+		offer(t, honest[2], "1", "3")
+		time.Sleep(5 * time.Minute)
+		for _, n := range honest {
+			date := verdictOn(t, honest[0])
+			if f := rebuilt(t, c, n, time.Now()); len(f.Candidates) != 1 || !strings.Contains(date.Reason, "first seen "+f.Candidates[0].FirstSeen.Format(time.RFC3339)) {
+				t.Errorf("%s on the branch: %v, while a node itself says %s", n.Name, f.Candidates, date.Reason)
+			}
+		}
 
 		// The first of them is lost, and the others start again, six days later.
 		honest[0].Stop()
@@ -116,7 +130,6 @@ func TestASecondNodeDatesAVersion(t *testing.T) {
 		for _, n := range honest[1:] {
 			n.Start()
 		}
-		offer(t, honest[2], "1", "3")
 		time.Sleep(5 * time.Minute)
 		for _, n := range honest[1:] {
 			if p := verdictOn(t, n); p.Deployment != schema.PendingApproval || !strings.Contains(p.Reason, "3 waits until ") {
@@ -126,19 +139,78 @@ func TestASecondNodeDatesAVersion(t *testing.T) {
 		for _, n := range honest[1:] {
 			n.Stop()
 		}
-		if err := os.Remove(filepath.Join(honest[2].State(), "sightings.json")); err != nil {
-			t.Fatal(err)
-		}
 		skew.Store(int64(7*24*time.Hour + time.Hour))
-		for _, n := range append(honest[1:], late) {
-			offer(t, n, "1", "3")
+		for _, n := range honest[1:] {
 			n.Start()
-		}
-		for _, n := range append(honest[1:], late) {
 			c.Until("a week later it is approved on "+n.Name, 5*time.Minute, func() bool {
 				p := verdictOn(t, n)
 				return p.State == schema.Missing && p.Package.Version == "3"
 			})
+			n.Stop()
 		}
+
+		// A node that comes new when none of them is there any more learns it from the branch.
+		offer(t, late, "1", "3")
+		late.Start()
+		c.Until("it is approved on a new node", 5*time.Minute, func() bool {
+			p := verdictOn(t, late)
+			return p.State == schema.Missing && p.Package.Version == "3"
+		})
 	})
+}
+
+// openBranch opens the branch of reports as who reads it later does.
+func openBranch(t *testing.T, c *agenttest.Cluster) *report.Branch {
+	t.Helper()
+	tree, _, err := gitrepo.OpenRef(c.Path(), "refs/heads/reports")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]ed25519.PublicKey{}
+	for _, n := range c.Nodes {
+		keys[n.Keys.ID()] = n.Keys.Public()
+	}
+	read := func(path string) ([]byte, error) { return fs.ReadFile(tree.FS, path) }
+	list := func(dir string) ([]string, error) {
+		entries, err := fs.ReadDir(tree.FS, dir)
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names, err
+	}
+	if _, bad, err := report.Verify(read, list, "acme", keys); err != nil || len(bad) > 0 {
+		t.Errorf("verify: %v, %v", bad, err)
+	}
+	b, err := report.OpenBranch(read, list, keys, inventory.CompareVersions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// rebuilt holds the facts of a node, put together from the branch, against those of its host.
+func rebuilt(t *testing.T, c *agenttest.Cluster, n *agenttest.Node, now time.Time) schema.Facts {
+	t.Helper()
+	line, err := report.ParseLine([]byte(standing(c, n)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := openBranch(t, c).Facts(line, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _, err := inventory.ReadFacts(t.Context(), inventory.Options{Root: n.Host.Root()}, inventory.Known{Node: n.Keys.ID(), At: line.Since})
+	if err != nil {
+		t.Fatal(err)
+	}
+	undated := got
+	undated.Candidates = slices.Clone(got.Candidates)
+	for i := range undated.Candidates {
+		undated.Candidates[i].FirstSeen = time.Time{}
+	}
+	if d := cmp.Diff(want, undated); d != "" {
+		t.Errorf("%s: facts from the branch (-host +branch):\n%s", n.Name, d)
+	}
+	return got
 }

@@ -47,6 +47,21 @@ func Build(old func(path string) ([]byte, error), fleet string, nodes []Node, no
 // Restore is Build upon a branch that somebody took away or rewrote: what before reads, an earlier state of it, is merged
 // in too, as far as it is of one of nodes and signed by it. before may be nil.
 func Restore(old, before func(path string) ([]byte, error), fleet string, nodes []Node, now time.Time) (files map[string][]byte, message string, err error) {
+	return Write(old, before, fleet, nodes, More{}, now)
+}
+
+// More is what a reporter knows beside lines and facts.
+type More struct {
+	Seen []schema.Record // what nodes have told of what they saw in archives
+	// Catalogs are of the nodes by the archives that they read, and Names the files in catalog/ of the branch. Without
+	// Renew what is there stays as it is.
+	Renew    bool
+	Catalogs []Catalog
+	Names    []string
+}
+
+// Write is Restore with all that a reporter knows.
+func Write(old, before func(path string) ([]byte, error), fleet string, nodes []Node, more More, now time.Time) (files map[string][]byte, message string, err error) {
 	if !isName(fleet) {
 		return nil, "", fmt.Errorf("build reports: fleet %q is not a name", clip(fleet))
 	}
@@ -65,6 +80,14 @@ func Restore(old, before func(path string) ([]byte, error), fleet string, nodes 
 	}
 	if err := b.facts(nodes); err != nil {
 		return nil, "", err
+	}
+	if err := b.seen(nodes, more.Seen); err != nil {
+		return nil, "", err
+	}
+	if more.Renew {
+		if err := b.catalogs(more.Names, more.Catalogs); err != nil {
+			return nil, "", err
+		}
 	}
 	v := b.view(nodes, now)
 	pages := map[string][]byte{

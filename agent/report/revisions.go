@@ -170,19 +170,32 @@ func replace(path string, b []byte) error {
 }
 
 // FactsFile is a facts file of the branch: canonical JSON without what is only one node's or moves by itself, so that
-// nodes with the same packages share one. Its name is the SHA-256 of these bytes.
+// nodes with the same packages share one. Newer versions are in a catalog (CandidatesFile). Its name is the SHA-256 of
+// these bytes.
 func FactsFile(f schema.Facts) ([]byte, error) {
-	b, err := json.Marshal(f)
+	b, err := canonical(f, "node", "at", "pendingReboot", "lastInstall", "candidates")
 	if err != nil {
 		return nil, fmt.Errorf("write facts: %w", err)
+	}
+	if len(b) > maxFacts {
+		return nil, fmt.Errorf("write facts: %d bytes are more than %d", len(b), maxFacts)
+	}
+	return b, nil
+}
+
+// canonical is v as canonical JSON (RFC 8785) without some of its fields.
+func canonical(v any, without ...string) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
 	}
 	var fields map[string]any
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	if err := d.Decode(&fields); err != nil {
-		return nil, fmt.Errorf("write facts: %w", err)
+		return nil, err
 	}
-	for _, own := range []string{"node", "at", "pendingReboot", "lastInstall"} {
+	for _, own := range without {
 		delete(fields, own)
 	}
 	// Maps are written with their keys sorted, and without blanks: canonical, since all numbers are small integers.
@@ -190,11 +203,7 @@ func FactsFile(f schema.Facts) ([]byte, error) {
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(fields); err != nil {
-		return nil, fmt.Errorf("write facts: %w", err)
+		return nil, err
 	}
-	b = bytes.TrimSuffix(out.Bytes(), []byte{'\n'})
-	if len(b) > maxFacts {
-		return nil, fmt.Errorf("write facts: %d bytes are more than %d", len(b), maxFacts)
-	}
-	return b, nil
+	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'}), nil
 }

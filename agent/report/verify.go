@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // maxBad bounds the faults of one Verify: a branch full of rubbish needs no longer list.
@@ -31,7 +33,8 @@ type Bad struct {
 // bad. A line of a node without a key is bad: the line holds no key, so nobody can tell who wrote it.
 //
 // list gives the names in a folder, those of folders with a slash at the end. A file or folder that is not there must wrap
-// fs.ErrNotExist, one that is no file ErrNoFile; a branch without nodes is such an error. At most 10,000 faults are listed.
+// fs.ErrNotExist, one that is no file ErrNoFile. Catalogs must have the digest in their name and their one form, and each
+// record of sightings its node's signature. A branch without nodes is such an error. At most 10,000 faults are listed.
 func Verify(read func(path string) ([]byte, error), list func(dir string) ([]string, error), fleet string, keys map[string]ed25519.PublicKey) (lines int, bad []Bad, err error) {
 	v := verifier{read: read, fleet: fleet, keys: keys, facts: map[string]bool{}}
 	names, err := list("nodes")
@@ -49,6 +52,20 @@ func Verify(read func(path string) ([]byte, error), list func(dir string) ([]str
 	}
 	if err := v.conflicts(); err != nil {
 		return v.lines, v.found, err
+	}
+	for _, check := range []struct {
+		dir string
+		of  func(name string) error
+	}{{"catalog", v.catalog}, {"firstseen", v.sightings}} {
+		names, err := list(check.dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return v.lines, v.found, fmt.Errorf("list %q of the reports: %w", check.dir, err)
+		}
+		for _, name := range names {
+			if err := check.of(name); err != nil {
+				return v.lines, v.found, err
+			}
+		}
 	}
 	return v.lines, v.found, nil
 }
@@ -162,6 +179,62 @@ func (v *verifier) digest(node, digest string) error {
 	sum := sha256.Sum256(bytes.TrimSuffix(text, []byte("\n")))
 	if hex.EncodeToString(sum[:]) != digest {
 		v.bad(factsFile(digest), 0, node, "its SHA-256 is not the one in its name")
+	}
+	return nil
+}
+
+// catalog checks a file of catalog/.
+func (v *verifier) catalog(name string) error {
+	_, problem, err := readCatalog(v.read, name)
+	if problem != "" {
+		v.bad("catalog/"+name, 0, "", problem)
+	}
+	return err
+}
+
+// sightings checks a file of firstseen/.
+func (v *verifier) sightings(name string) error {
+	file := "firstseen/" + name
+	shard, is := strings.CutSuffix(name, ".jsonl")
+	if !is || !isHex(shard, 2) {
+		v.bad(file, 0, "", "not a file of sightings: those are firstseen/<2 hex digits>.jsonl")
+		return nil
+	}
+	text, err := readFile(v.read, file, maxShard)
+	if errors.Is(err, errTooLarge) || errors.Is(err, ErrNoFile) {
+		v.bad(file, 0, "", err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var last seenKey
+	number := 0
+	for raw := range bytes.Lines(text) {
+		if number++; v.full() {
+			continue
+		}
+		r, err := ParseSeen(bytes.TrimSuffix(raw, []byte("\n")))
+		key, known := v.keys[r.Node]
+		k := seenKey{r.Node, r.Key}
+		problem := ""
+		switch {
+		case err != nil:
+			problem = err.Error()
+		case !known:
+			problem = "unknown node: the roster has no such id, so there is no key to check its signature with"
+		case r.Verify(key) != nil:
+			problem = schema.ErrBadSignature.Error()
+		case Shard(r.Node) != shard:
+			problem = "this node's sightings belong in " + seenFile(Shard(r.Node))
+		case number > 1 && last != (seenKey{}) && bySeenKey(last, k) >= 0:
+			problem = "sightings are sorted by node and key, once each: this one belongs further up"
+		}
+		if problem != "" {
+			v.bad(file, number, r.Node, problem)
+			continue
+		}
+		last = k
 	}
 	return nil
 }
