@@ -57,7 +57,6 @@ func NotEnforced() []Limit {
 		{Path: "policy.*.files.*.contentFrom", Hint: "write content or source"},
 		{Path: LimitOperatingSystem, Allowed: []string{string(Debian), string(Ubuntu)}, Says: "not judged by this version, which knows DEBIAN and UBUNTU"},
 		{Path: "baseline.*.sources"},
-		{Path: "baseline.*.releaseDates", Allowed: []string{"publisher"}, Hint: `write releaseDates: "publisher" or leave it out`},
 		{Path: "guardrail"},
 		{Path: "exception"},
 		{Path: "calendar"},

@@ -136,7 +136,7 @@ func TestLimitsAreOfWhatThereIs(t *testing.T) {
 	for _, path := range []string{
 		"fleet.rollout", "fleet.witnesses", "fleet.minAgent",
 		"window.*.tasks.*.maxConcurrency", "window.*.tasks.*.maxErrors", "window.*.tasks.*.cutoffBehavior",
-		"policy.*.window", "policy.*.disruption", "policy.*.checks", "baseline.*.sources", "baseline.*.releaseDates",
+		"policy.*.window", "policy.*.disruption", "policy.*.checks", "baseline.*.sources",
 		"guardrail", "exception", "calendar", "association",
 	} {
 		if !seen[path] {
