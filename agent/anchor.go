@@ -215,13 +215,23 @@ func (a *Agent) tellFresh(ctx context.Context) {
 		return
 	}
 	text, err := a.policies.Heartbeat()
+	seen := schema.TrustStatus{Freshness: fleet.Freshness}
+	if h, herr := trust.ParseHeartbeat(text); err == nil && herr == nil {
+		if _, herr = h.By(fleet); herr == nil {
+			seen.Heartbeat = h.When()
+		}
+	}
 	if err == nil {
 		err = trust.Fresh(fleet, text, p.base(), a.now())
 	}
 	problem := ""
 	if r := (*trust.Refusal)(nil); errors.As(err, &r) {
+		seen.Stale = r.Reason
 		problem = "new commits are refused: " + r.Reason
 	}
+	a.mu.Lock()
+	a.freshness = seen
+	a.mu.Unlock()
 	a.problem("freshness", problem)
 }
 

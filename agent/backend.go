@@ -126,6 +126,9 @@ func (a *Agent) Status() schema.FleetStatus {
 		Node: a.roster[own].Name, ID: own, At: a.now().UTC(), Remote: a.remote, Reporter: a.report,
 		Nodes: map[string]int{}, Compliance: map[schema.Compliance]int{}, Problems: a.problemTexts(),
 	}
+	trust := a.freshness
+	trust.Anchor, trust.Verified = a.pin.Anchor, a.pin.Head
+	s.Trust = &trust
 	if a.policy != nil {
 		s.Fleet, s.Commit, s.Since, s.Idle = a.policy.Repo.Fleet.Name, a.policy.Commit, a.since, a.policy.Repo.Idle
 	}

@@ -55,6 +55,8 @@ type world struct {
 	since time.Time // when the policy came into force
 
 	pin pin // the anchor and what was verified since; none where the remote is believed
+	// freshness is what was seen last of the newest heartbeat; its anchor is not kept here.
+	freshness schema.TrustStatus
 	// unjudged are approvals of steps that come after one which is not agreed to yet.
 	unjudged []string
 	agreed   []string // approvals that this node found on the remote, newest first

@@ -71,6 +71,7 @@ type FleetStatus struct {
 	Since    time.Time       `json:"since,omitzero"` // when it came into force there
 	Holds    int             `json:"holds"`          // active nodes on which Commit is in force, as they said last
 	Refused  []RefusedCommit `json:"refused"`        // at most 8, those of most nodes
+	Trust    *TrustStatus    `json:"trust,omitempty"`
 	Remote   RemoteStatus    `json:"remote"`
 	Reporter ReporterStatus  `json:"reporter"`
 	Nodes    map[string]int  `json:"nodes"` // by NodeStatus
@@ -83,6 +84,15 @@ type FleetStatus struct {
 	Problems []string   `json:"problems,omitempty"` // of the node that answers
 	// Idle names kinds and fields that the policy in force has and for which the program of that node does nothing yet.
 	Idle []string `json:"idle,omitempty"`
+}
+
+// TrustStatus is whose word a node believes.
+type TrustStatus struct {
+	Anchor    string    `json:"anchor,omitempty"`   // commit that trust starts from; empty: whoever can push is believed
+	Verified  string    `json:"verified,omitempty"` // the newest commit that the right people agreed to, step by step from there
+	Freshness Duration  `json:"freshness,omitempty"`
+	Heartbeat time.Time `json:"heartbeat,omitzero"` // of the newest that counts
+	Stale     string    `json:"stale,omitempty"`    // why no new commit is taken until there is a newer one
 }
 
 // RemoteStatus is how an agent and its Git remote get on.

@@ -490,6 +490,8 @@ _n: len([for w in _a for x in _a for y in _a for z in _a if w*x*y*z == -1 {1}])
 		reads, pushes := f.git.Requests()
 		t.Logf("the server was asked %d times, and pushed to %d times", reads, pushes)
 	})
+
+	f.step("signed policy", func(t *testing.T) { f.signedPolicy(t, f.git.Git("rev-parse", "HEAD")) })
 }
 
 // failed is how many patches fail on a host: nobody has mended the cause of tb-broken on h3.

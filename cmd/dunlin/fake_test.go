@@ -34,9 +34,10 @@ type fakeState struct {
 }
 
 const (
-	fakeHead = "9a41f03c1d22b7e0c3f5a9d84e6b1c7f2a3d5e80"
-	fakeOld  = "77ab10c90e114f6d8b2c5a7e9f3d1b0c6e8a4d25"
-	fakeBad  = "c0ffee1122334455667788990011223344556677"
+	fakeHead   = "9a41f03c1d22b7e0c3f5a9d84e6b1c7f2a3d5e80"
+	fakeOld    = "77ab10c90e114f6d8b2c5a7e9f3d1b0c6e8a4d25"
+	fakeAnchor = "3f2a9c1d5b8e4f60718293a4b5c6d7e8f9012345"
+	fakeBad    = "c0ffee1122334455667788990011223344556677"
 )
 
 func types(patch, policy []schema.ComplianceItem) []schema.TypeCompliance {
@@ -94,6 +95,7 @@ func newFakeFleet(n int, now func() time.Time) *fakeFleet {
 	waiting := 0
 	f.status = schema.FleetStatus{
 		Node: "web-001", ID: strings.Repeat("a", 26), Fleet: "acme", Commit: fakeHead,
+		Trust:    &schema.TrustStatus{Anchor: fakeAnchor, Verified: fakeHead, Freshness: "1d", Heartbeat: now().Add(-12 * time.Minute)},
 		Remote:   schema.RemoteStatus{URL: "https://git.example.org/ops/policy.git", Head: fakeHead, Readers: []string{"web-001", "web-002", "edge-001"}},
 		Reporter: schema.ReporterStatus{Elected: []string{"web-001", "web-002"}, Waiting: &waiting},
 	}
@@ -103,6 +105,7 @@ func newFakeFleet(n int, now func() time.Time) *fakeFleet {
 // refusing makes the head one that all refuse.
 func (f *fakeFleet) refusing() *fakeFleet {
 	f.status.Remote.Head = fakeBad
+	f.status.Trust = &schema.TrustStatus{Anchor: fakeAnchor, Verified: fakeHead, Freshness: "1h", Heartbeat: f.now().Add(-3 * time.Hour), Stale: "the newest heartbeat is too old"}
 	f.status.Refused = []schema.RefusedCommit{{Commit: fakeBad, Nodes: 3, Reason: "the policy has 2 faults and is refused whole", Faults: []schema.Fault{
 		{File: "baselines/web.cue", Line: 7, Column: 35, Path: `baseline.web-prod.approvalRules[0].filters.PRIORITY[1]`, Message: `"Imporant" is not one of Required, Important, Standard, Optional, Extra, * (did you mean "Important"?)`},
 		{File: "policies/web.cue", Line: 4, Column: 23, Path: "policy.web.blockedPorts[0].port", Message: "70000 is not a port from 1 to 65535"},
@@ -113,6 +116,7 @@ func (f *fakeFleet) refusing() *fakeFleet {
 // idling has a policy with things that this version does nothing with.
 func (f *fakeFleet) idling() *fakeFleet {
 	f.status.Idle = []string{"window.tasks.notify", "document", "sink", "rule"}
+	f.status.Trust = &schema.TrustStatus{}
 	return f
 }
 

@@ -121,6 +121,7 @@ func (a *app) printStatus(s schema.FleetStatus) error {
 	for _, r := range s.Refused {
 		statusRefused(p, r)
 	}
+	statusTrust(p, s, now)
 	statusRemote(p, s, now)
 	statusReports(p, s, now)
 	if len(s.Nodes) > 0 {
@@ -163,6 +164,40 @@ func statusPolicy(p page, s schema.FleetStatus, now time.Time) {
 		texts = append(texts, "this version does nothing yet with "+listed(s.Idle, 8))
 	}
 	p.fact(m, "policy", texts...)
+}
+
+// statusTrust says whose word counts here, and how old the newest is.
+func statusTrust(p page, s schema.FleetStatus, now time.Time) {
+	t := s.Trust
+	switch {
+	case t == nil: // an agent of an earlier version
+		return
+	case t.Anchor == "":
+		p.fact(attention, "trust", "unsigned: whoever can push to the remote is believed")
+		return
+	}
+	text := "from the anchor " + short(t.Anchor)
+	switch {
+	case t.Verified == "":
+		text += ", after which nothing is verified yet"
+	case t.Verified != t.Anchor:
+		text += " on, each step is signed up to " + short(t.Verified)
+	}
+	m, texts := good, []string{text}
+	beat := "no heartbeat that counts"
+	if !t.Heartbeat.IsZero() {
+		beat = "heartbeat " + span(now.Sub(t.Heartbeat)) + " ago"
+	}
+	switch {
+	case t.Stale != "":
+		m = bad
+		texts = append(texts, beat+", and "+string(t.Freshness)+" is the limit: no new commit is taken until there is a newer one")
+	case t.Freshness != "":
+		texts = append(texts, beat+"; after "+string(t.Freshness)+" without one no new commit is taken")
+	case !t.Heartbeat.IsZero():
+		texts = append(texts, beat)
+	}
+	p.fact(m, "trust", texts...)
 }
 
 func statusRefused(p page, r schema.RefusedCommit) {
