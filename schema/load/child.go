@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -20,9 +19,10 @@ import (
 const (
 	childData   = 512 << 20 // bytes of memory that it may write to
 	childHeap   = 400 << 20 // bytes at which its collector works harder
-	childGC     = 40        // percent of garbage that it leaves of a large policy, with childLarge bytes and more: CUE makes little else
-	childLarge  = 2 << 20
-	childCPU    = 15 // seconds
+	childLarge  = 2 << 20   // bytes of a large policy, whose collector goes another pace:
+	childGC     = 40        // it leaves so much garbage, in percent of what is alive, since CUE makes little else,
+	childRoom   = 16        // and more as long as all is less than so many bytes for each of CUE
+	childCPU    = 15        // seconds
 	childWall   = 30 * time.Second
 	childOutput = 128 << 20 // bytes of its answer
 	childStderr = 64 << 10
@@ -154,12 +154,15 @@ func Main(o Options, in io.Reader, out io.Writer) int {
 	}
 	t, err := readArchive(in)
 	if err == nil {
-		size := 0
-		for _, b := range t.content {
+		size, cue := 0, 0
+		for name, b := range t.content {
 			size += len(b)
+			if strings.HasSuffix(name, ".cue") {
+				cue += len(b)
+			}
 		}
 		if size >= childLarge {
-			debug.SetGCPercent(childGC)
+			o.pacer = &pacer{room: uint64(cue) * childRoom}
 		}
 		var res *result
 		if res, err = evaluate(context.Background(), o, t); err == nil {

@@ -28,10 +28,11 @@ func (l *loading) decode() {
 	const chunk = 64
 	parts := make([]*loading, 1+(len(list)+chunk-1)/chunk)
 	parts[0] = first
-	inParallel(len(parts)-1, func(i int) {
+	l.inParallel(len(parts)-1, func(i int) {
 		parts[i+1] = l.apart(l.objects[objKey{"fleet", ""}])
 		for _, o := range list[i*chunk : min((i+1)*chunk, len(list))] {
 			parts[i+1].decodeOne(o)
+			l.opts.pacer.pace()
 		}
 		parts[i+1].opened.files = nil // much memory, and most of it of these objects alone
 	})

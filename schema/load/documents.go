@@ -26,7 +26,7 @@ func (l *loading) documentFiles() {
 	}
 	slices.Sort(names)
 	read := make([]*object, len(names))
-	inParallel(len(names), func(i int) { read[i] = l.documentFile(names[i], l.tree.content[names[i]]) })
+	l.inParallel(len(names), func(i int) { read[i] = l.documentFile(names[i], l.tree.content[names[i]]) })
 	for i, name := range names {
 		o := read[i]
 		for _, m := range o.told {

@@ -82,6 +82,7 @@ func (l *loading) evaluate(ctx context.Context) error {
 				for _, j := range g {
 					if ctx.Err() == nil {
 						e.run(j)
+						l.opts.pacer.pace()
 					}
 					close(j.done)
 				}
@@ -230,6 +231,7 @@ func (e *evaluator) add(inst *build.Instance, name string, text []byte, keep fun
 	if keep != nil {
 		keep(f)
 	}
+	e.l.opts.pacer.pace()
 	_ = inst.AddSyntax(f) // the errors stay in the instance
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	// Warn adds warnings about a valid repository, such as two policies that
 	// conflict on a node. May be nil.
 	Warn func(schema.Repo) []schema.Fault
+
+	pacer *pacer // of the child
 }
 
 // FieldFault is a mistake in one field of an object.
@@ -235,7 +237,7 @@ func (l *loading) scanAll() {
 	})
 	l.files = make([]*source, len(names))
 	reports := make([]report, len(names))
-	inParallel(len(names), func(i int) {
+	l.inParallel(len(names), func(i int) {
 		sc := &scanner{kinds: l.kinds, defs: l.defs, r: &reports[i]}
 		if l.cueAlone {
 			sc.defs = nil
@@ -248,7 +250,7 @@ func (l *loading) scanAll() {
 }
 
 // inParallel calls f for 0 to n-1, in as many goroutines as there are processors, at most four, and joins them.
-func inParallel(n int, f func(int)) {
+func (l *loading) inParallel(n int, f func(int)) {
 	const stride = 16
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -261,6 +263,7 @@ func inParallel(n int, f func(int)) {
 				}
 				for i := from; i < min(from+stride, n); i++ {
 					f(i)
+					l.opts.pacer.pace()
 				}
 			}
 		})

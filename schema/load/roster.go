@@ -29,7 +29,7 @@ func (l *loading) roster() {
 	defer func() { l.rosterWrong = len(l.faults) > before }()
 	seen := map[string]string{} // of ids, names and keys, where they were first
 	read := make([][]rosterRead, len(files))
-	inParallel(len(files), func(i int) { read[i] = l.rosterFile(files[i]) })
+	l.inParallel(len(files), func(i int) { read[i] = l.rosterFile(files[i]) })
 	for f, name := range files {
 		text := l.tree.content[name]
 		if len(text) > 0 && text[len(text)-1] != '\n' {

@@ -152,6 +152,7 @@ func (e *evaluator) unbound(j *job) {
 		return
 	}
 	for _, o := range part.objs {
+		e.l.opts.pacer.pace()
 		w := lookupObject(v, o.key)
 		if w.Validate(cue.Concrete(true)) != nil {
 			continue
