@@ -45,6 +45,8 @@ type Local struct {
 	Ceiling      reconciler.Ceiling
 	Protected    []port.Protection
 	Now          func() time.Time
+	// Secrets are what is known of secrets from one pass to the next; nil looks at each anew.
+	Secrets *Secrets
 	// Progress is told what happens, a line for people at a time; nil tells nobody.
 	Progress func(reconciler.Step)
 

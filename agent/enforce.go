@@ -206,7 +206,9 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 		a.log().Warn("the journal was damaged: restarts that an earlier pass owed are not known", "kept", j.SetAside)
 		j.SetAside = ""
 	}
-	pass := a.localFor("enforce").pass(policy, quick, j)
+	l := a.localFor("enforce")
+	v := l.vault(policy, quick.Node)
+	pass := l.pass(policy, quick, j, v)
 	delete(pass.Kinds, schema.KindPatch)
 	if a.patches.isBusy() {
 		delete(pass.Kinds, schema.KindPackage)
@@ -223,7 +225,7 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 	}
 	pass.Progress = a.tell
 	start := time.Now()
-	changes, err = pass.Converge(ctx, quick)
+	changes, err = v.converge(ctx, pass, quick)
 	if err != nil {
 		e.journal.close()
 		if ctx.Err() == nil {

@@ -54,7 +54,8 @@ func (l Local) explain(ctx context.Context, policy Policy, n schema.Node, item s
 	if item != "" && len(only.Resources) == 0 {
 		return nil, unknown(item, plan)
 	}
-	changes, err := l.pass(policy, only, nil).Converge(ctx, only)
+	v := l.vault(policy, n)
+	changes, err := v.converge(ctx, l.pass(policy, only, nil, v), only)
 	if err != nil {
 		return nil, err
 	}

@@ -72,7 +72,8 @@ func (l Local) Reconcile(ctx context.Context, dir, node string, dryRun bool) (sc
 	for _, w := range plan.Warnings {
 		l.tell("warning: %s", w)
 	}
-	changes, convergeErr := l.pass(policy, plan, j).Converge(ctx, plan)
+	v := l.vault(policy, n)
+	changes, convergeErr := v.converge(ctx, l.pass(policy, plan, j, v), plan)
 	account.Changes = append(account.Changes, changes...)
 	if p := plan.Patching.Problem; p != "" {
 		account.Changes = append(account.Changes, schema.Change{Resource: allPatches, Action: schema.Upgrade, Result: schema.Failed, Reason: p})
@@ -96,10 +97,10 @@ func (l Local) foresee(ctx context.Context) (wait func()) {
 }
 
 // pass is one go at the plan; without a journal it only looks.
-func (l Local) pass(policy Policy, plan schema.Plan, j *journal.Journal) reconciler.Pass {
+func (l Local) pass(policy Policy, plan schema.Plan, j *journal.Journal, v *vault) reconciler.Pass {
 	p := reconciler.Pass{
 		Commit:   policy.Commit,
-		Kinds:    reconciler.Kinds(l.Host, l.Packages, policy.Repo, plan, reconciler.KindOptions{Content: content(policy.Files), Protected: l.Protected}),
+		Kinds:    reconciler.Kinds(l.Host, l.Packages, policy.Repo, plan, reconciler.KindOptions{Content: content(policy.Files), Secrets: v, Protected: l.Protected}),
 		Ceiling:  l.Ceiling,
 		Progress: l.Progress,
 	}

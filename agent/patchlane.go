@@ -184,11 +184,12 @@ func (a *Agent) install(ctx context.Context, j *sharedJournal) (tried bool) {
 			only.Resources = append(only.Resources, r)
 		}
 	}
-	pass := l.pass(policy, only, jj)
+	v := l.vault(policy, only.Node)
+	pass := l.pass(policy, only, jj, v)
 	pass.Kinds = map[schema.Kind]reconciler.Kind{schema.KindPatch: pass.Kinds[schema.KindPatch]}
 	pass.Progress = a.tell
 	a.log().Info("installing patches", "window", o.Window, "until", o.End)
-	changes, err := pass.Converge(ctx, only)
+	changes, err := v.converge(ctx, pass, only)
 	if err != nil && ctx.Err() == nil {
 		j.close()
 		a.problem("patch", "patching ended early: "+one(err))

@@ -133,6 +133,9 @@ func New(o Options) (a *Agent, err error) {
 	a.answers = newAnswers()
 	a.headLens.kind, a.stateLens.kind = schema.RecordHead, schema.RecordState
 	a.patches.wake = newSignal()
+	if a.o.Local.Secrets == nil {
+		a.o.Local.Secrets = &Secrets{}
+	}
 	state := o.Config.State
 	if a.keys, err = identity.Open(state); err != nil {
 		return nil, err

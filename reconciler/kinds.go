@@ -31,6 +31,8 @@ type Packages interface {
 type KindOptions struct {
 	// Content gives the bytes of a file of the commit.
 	Content func(source string) ([]byte, error)
+	// Secrets are the parameters that files are made of.
+	Secrets file.Secrets
 	// Protected are ports that a block may not cover without allowLockout.
 	Protected []port.Protection
 }
@@ -40,7 +42,7 @@ func Kinds(h Host, packages Packages, repo schema.Repo, plan schema.Plan, o Kind
 	return map[schema.Kind]Kind{
 		schema.KindPort:    &port.Kind{Host: h, Protected: o.Protected},
 		schema.KindPackage: pkg.Kind{Host: packages, Run: transaction.Engine{Host: packages, Refresh: true}},
-		schema.KindFile:    file.Kind{Host: h, Content: o.Content},
+		schema.KindFile:    file.Kind{Host: h, Content: o.Content, Secrets: o.Secrets},
 		schema.KindService: service.Kind{Host: h},
 		schema.KindSysctl:  sysctl.Kind{Host: h},
 		schema.KindUser:    user.Kind{Host: h},

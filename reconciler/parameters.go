@@ -121,3 +121,42 @@ func Due(repo schema.Repo, now time.Time) []schema.ParameterDue {
 	}
 	return out
 }
+
+// secretMode is the mode of a file that is made of a SecureString and for which the policy gives none.
+const secretMode = "0600"
+
+// plainContent gives a file that is made of a parameter which everybody can read its content. Of a SecureString, and of one that
+// is gone, there is none to give: the host looks for itself.
+func plainContent(repo schema.Repo, r *schema.Resource, now time.Time) {
+	if r.File == nil || r.File.ContentFrom == nil {
+		return
+	}
+	p, ok := repo.Parameters[r.File.ContentFrom.Parameter]
+	if !ok || p.Type == schema.StoredSecureString || gone(p, now) {
+		return
+	}
+	f := *r.File
+	_, v := p.Current()
+	f.Content, f.ContentFrom = &v.Value, nil
+	r.File = &f
+}
+
+// CurrentFor is the current version of a parameter for a node, and why the node has none: it is not there, it has expired, or
+// the node is not among its readers.
+func CurrentFor(repo schema.Repo, name string, n schema.Node, now time.Time) (number int, v schema.ParameterVersion, err error) {
+	p, ok := repo.Parameters[name]
+	switch {
+	case !ok:
+		return 0, v, fmt.Errorf("there is no parameter %q", name)
+	case gone(p, now):
+		return 0, v, fmt.Errorf("parameter %q expired at %s", name, p.Policies.Expires.UTC().Format(time.RFC3339))
+	case !reads(p, n, target.Sets{Groups: repo.Groups, ResourceGroups: repo.ResourceGroups}):
+		return 0, v, fmt.Errorf("this node is not among the readers of parameter %q", name)
+	}
+	number, v = p.Current()
+	return number, v, nil
+}
+
+func gone(p schema.Parameter, now time.Time) bool {
+	return p.Policies != nil && p.Policies.Expires != nil && !now.Before(*p.Policies.Expires)
+}

@@ -43,6 +43,9 @@ func Plan(in Inputs) schema.Plan {
 		}
 	}
 	p.Resources = resources(in.Repo, policies)
+	for i := range p.Resources {
+		plainContent(in.Repo, &p.Resources[i], in.Now)
+	}
 	var patches []schema.Resource
 	p.Patching, patches = patching(in, sets, p.Resources)
 	p.Resources = append(p.Resources, patches...)

@@ -166,6 +166,9 @@ func ofPolicy(out []schema.Resource, repo schema.Repo, name string) []schema.Res
 	for _, key := range slices.Sorted(maps.Keys(p.Files)) {
 		v := p.Files[key]
 		r := add(schema.KindFile, key, "files", key)
+		if v.ContentFrom != nil && v.Mode == "" && v.State != schema.Absent && repo.Parameters[v.ContentFrom.Parameter].Type == schema.StoredSecureString {
+			v.Mode = secretMode
+		}
 		r.File = &v
 		if b, ok := repo.Blobs[v.Source]; ok && v.Source != "" {
 			r.Blob = &b

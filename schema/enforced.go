@@ -54,7 +54,6 @@ func NotEnforced() []Limit {
 		{Path: "policy.*.disruption"},
 		{Path: "policy.*.checks"},
 		{Path: "policy.*.registry"},
-		{Path: "policy.*.files.*.contentFrom", Hint: "write content or source"},
 		{Path: LimitOperatingSystem, Allowed: []string{string(Debian), string(Ubuntu)}, Says: "not judged by this version, which knows DEBIAN and UBUNTU"},
 		{Path: "baseline.*.sources"},
 		{Path: "guardrail"},
@@ -64,12 +63,10 @@ func NotEnforced() []Limit {
 
 		{Path: "fleet.sync.branch", Allowed: []string{"main"}, Idle: true, Hint: "repo.branch of each host's agent.cue says which branch it follows"},
 		{Path: "fleet.runs", Idle: true},
-		{Path: "fleet.recovery", Idle: true},
 		{Path: "window.*.tasks.*.output", Idle: true},
 		{Path: "window.*.tasks.*.notify", Idle: true},
 		{Path: "window.*.tasks.*.parameters.AssociationId", Idle: true},
 		{Path: "document", Idle: true},
-		{Path: "parameter", Idle: true},  // nobody can read one yet
 		{Path: "activation", Idle: true}, // nobody can enrol with one yet
 		{Path: "grant", Idle: true},      // nobody can use one yet
 		{Path: "sink", Idle: true},

@@ -129,7 +129,8 @@ type Service struct {
 }
 
 // File is a regular file. Content, Source and ContentFrom are alternatives; with none of them, only mode and owner are kept.
-// An empty Mode, Owner or Group is left alone on an existing file; a new one gets 0644, root, root.
+// An empty Mode, Owner or Group is left alone on an existing file; a new one gets 0644, root, root. Made of a SecureString,
+// its mode is 0600 where none is given.
 type File struct {
 	State       State        `json:"state" default:"present"`
 	Content     *string      `json:"content,omitempty"`

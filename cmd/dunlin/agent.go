@@ -23,6 +23,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/gossip"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/safe"
@@ -77,11 +78,17 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	if verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewJSONHandler(safe.Log(a.err), &slog.HandlerOptions{Level: level}))
+	// From here on this process opens secrets.
+	if err := secret.Guard(); err != nil {
+		return err
+	}
+	secrets := &agent.Secrets{}
+	log := slog.New(slog.NewJSONHandler(secrets.Redactor.Lines(safe.Log(a.err)), &slog.HandlerOptions{Level: level}))
 	local, err := a.local(localFlags{config: path}, stepLog(log))
 	if err != nil {
 		return err
 	}
+	local.Secrets = secrets
 	_, config, err := readConfig(path)
 	if err != nil {
 		return err

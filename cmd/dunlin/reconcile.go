@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -34,6 +35,9 @@ denied or reverted; 3 the policy has faults, and nothing was done.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.required(); err != nil {
+				return err
+			}
+			if err := secret.Guard(); err != nil {
 				return err
 			}
 			show := a.newProgress()

@@ -263,16 +263,16 @@ func TestWarnings(t *testing.T) {
 -- _a.cue --
 -- a.cue --
 baseline: b: {operatingSystem: "DEBIAN", approvalRules: [{filters: PRIORITY: ["*"], approveAfterDays: 7}]}
--- parameters/p.cue --
-parameter: "/x": {type: "String", versions: "1": value: "a"}
-parameter: "/y": {type: "String", versions: "1": value: "a"}
+-- sinks/p.cue --
+sink: x: {url: "https://a.example"}
+sink: y: {url: "https://a.example"}
 -- cue.mod/pkg/dunlin.dev/schema/a.cue --
 package schema
 `))
 	want := `_a.cue: warning: not read: its name starts with . or _
 a.cue:2:85: warning: baseline.b.approvalRules[0].approveAfterDays: not evaluated on DEBIAN: apt archives have no release dates, and releaseDates is "publisher"
 cue.mod/pkg/dunlin.dev/schema: warning: differs from this version's schema, which is the one that counts; renew it with: dunlin schema vendor
-parameters/p.cue:2:12: warning: parameter."/x": parameter does nothing yet in this version
+sinks/p.cue:2:7: warning: sink.x: sink does nothing yet in this version
 `
 	if got := lines(faults); got != want || err != nil {
 		t.Errorf("warnings %v:\n%swant:\n%s", err, got, want)

@@ -176,6 +176,7 @@ func limitSources() []limitSource {
 		{"activation.NAME.limit", "SSM `RegistrationLimit`"},
 		{"parameter.PATH.allowedPattern", "SSM `AllowedPattern`"},
 		{"parameter.PATH.versions", "SSM's quota of versions a parameter"},
+		{"parameter.PATH.versions.NUMBER.recipients", ours + ": what a file of 1 MiB holds, and more"},
 		{"parameter.PATH.versions.NUMBER.labels", "SSM `ParameterLabelList`"},
 		{"parameter.PATH.versions.NUMBER.value", "SSM's advanced parameters: 8 KB"},
 		{"fleet.sync.fetchers", ours},

@@ -9,6 +9,10 @@
 //
 // Check compares mode and owner, then the size, and reads only what could be
 // equal. Of a file of the commit it needs the digest, not the content.
+//
+// The content of a file that is made of a secret is opened to be written, and
+// else never. It is told by a digest with a key of the host: neither its own
+// digest, by which it could be guessed, nor its size stand anywhere.
 package file
 
 import (
@@ -49,15 +53,33 @@ type Kind struct {
 	Host Host
 	// Content gives the bytes of a file of the commit. Only Apply asks, and checks them against the blob.
 	Content func(source string) ([]byte, error)
+	// Secrets are the parameters that files are made of (File.ContentFrom); nil has none.
+	Secrets Secrets
+}
+
+// Secrets are parameters that this host can read.
+type Secrets interface {
+	// Look gives the size of a parameter's value and its Digest in the place of its SHA-256, or says why this host cannot have it.
+	Look(parameter string) (schema.Blob, error)
+	// Digest names content by its SHA-256, in hex, so that it means nothing to who has not the host's key.
+	Digest(sum string) (string, error)
+	// Open gives the value. It is wiped by done.
+	Open(parameter string) (value []byte, done func(), err error)
 }
 
 // Check tells for each resource, in order, how the host differs from it. It only reads.
 func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked {
 	out := make([]schema.Checked, len(rs))
+	if slices.ContainsFunc(rs, secret) {
+		rs = slices.Clone(rs) // they are given a blob
+	}
 	for i := range rs {
 		err := ctx.Err()
 		if err == nil {
 			err = valid(rs[i])
+		}
+		if err == nil {
+			err = k.lookSecret(&rs[i])
 		}
 		if err != nil {
 			out[i].Err = fmt.Errorf("check file %q: %w", rs[i].Key, err)
@@ -77,6 +99,9 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 		c := &out[i]
 		if index != nil {
 			c = &out[index[i]]
+		}
+		if err == nil && secret(ready[i]) && blob.SHA256 != "" {
+			blob.SHA256, err = k.Secrets.Digest(blob.SHA256)
 		}
 		if c.Drift, err = compare(ready[i], got, blob, err); err != nil {
 			c.Err = fmt.Errorf("check file %q: %w", ready[i].Key, err)
@@ -121,6 +146,14 @@ func (k Kind) apply(ctx context.Context, r schema.Resource) error {
 	if err != nil {
 		return err
 	}
+	if secret(r) {
+		var done func()
+		if content, done, err = k.Secrets.Open(f.ContentFrom.Parameter); err != nil {
+			return err
+		}
+		defer done()
+		given = true
+	}
 	// A file that somebody else may still hold open is not made setuid: it gets a new inode.
 	if given && (contentDiffers(checked.Drift) || privileged(f.Mode)) {
 		return k.Host.WriteFile(ctx, r.Key, f, content)
@@ -162,6 +195,8 @@ func valid(r schema.Resource) error {
 		return errors.New("content and source are alternatives")
 	case f.Content != nil && len(*f.Content) > MaxSize:
 		return fmt.Errorf("content of %d bytes is over %d", len(*f.Content), MaxSize)
+	case f.ContentFrom != nil && (f.Content != nil || f.Source != ""):
+		return errors.New("content or source, and contentFrom, are alternatives")
 	case f.Source != "" && r.Blob == nil:
 		return fmt.Errorf("source %q: its digest is not known", f.Source)
 	case f.Source != "" && (r.Blob.Size > MaxSize || len(r.Blob.SHA256) != 2*sha256.Size):
@@ -182,6 +217,9 @@ func compare(r schema.Resource, got schema.File, blob schema.Blob, err error) (s
 		case got.State == schema.Absent:
 			return nil, nil
 		}
+		if want.ContentFrom != nil || private(got) {
+			return schema.Drift{{Action: schema.Delete, Got: "mode " + got.Mode}}, nil
+		}
 		return schema.Drift{{Action: schema.Delete, Got: fmt.Sprintf("%d bytes, mode %s", blob.Size, got.Mode)}}, nil
 	}
 	if err != nil {
@@ -192,13 +230,15 @@ func compare(r schema.Resource, got schema.File, blob schema.Blob, err error) (s
 		if b == nil {
 			return nil, errors.New("does not exist, and the policy gives no content for it")
 		}
-		return schema.Drift{{Action: schema.Create, Want: list(digest(b.SHA256), word("mode", want.Mode), word("owner", want.Owner), word("group", want.Group))}}, nil
+		return schema.Drift{{Action: schema.Create, Want: list(shown(r, b.SHA256), word("mode", want.Mode), word("owner", want.Owner), word("group", want.Group))}}, nil
 	}
 	var w, g []string
 	if want.Content == nil || got.Content == nil {
 		if b := wanted(r); b != nil && *b != blob {
-			w, g = append(w, digest(b.SHA256)), append(g, digest(blob.SHA256))
-			if b.Size != blob.Size {
+			w, g = append(w, shown(r, b.SHA256)), append(g, shown(r, blob.SHA256))
+			if private(got) && !secret(r) {
+				g[0] = "other content"
+			} else if b.Size != blob.Size && !secret(r) {
 				w[0], g[0] = fmt.Sprintf("%s (%d bytes)", digest(b.SHA256), b.Size), fmt.Sprintf("%d bytes", blob.Size)
 			}
 		}
@@ -227,7 +267,7 @@ func wanted(r schema.Resource) *schema.Blob {
 
 // contentDiffers tells from the texts that compare wrote whether content is to be written.
 func contentDiffers(d schema.Drift) bool {
-	return d[0].Action == schema.Create || strings.HasPrefix(d[0].Want, digestPrefix)
+	return d[0].Action == schema.Create || strings.HasPrefix(d[0].Want, digestPrefix) || strings.HasPrefix(d[0].Want, keyedPrefix)
 }
 
 // privileged reports whether a mode lends the rights of owner or group to who runs the file.
@@ -235,7 +275,48 @@ func privileged(mode string) bool {
 	return len(mode) == 4 && strings.ContainsRune("234567", rune(mode[0]))
 }
 
-const digestPrefix = "sha256:"
+const (
+	digestPrefix = "sha256:"
+	keyedPrefix  = "keyed:" // by Secrets.Digest
+)
+
+// secret reports whether a file is made of a parameter that only some hosts can read.
+func secret(r schema.Resource) bool {
+	return r.File != nil && r.File.ContentFrom != nil && r.File.State != schema.Absent
+}
+
+// private reports whether not everybody on the host may read a file. It may have been made of a secret: neither digest nor
+// size of what is in it are told.
+func private(got schema.File) bool {
+	return len(got.Mode) == 4 && (got.Mode[3]-'0')&4 == 0
+}
+
+// lookSecret gives a file that is made of a secret the blob that it should be.
+func (k Kind) lookSecret(r *schema.Resource) error {
+	if !secret(*r) {
+		return nil
+	}
+	if k.Secrets == nil {
+		return fmt.Errorf("parameter %q: no secrets can be read here", r.File.ContentFrom.Parameter)
+	}
+	b, err := k.Secrets.Look(r.File.ContentFrom.Parameter)
+	if err != nil {
+		return err
+	}
+	r.Blob = &b
+	return nil
+}
+
+// shown is the digest of content as people may see it.
+func shown(r schema.Resource, sum string) string {
+	switch {
+	case !secret(r):
+		return digest(sum)
+	case sum == "":
+		return "other content" // of another size, which would tell how long the secret is not
+	}
+	return keyedPrefix + sum[:min(len(sum), 12)] + "…"
+}
 
 // digest shortens a digest to what people compare by eye.
 func digest(hex string) string {

@@ -81,3 +81,90 @@ func TestADifferenceNamesOnlyWhatDiffers(t *testing.T) {
 		})
 	}
 }
+
+// vault has one secret.
+type vault struct {
+	value string
+	err   error
+	open  *int
+}
+
+func (v vault) Look(parameter string) (schema.Blob, error) {
+	if v.err != nil || parameter != "/db/pass" {
+		return schema.Blob{}, errors.Join(v.err, errors.New("no such secret"))
+	}
+	sum, err := v.Digest(blobOf([]byte(v.value)).SHA256)
+	return schema.Blob{SHA256: sum, Size: int64(len(v.value))}, err
+}
+func (vault) Digest(sum string) (string, error) { return strings.ToUpper("k" + sum), nil }
+func (v vault) Open(string) ([]byte, func(), error) {
+	b := []byte(v.value)
+	return b, func() { clear(b); *v.open-- }, nil
+}
+
+func TestASecretIsNeitherShownNorKeptOpen(t *testing.T) {
+	const value = "canary-hunter2"
+	there := schema.File{State: schema.Present, Mode: "0600", Owner: "root", Group: "root"}
+	want := schema.File{State: schema.Present, ContentFrom: &schema.ContentFrom{Parameter: "/db/pass"}, Mode: "0600"}
+	right, other := blobOf([]byte(value)), blobOf([]byte("canary-hunter3"))
+	keyed := "keyed:" + strings.ToUpper("k"+right.SHA256)[:12] + "…"
+	for _, tt := range []struct {
+		name    string
+		want    schema.File
+		secrets Secrets
+		host    still
+		out     string
+		does    string
+	}{
+		{"nothing differs", want, vault{value: value}, still{there, right, nil}, "", ""},
+		{"the content", want, vault{value: value}, still{there, other, nil}, "update: " + keyed + " <- keyed:" + strings.ToUpper("k"+other.SHA256)[:12] + "…", "written"},
+		{"the size", want, vault{value: value}, still{there, schema.Blob{Size: 99}, nil}, "update: " + keyed + " <- other content", "written"},
+		{"the mode", want, vault{value: value}, still{schema.File{State: schema.Present, Mode: "0644"}, right, nil}, "update: mode 0600 <- mode 0644", "changed"},
+		{"a missing file", want, vault{value: value}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "create: " + keyed + ", mode 0600 <- ", "written"},
+		{"a secret for others", want, vault{err: errors.New("not for this host")}, still{there, other, nil}, "error: not for this host", ""},
+		{"no secrets at all", want, nil, still{there, other, nil}, "error: no secrets can be read here", ""},
+		{"a file that should not be", schema.File{State: schema.Absent, ContentFrom: want.ContentFrom}, nil, still{there, other, nil}, "delete:  <- mode 0600", "removed"},
+		{"content as well", schema.File{State: schema.Present, ContentFrom: want.ContentFrom, Source: "x"}, vault{value: value}, still{there, other, nil}, "error: alternatives", ""},
+		{"what was a secret before", schema.File{State: schema.Present, Content: new(string)}, nil, still{there, other, nil}, "update: sha256:e3b0c44298fc… <- other content", "written"},
+		{"what was a secret and should not be", schema.File{State: schema.Absent}, nil, still{there, other, nil}, "delete:  <- mode 0600", "removed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			open := 1
+			if v, ok := tt.secrets.(vault); ok {
+				v.open = &open
+				tt.secrets = v
+			}
+			if tt.want.State == "" {
+				tt.want.State = schema.Present
+			}
+			r := schema.Resource{Kind: schema.KindFile, Key: "/x", Mode: schema.Enforce, File: &tt.want}
+			k := Kind{Host: tt.host, Secrets: tt.secrets}
+			c := k.Check(context.Background(), []schema.Resource{r})[0]
+			got := ""
+			switch {
+			case c.Err != nil:
+				got = "error: " + c.Err.Error()
+			case len(c.Drift) > 0:
+				got = fmt.Sprintf("%s: %s <- %s", c.Drift[0].Action, c.Drift[0].Want, c.Drift[0].Got)
+			}
+			if want, ok := strings.CutPrefix(tt.out, "error: "); ok && (c.Err == nil || !strings.Contains(got, want)) || !ok && got != tt.out {
+				t.Errorf("Check says %q, want %q", got, tt.out)
+			}
+			err := k.Apply(context.Background(), []schema.Resource{r})[0]
+			if tt.does != "" && (err == nil || !strings.Contains(err.Error(), tt.does)) || tt.does == "" && c.Err == nil && err != nil {
+				t.Errorf("Apply says %v, want %q", err, tt.does)
+			}
+			if tt.does == "written" && tt.want.ContentFrom != nil && open != 0 {
+				t.Errorf("the value was left open %d times", open)
+			}
+			for _, leak := range []string{value, right.SHA256[:8], other.SHA256[:8]} {
+				if strings.Contains(got+fmt.Sprint(err), leak) {
+					t.Errorf("%q is shown: %s, %v", leak, got, err)
+				}
+			}
+			if r.Blob != nil {
+				t.Error("the caller's resource was changed")
+			}
+		})
+	}
+}
