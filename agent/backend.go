@@ -13,6 +13,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/report"
+	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/reconciler/target"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -111,6 +112,9 @@ const (
 	maxRefused = 8
 )
 
+// maxDue bounds the parameters that a status names.
+const maxDue = 64
+
 // Status is the fleet as this node sees it.
 func (a *Agent) Status() schema.FleetStatus {
 	states := a.states()
@@ -130,6 +134,8 @@ func (a *Agent) Status() schema.FleetStatus {
 	trust.Anchor, trust.Verified = a.pin.Anchor, a.pin.Head
 	s.Trust = &trust
 	if a.policy != nil {
+		s.Due = reconciler.Due(a.policy.Repo, a.now())
+		s.Due = s.Due[:min(len(s.Due), maxDue)]
 		s.Fleet, s.Commit, s.Since, s.Idle = a.policy.Repo.Fleet.Name, a.policy.Commit, a.since, a.policy.Repo.Idle
 	}
 	refused := map[string]schema.RefusedCommit{}

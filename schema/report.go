@@ -84,6 +84,8 @@ type FleetStatus struct {
 	Problems []string   `json:"problems,omitempty"` // of the node that answers
 	// Idle names kinds and fields that the policy in force has and for which the program of that node does nothing yet.
 	Idle []string `json:"idle,omitempty"`
+	// Due are parameters of the policy in force that people should look at, at most 64.
+	Due []ParameterDue `json:"due,omitempty"`
 }
 
 // TrustStatus is whose word a node believes.

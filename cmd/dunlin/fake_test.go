@@ -135,6 +135,7 @@ func (f *fakeFleet) badly() *fakeFleet {
 	f.status.Remote = schema.RemoteStatus{URL: "ssh://git@git.example.org/policy.git", Error: "the remote cannot be reached: dial tcp: " + evil}
 	f.status.Reporter = schema.ReporterStatus{}
 	f.status.Problems, f.status.Idle = []string{evil}, []string{evil}
+	f.status.Due = []schema.ParameterDue{{Parameter: evil, What: evil}, {Parameter: evil, What: schema.ParameterExpired}}
 	f.status.Refused = []schema.RefusedCommit{{Commit: evil, Reason: evil, Faults: []schema.Fault{{File: evil, Line: 1, Column: 1, Message: evil}}}}
 	for i := range f.roster {
 		name := f.roster[i].Name

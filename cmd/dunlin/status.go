@@ -128,10 +128,32 @@ func (a *app) printStatus(s schema.FleetStatus) error {
 		statusNodes(p, s, now)
 		statusCompliance(p, s)
 	}
+	statusDue(p, s.Due, now)
 	for _, text := range s.Problems {
 		p.fact(bad, "problem", text)
 	}
 	return p.flush()
+}
+
+// statusDue names parameters that people should look at.
+func statusDue(p page, due []schema.ParameterDue, now time.Time) {
+	const most = 6
+	var texts []string
+	m := attention
+	for _, d := range due {
+		if d.What == schema.ParameterExpired {
+			m = bad
+		}
+		if len(texts) < most {
+			texts = append(texts, d.Parameter+" "+dueText(d, now))
+		}
+	}
+	if more := len(due) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more: dunlin param list --due", more))
+	}
+	if len(texts) > 0 {
+		p.fact(m, "parameters", texts...)
+	}
 }
 
 func statusPolicy(p page, s schema.FleetStatus, now time.Time) {
