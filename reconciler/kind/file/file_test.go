@@ -107,7 +107,7 @@ func TestASecretIsNeitherShownNorKeptOpen(t *testing.T) {
 	there := schema.File{State: schema.Present, Mode: "0600", Owner: "root", Group: "root"}
 	want := schema.File{State: schema.Present, ContentFrom: &schema.ContentFrom{Parameter: "/db/pass"}, Mode: "0600"}
 	right, other := blobOf([]byte(value)), blobOf([]byte("canary-hunter3"))
-	keyed := "keyed:" + strings.ToUpper("k"+right.SHA256)[:12] + "…"
+	keyed := "keyed:" + strings.ToUpper("k" + right.SHA256)[:12] + "…"
 	for _, tt := range []struct {
 		name    string
 		want    schema.File
@@ -117,7 +117,7 @@ func TestASecretIsNeitherShownNorKeptOpen(t *testing.T) {
 		does    string
 	}{
 		{"nothing differs", want, vault{value: value}, still{there, right, nil}, "", ""},
-		{"the content", want, vault{value: value}, still{there, other, nil}, "update: " + keyed + " <- keyed:" + strings.ToUpper("k"+other.SHA256)[:12] + "…", "written"},
+		{"the content", want, vault{value: value}, still{there, other, nil}, "update: " + keyed + " <- keyed:" + strings.ToUpper("k" + other.SHA256)[:12] + "…", "written"},
 		{"the size", want, vault{value: value}, still{there, schema.Blob{Size: 99}, nil}, "update: " + keyed + " <- other content", "written"},
 		{"the mode", want, vault{value: value}, still{schema.File{State: schema.Present, Mode: "0644"}, right, nil}, "update: mode 0600 <- mode 0644", "changed"},
 		{"a missing file", want, vault{value: value}, still{schema.File{State: schema.Absent}, schema.Blob{}, nil}, "create: " + keyed + ", mode 0600 <- ", "written"},
