@@ -85,6 +85,7 @@ type Agent struct {
 	partial    atomic.Bool // objects that it takes to verify are to be had of the remote alone
 	headLens   lens[schema.HeadRecord]
 	stateLens  lens[schema.StateRecord]
+	asks       asking // hosts that have asked this node to be let in
 	seen       *seen
 	stampMu    sync.Mutex
 	stampAt    uint64 // version of the records that stampOf is of
@@ -170,6 +171,7 @@ func New(o Options) (a *Agent, err error) {
 	a.lastSeen = map[string]time.Time{}
 	a.problems = map[string]string{}
 	a.fleets = NewFleets(o.Local.Evaluate)
+	a.asks.joins = readJoins(state)
 	var problem string
 	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (a *Agent) join(ctx context.Context) error {
 	a.peers, err = peer.New(peer.Config{
 		Self: a.keys.ID(), Cert: a.keys.TLS, Pins: a.pinned, Listener: l,
 		Dial:  a.o.Network.Dial,
-		Store: a.records, Handler: a.peerHandler(), Rand: a.o.Random,
+		Store: a.records, Handler: a.peerHandler(), Stranger: a.stranger, Rand: a.o.Random,
 		Urgent: func(r schema.Record) bool { return r.Kind == schema.RecordHead }, Pushed: a.takePush,
 		Pinned: func(_ string, from netip.Addr) { a.cluster.Guest(from) },
 		Log:    func(text string) { a.log().Warn(a.named(text), "what", "peer") },

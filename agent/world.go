@@ -102,6 +102,7 @@ func (a *Agent) use(p Policy, since time.Time) {
 	if a.cluster != nil {
 		a.cluster.Roster()
 	}
+	a.settleJoins()
 	a.membership()
 	a.heads.raise()
 	a.reports.raise()

@@ -67,8 +67,7 @@ func NotEnforced() []Limit {
 		{Path: "window.*.tasks.*.notify", Idle: true},
 		{Path: "window.*.tasks.*.parameters.AssociationId", Idle: true},
 		{Path: "document", Idle: true},
-		{Path: "activation", Idle: true}, // nobody can enrol with one yet
-		{Path: "grant", Idle: true},      // nobody can use one yet
+		{Path: "grant", Idle: true}, // nobody can use one yet
 		{Path: "sink", Idle: true},
 		{Path: "rule", Idle: true},
 	}

@@ -29,6 +29,8 @@ const (
 	RecordReport RecordKind = "report" // the node's signed line of the reports branch
 	// RecordStatement is a StatementRecord, by nodes that read the remote.
 	RecordStatement RecordKind = "statement"
+	// RecordJoin is a JoinRecord, by nodes that hosts have asked to be let in.
+	RecordJoin RecordKind = "join"
 	// RecordSeen is a SeenRecord; its key, a small number, tells those of one node apart.
 	RecordSeen RecordKind = "seen"
 	// RecordCatalog is a CatalogRecord: which newer versions the node knows.
@@ -154,6 +156,11 @@ func (a AddressRecord) Check(here netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// JoinRecord is hosts that have asked a node to be let in: each a line that proves itself, as nodes/joins has it.
+type JoinRecord struct {
+	Joins []string `json:"joins"`
 }
 
 // StateRecord is how a node fares.

@@ -98,6 +98,8 @@ type Backend interface {
 	Lines() []Line
 	// Facts is a facts file by its SHA-256 in hex, as a report line names it. The error wraps ErrNoFacts.
 	Facts(ctx context.Context, digest string) ([]byte, error)
+	// Joins are the hosts that ask to be let in, each a line as nodes/joins has it, by id.
+	Joins() []string
 }
 
 // codes are the names of errors on the socket.

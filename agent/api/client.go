@@ -115,6 +115,11 @@ func (c *Client) Facts(ctx context.Context, digest string) ([]byte, error) {
 	return ask[[]byte](ctx, c, "GET", "/v1/facts", url.Values{"digest": {digest}})
 }
 
+// Joins is Backend's.
+func (c *Client) Joins(ctx context.Context) ([]string, error) {
+	return ask[[]string](ctx, c, "GET", "/v1/joins", nil)
+}
+
 // ask makes one request and reads at most MaxAnswer of the answer.
 func ask[T any](ctx context.Context, c *Client, method, path string, query url.Values) (T, error) {
 	var out T

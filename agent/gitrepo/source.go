@@ -23,9 +23,11 @@ var ErrMalformed = errors.New("malformed object")
 var ErrNotHere = plumbing.ErrObjectNotFound
 
 // ApprovalsRef is the folder of references that people's approvals have: refs/dunlin/approvals/TREE/PERSON. HeartbeatRef is
-// that of the heartbeat. Both point at blobs.
+// that of the heartbeat. JoinRef is the folder of those that hosts ask with to be let in: refs/dunlin/join/ID. All point at
+// blobs.
 const (
 	ApprovalsRef = "refs/dunlin/approvals/"
+	JoinRef      = "refs/dunlin/join/"
 	HeartbeatRef = "refs/dunlin/heartbeat"
 )
 

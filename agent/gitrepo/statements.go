@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -264,6 +265,53 @@ func (s *Store) takeBlobs(ctx context.Context, r io.Reader, into *memory.Storage
 	}
 	if err := packfile.UpdateObjectStorage(into, f); err != nil {
 		return fmt.Errorf("receive approvals: %w: %w", errPack, err)
+	}
+	return nil
+}
+
+// PushStatement puts a blob under a reference of the remote below refs/dunlin/, in place of what is there. It wraps
+// ErrRejected where the remote does not take it.
+func (s *Store) PushStatement(ctx context.Context, ref string, blob []byte) error {
+	s.count.pushes.Add(1)
+	done, err := s.converse(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	name, err := refName(ref)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(ref, "refs/dunlin/") || len(blob) == 0 || len(blob) > maxStatement {
+		return fmt.Errorf("push statement: %q of %d bytes: %w", clip(ref), len(blob), ErrTooLarge)
+	}
+	o := &plumbing.MemoryObject{}
+	o.SetType(plumbing.BlobObject)
+	if _, err := o.Write(blob); err != nil {
+		return fmt.Errorf("push statement: %w", err)
+	}
+	s.mu.Lock()
+	to, err := s.st.SetEncodedObject(o)
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("push statement: %w", err)
+	}
+	c, err := s.dial(ctx, "git-receive-pack")
+	if err != nil {
+		return s.to.fail("push", err)
+	}
+	defer c.close()
+	refs, _, err := c.refs(ctx)
+	if err != nil {
+		return s.to.fail("push", err)
+	}
+	if refs[ref] == to {
+		return nil
+	}
+	if err := c.push(ctx, s, name, to, refs[ref]); err != nil {
+		return s.to.fail("push", err)
 	}
 	return nil
 }

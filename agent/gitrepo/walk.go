@@ -88,6 +88,9 @@ const (
 // between lists what one needs who has commit have (zero: nothing) and wants commit want: the new commits, the new files
 // of want, and of the other commits as much as is said.
 func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, much extent) ([]plumbing.Hash, error) {
+	if _, err := st.EncodedObject(plumbing.BlobObject, want); err == nil {
+		return []plumbing.Hash{want}, nil // a statement, which stands for itself
+	}
 	known := map[plumbing.Hash]bool{}
 	seen := map[plumbing.Hash]bool{}
 	if !have.IsZero() {

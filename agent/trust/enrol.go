@@ -188,6 +188,17 @@ func (r *Roll) Member(id string) (ed25519.PublicKey, bool) {
 	return key, ok && schema.NodeID(key) == id
 }
 
+// Pins are the TLS keys of the active nodes, by id.
+func (r *Roll) Pins() map[string]string {
+	pins := map[string]string{}
+	for id, n := range r.nodes {
+		if n.active {
+			pins[id] = n.tls
+		}
+	}
+	return pins
+}
+
 // Free fails where another node has the name that a host would have, or one of its keys. The error is a *JoinRefusal.
 func (r *Roll) Free(name string, k schema.RosterKeys) error {
 	for _, t := range [][2]string{{"name " + name, fmt.Sprintf("the name %q", name)}, {"age " + k.Age, "its key keys.age"}, {"tls " + strings.ToLower(k.TLS), "its key keys.tls"}} {

@@ -322,9 +322,14 @@ func nodeKey(line string) (ed25519.PublicKey, bool) {
 // Line is the line of the roster that a proof asks for, in canonical JSON without a newline: with tags, active, added at
 // an instant.
 func (p Proof) Line(name string, tags map[string]string, added time.Time) []byte {
+	return EncodeLine(schema.RosterLine{ID: p.ID, Name: name, OS: p.OS, Tags: tags, State: schema.NodeActive, Added: added, Keys: p.Keys})
+}
+
+// EncodeLine is a line of the roster in canonical JSON, without its newline.
+func EncodeLine(l schema.RosterLine) []byte {
 	return canonical(map[string]any{
-		"id": p.ID, "name": name, "os": p.OS, "tags": orEmpty(tags), "state": string(schema.NodeActive), "added": instant(added),
-		"keys": map[string]any{"sign": p.Keys.Sign, "age": p.Keys.Age, "tls": p.Keys.TLS},
+		"id": l.ID, "name": l.Name, "os": l.OS, "tags": orEmpty(l.Tags), "state": string(l.State), "added": instant(l.Added),
+		"keys": map[string]any{"sign": l.Keys.Sign, "age": l.Keys.Age, "tls": l.Keys.TLS},
 	})
 }
 

@@ -111,6 +111,7 @@ func (a *app) commands() []*cobra.Command {
 		a.baselineCommand(),
 		a.nodeCommand(),
 		a.activationCommand(),
+		a.joinCommand(),
 		a.keyCommand(),
 		a.paramCommand(),
 		a.reportCommand(),

@@ -24,13 +24,15 @@ import (
 
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "node",
-		Short:   "This host as a node of the fleet",
-		Example: `  sudo dunlin node line --tags role=web`,
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "node",
+		Short: "Nodes of the roster, and this host as one",
+		Example: `  dunlin node list --pending
+  dunlin node approve web-7
+  sudo dunlin node line --tags role=web`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.nodeLineCommand())
+	cmd.AddCommand(a.nodeLineCommand(), a.nodeListCommand(), a.nodeApproveCommand(), a.nodeRetireCommand(), a.nodeRenameCommand(), a.nodeTagCommand())
 	return cmd
 }
 

@@ -89,6 +89,8 @@ type labAgent struct {
 	facts  map[string][]byte
 }
 
+func (b *labAgent) Joins() []string { return nil }
+
 func (b *labAgent) Lines() []api.Line { return b.lines }
 
 func (b *labAgent) Nodes() []schema.NodeView {

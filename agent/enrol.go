@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
+)
+
+// Enrolment is a host that asks to be let into a fleet.
+type Enrolment struct {
+	Config     schema.AgentConfig // that the host will have
+	Keys       identity.Keys
+	Evaluate   load.Func
+	Activation string
+	Code       ed25519.PrivateKey
+	Name, OS   string
+	Tags       map[string]string // that it asks for
+	Members    []string          // addresses of peer servers, asked in turn
+	ByHand     bool              // give the proof back, and leave it nowhere
+	Dial       func(ctx context.Context, addr string) (net.Conn, error)
+	Now        func() time.Time
+}
+
+// Asked is what became of it.
+type Asked struct {
+	Fleet  string
+	Commit string // the newest of the branch, which is trusted
+	ID     string
+	// Member is the node that took the proof; empty where none did. Left is that the Git repository has it.
+	Member string
+	Left   bool
+	Proof  string // the text, for somebody to hand over where neither is so
+	Why    []error
+	In     bool // the roster has the host already
+}
+
+// Ask reads the repository, sees that people have signed it since the anchor, and asks a member, or where none can be reached
+// leaves the proof in the repository. The error is a *trust.JoinRefusal where the code lets nobody in, or no longer.
+func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
+	remote := gitrepo.Remote{URL: e.Config.Repo.URL, Branch: e.Config.Repo.Branch, CredentialFile: e.Config.Repo.CredentialFile,
+		KnownHosts: e.Config.Repo.KnownHosts, CAFile: e.Config.Repo.CAFile}
+	if remote.Branch == "" {
+		remote.Branch = "main"
+	}
+	store, err := gitrepo.OpenStore(filepath.Join(e.Config.State, policyStore), remote)
+	if err != nil {
+		return a, err
+	}
+	if a.Commit, err = store.FetchWhole(ctx, remote.Branch); err != nil {
+		return a, err
+	}
+	src := TrustSource{store.Source(), NewFleets(e.Evaluate)}
+	if anchor := e.Config.Trust.Anchor; anchor != "" {
+		if _, err := trust.Verify(ctx, src, anchor, a.Commit, e.Now()); err != nil {
+			return a, err
+		}
+	}
+	fleet, err := src.Fleet(ctx, a.Commit)
+	if err != nil {
+		return a, err
+	}
+	acts, err := src.Activations(ctx, a.Commit)
+	if err != nil {
+		return a, err
+	}
+	tree, err := treeOf(src, a.Commit)
+	if err != nil {
+		return a, err
+	}
+	roll, err := trust.ReadRoll(src, tree)
+	if err != nil {
+		return a, err
+	}
+	a.Fleet, a.ID = fleet.Name, e.Keys.ID()
+	if _, a.In = roll.Member(a.ID); a.In {
+		return a, nil
+	}
+	line := e.Keys.Line(e.Name, e.OS, nil, e.Now())
+	prove := func(channel string) (trust.Proof, error) {
+		p := trust.Proof{Fleet: fleet.Name, Activation: e.Activation, Channel: channel, At: e.Now().UTC().Truncate(time.Second).Format(time.RFC3339),
+			ID: a.ID, Name: e.Name, OS: e.OS, Tags: e.Tags, Keys: line.Keys}.Sign(e.Keys.Sign, e.Code)
+		_, err := trust.ParseProof(p.Encode()) // what others would refuse is found out here
+		return p, err
+	}
+	inGit, err := prove(trust.GitChannel(a.Commit))
+	if err != nil {
+		return a, err
+	}
+	// Nobody need be asked what the repository says already.
+	if err := roll.Gate(fleet.Name, acts, e.Now()).Judge(trust.Join{Proof: inGit}); err != nil {
+		if r := (*trust.JoinRefusal)(nil); !errors.As(err, &r) || r.Kind != trust.JoinNetwork || len(e.Members) == 0 {
+			return a, err
+		}
+	}
+	if e.ByHand {
+		a.Proof = string(inGit.Encode())
+		return a, nil
+	}
+	for _, addr := range e.Members {
+		who, err := e.askMember(ctx, addr, roll.Pins(), func(exporter []byte) ([]byte, error) {
+			p, err := prove(trust.TLSChannel(exporter))
+			return p.Encode(), err
+		})
+		if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
+			return a, err
+		}
+		if err == nil {
+			a.Member = who
+			return a, nil
+		}
+		a.Why = append(a.Why, err)
+	}
+	if len(acts[e.Activation].Networks) > 0 {
+		return a, errors.Join(append(a.Why, &trust.JoinRefusal{Kind: trust.JoinNetwork,
+			Reason: "the activation is for some networks alone, so a member must see where this host is, and none could be asked"})...)
+	}
+	a.Proof = string(inGit.Encode())
+	if err := store.PushStatement(ctx, gitrepo.JoinRef+a.ID, inGit.Encode()); err != nil {
+		a.Why = append(a.Why, err)
+		return a, nil
+	}
+	a.Left = true
+	return a, nil
+}
+
+// askMember asks one member. The error is a *trust.JoinRefusal where it said no.
+func (e Enrolment) askMember(ctx context.Context, addr string, pins map[string]string, proof func([]byte) ([]byte, error)) (who string, err error) {
+	who, status, answer, err := peer.Ask(ctx, addr, e.Keys.TLS, pins, e.Dial, proof)
+	if err != nil {
+		return who, err
+	}
+	if status == http.StatusAccepted {
+		return who, nil
+	}
+	kind, reason, ok := strings.Cut(answer, ": ")
+	if !ok || status != http.StatusForbidden {
+		return who, fmt.Errorf("ask %q: node %s answers %d: %.200q", addr, who, status, answer)
+	}
+	return who, &trust.JoinRefusal{Kind: trust.JoinKind(kind), Reason: reason}
+}
+
+// treeOf is the tree of a commit.
+func treeOf(src TrustSource, commit string) (string, error) {
+	raw, err := src.Commit(commit)
+	if err != nil {
+		return "", err
+	}
+	c, err := trust.ParseCommit(commit, raw)
+	return c.Tree, err
+}
