@@ -257,8 +257,8 @@ that this machine's key has: it fetches, commits and pushes in a clone of its ow
 	return cmd
 }
 
-// choose finds those who ask that a person means.
-func choose(all []asking, words []string) ([]asking, error) {
+// chooseAsking finds those who ask that a person means.
+func chooseAsking(all []asking, words []string) ([]asking, error) {
 	var out []asking
 	for _, w := range words {
 		var hits []asking
@@ -301,7 +301,7 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 		}
 		chosen := all
 		if !f.all {
-			if chosen, err = choose(all, words); err != nil {
+			if chosen, err = chooseAsking(all, words); err != nil {
 				return "", nil, err
 			}
 		}
