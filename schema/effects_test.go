@@ -126,6 +126,7 @@ func TestLayersOfWhatIsWritten(t *testing.T) {
 		"cmd/dunlin/approve.go":          person,
 		"cmd/dunlin/demo.go":             simulated,
 		"cmd/dunlin/init.go":             person,
+		"cmd/dunlin/join.go":             person,
 		"cmd/dunlin/key.go":              person,
 		"cmd/dunlin/policyfolder.go":     person,
 	}
