@@ -21,6 +21,9 @@ import (
 // The agent answers the socket of its host.
 var _ api.Backend = (*Agent)(nil)
 
+// Records are what nodes told last of one kind, by node and key.
+func (a *Agent) Records(kind schema.RecordKind) []schema.Record { return a.records.Of(kind) }
+
 // states are what nodes told of themselves last, by id; nobody changes the map.
 func (a *Agent) states() map[string]schema.StateRecord { return a.stateLens.look(a.records) }
 
@@ -122,13 +125,13 @@ func (a *Agent) Status() schema.FleetStatus {
 	if a.reporter != nil {
 		lines = a.lineRevisions()
 	}
-	turns := a.turns()
+	turns, network := a.turns(), a.refusals()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	own := a.keys.ID()
 	s := schema.FleetStatus{
 		Node: a.roster[own].Name, ID: own, At: a.now().UTC(), Remote: a.remote, Reporter: a.report,
-		Nodes: map[string]int{}, Compliance: map[schema.Compliance]int{}, Problems: a.problemTexts(),
+		Nodes: map[string]int{}, Compliance: map[schema.Compliance]int{}, Problems: a.problemTexts(), Network: network,
 	}
 	trust := a.freshness
 	trust.Anchor, trust.Verified = a.pin.Anchor, a.pin.Head
@@ -377,4 +380,21 @@ func (a *Agent) Facts(ctx context.Context, digest string) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("facts %q: %w: %w", digest, api.ErrNoFacts, cmp.Or(err, error(fs.ErrNotExist)))
+}
+
+// refusals are what this node did not take of others; nil where it is alone.
+func (a *Agent) refusals() *schema.NetworkRefusals {
+	if a.cluster == nil || a.peers == nil {
+		return nil
+	}
+	g, p := a.cluster.Refused(), a.peers.Refused()
+	n := &schema.NetworkRefusals{Unverified: g.Unverified, Malformed: g.Malformed, TooMany: g.TooMany, Unknown: g.Unknown, Claims: g.Claims, Deaths: g.Deaths,
+		Slowed: p.Slowed, Cuts: p.Cuts}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range p.Cut {
+		n.CutOff = append(n.CutOff, cmp.Or(a.roster[id].Name, id))
+	}
+	slices.Sort(n.CutOff)
+	return n
 }

@@ -82,6 +82,8 @@ type FleetStatus struct {
 	Unwell   []NodeView `json:"unwell,omitempty"`
 	More     int        `json:"more,omitempty"`
 	Problems []string   `json:"problems,omitempty"` // of the node that answers
+	// Network is what this node refused others; nil where it is alone.
+	Network *NetworkRefusals `json:"network,omitempty"`
 	// Idle names kinds and fields that the policy in force has and for which the program of that node does nothing yet.
 	Idle []string `json:"idle,omitempty"`
 	// Due are parameters of the policy in force that people should look at, at most 64.
@@ -95,6 +97,20 @@ type TrustStatus struct {
 	Freshness Duration  `json:"freshness,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"` // of the newest that counts
 	Stale     string    `json:"stale,omitempty"`    // why no new commit is taken until there is a newer one
+}
+
+// NetworkRefusals counts what a node did not take of others, or not do for them, since its agent started. Where nobody
+// attacks and no address has changed, nearly all are 0.
+type NetworkRefusals struct {
+	Unverified uint64   `json:"unverified"`       // packets and connections to addresses that no node has signed
+	Malformed  uint64   `json:"malformed"`        // packets and streams that no member sends
+	TooMany    uint64   `json:"tooMany"`          // questions and packets beyond what one address may send
+	Unknown    uint64   `json:"unknown"`          // what gossip said of names that are not in the roster
+	Claims     uint64   `json:"claims"`           // addresses that are not what their node has signed
+	Deaths     uint64   `json:"deaths"`           // nodes that gossip said are gone and that answered
+	Slowed     uint64   `json:"slowed"`           // times that a node had to wait because it sent or took too much
+	Cuts       uint64   `json:"cuts"`             // times that a node was cut off for a while
+	CutOff     []string `json:"cutOff,omitempty"` // names of those that are cut off now
 }
 
 // RemoteStatus is how an agent and its Git remote get on.

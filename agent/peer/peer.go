@@ -109,14 +109,15 @@ type Member struct {
 
 // Peers are the others. Its methods may be called from many goroutines.
 type Peers struct {
-	config    Config
-	server    *http.Server
-	transport *http.Transport
-	log       *thinned
-	in, out   atomic.Uint64
-	dirty     chan struct{} // records are there to offer
-	kick      chan struct{} // neighbours may have changed
-	work      sync.WaitGroup
+	config       Config
+	server       *http.Server
+	transport    *http.Transport
+	log          *thinned
+	in, out      atomic.Uint64
+	slowed, cuts atomic.Uint64
+	dirty        chan struct{} // records are there to offer
+	kick         chan struct{} // neighbours may have changed
+	work         sync.WaitGroup
 
 	mu       sync.Mutex
 	closed   bool
@@ -124,6 +125,7 @@ type Peers struct {
 	order    []string          // ids of members, the first neighbour first
 	links    map[string]*link  // what this node dials
 	accepted map[string]*stream
+	accounts map[string]*account // of nodes of the roster
 	conns    map[*conn]struct{}
 	nth      uint64         // connections so far
 	unknown  map[string]int // connections that have not shown whose they are, by host
@@ -169,7 +171,7 @@ func New(c Config) (*Peers, error) {
 	}
 	p := &Peers{
 		config: c, log: &thinned{to: c.Log}, dirty: make(chan struct{}, 1), kick: make(chan struct{}, 1),
-		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{},
+		members: map[string]string{}, links: map[string]*link{}, accepted: map[string]*stream{}, accounts: map[string]*account{},
 		conns: map[*conn]struct{}{}, unknown: map[string]int{}, wanted: map[string]*wish{},
 	}
 	p.server = p.newServer()
@@ -412,7 +414,7 @@ func (p *Peers) choose(ctx context.Context, now time.Time) (waits bool) {
 		if well >= neighbours || len(chosen) >= maxLinks {
 			break
 		}
-		if _, ok := pins[id]; !ok {
+		if _, ok := pins[id]; !ok || p.accounts[id] != nil && p.accounts[id].cut(now) {
 			continue
 		}
 		l := p.links[id]

@@ -586,6 +586,7 @@ func TestOneNodeTakesNoRoomOfOthers(t *testing.T) {
 		if got > 4*maxFromNode {
 			t.Errorf("%d connections are open", got)
 		}
+		pass(dialWithin) // this network has one address for all, and those that were refused do not read why
 		if err := f.nodes[2].Probe(t.Context(), "n01"); err != nil {
 			t.Error(err)
 		}

@@ -15,17 +15,10 @@ const streamPath = "/dunlin/records/v1"
 
 // Limits of one stream.
 const (
-	maxQueue    = 16 << 10 // digests that wait to be sent, of each sort
-	maxSent     = 3        // times that one record is sent
-	maxBad      = 8        // records with a wrong signature
-	maxRefused  = 1024     // records refused for other reasons: a roster that is not the same yet
-	forgiven    = time.Hour
-	framesRate  = 200.0 // frames a second that a peer may send for long
-	framesBurst = 4000.0
-	bytesRate   = 512 << 10 // bytes a second that are read from a peer for long
-	bytesBurst  = 32 << 20
-	maxUrgents  = 256             // urgent records that wait to be sent
-	oweFor      = 2 * time.Minute // after which a record that was asked for and did not come is not waited for
+	maxQueue   = 16 << 10        // digests that wait to be sent, of each sort
+	maxSent    = 3               // times that one record is sent
+	maxUrgents = 256             // urgent records that wait to be sent
+	oweFor     = 2 * time.Minute // after which a record that was asked for and did not come is not waited for
 )
 
 var (
@@ -67,11 +60,7 @@ type stream struct {
 	has     map[string]struct{}  // records here that the peer is known to have or to have been offered
 	sent    map[string]uint8
 
-	// Of the reading goroutine alone.
-	bad, refused  int
-	countedFrom   time.Time // bad and refused
-	frames, bytes float64   // that it may still send at once
-	framesAt      time.Time
+	account *account // of the node
 }
 
 func (p *Peers) newStream(id string, asks bool) *stream {
@@ -79,7 +68,7 @@ func (p *Peers) newStream(id string, asks bool) *stream {
 	s := &stream{
 		p: p, id: id, asks: asks, since: now, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		asked: map[string]time.Time{}, has: map[string]struct{}{}, sent: map[string]uint8{},
-		frames: framesBurst, bytes: bytesBurst, framesAt: now, countedFrom: now,
+		account: p.account(id),
 	}
 	p.mu.Lock()
 	if last := p.pushed; !last.at.IsZero() && now.Sub(last.at) < pushFresh {
@@ -126,6 +115,10 @@ func (p *Peers) accept(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	control := http.NewResponseController(w)
+	if err := p.account(id).open(time.Now()); err != nil {
+		http.Error(w, err.Error(), http.StatusTooManyRequests)
+		return
+	}
 	s := p.newStream(id, false)
 	s.send = func(b []byte) error {
 		stuck := time.AfterFunc(writeWithin, func() { s.close(errStuck) })
@@ -178,8 +171,12 @@ func (p *Peers) accept(w http.ResponseWriter, r *http.Request, id string) {
 	closed := p.closed
 	p.mu.Unlock()
 	wake(p.kick)
-	if why := s.reason(); !closed && (errors.Is(why, errFrame) || why == errFlood || why == errBad || why == errStuck || why == errSilent) {
+	why := s.reason()
+	if !closed && (why == errStuck || why == errSilent) {
 		p.log.printf("stream of %q ended: %v", clip(id), why)
+	}
+	if !closed {
+		p.blame(s, why)
 	}
 }
 
@@ -235,7 +232,9 @@ func (p *Peers) connect(ctx context.Context, id string, l *link) error {
 	}
 	p.work.Go(func() { s.reading(answer.Body) })
 	s.writing()
-	return s.reason()
+	why := s.reason()
+	p.blame(s, why)
+	return why
 }
 
 // writing sends what is noted, and begins a comparison each round where this side has dialled.
@@ -253,6 +252,8 @@ func (s *stream) writing() {
 			}
 			if err := s.send(b); err != nil {
 				s.close(err)
+			} else if kind(b[4]) == frameRecords && !s.pause(s.account.gave(len(b), time.Now())) {
+				return
 			}
 		}
 		select {

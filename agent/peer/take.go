@@ -16,7 +16,7 @@ func (s *stream) reading(from io.Reader) {
 	for {
 		k, payload, err := readFrame(buffered)
 		if err == nil {
-			err = s.room(time.Now())
+			err = s.account.frame(time.Now())
 		}
 		if err == nil {
 			err = s.take(k, payload)
@@ -25,19 +25,22 @@ func (s *stream) reading(from io.Reader) {
 			s.close(err)
 			return
 		}
-		if !s.slow(len(payload)) {
+		if !s.asks {
+			s.alive.Reset(idleWithin)
+		}
+		if !s.pause(s.account.read(headLen+len(payload), time.Now())) {
 			return
 		}
 	}
 }
 
-// slow waits where a peer sends more bytes than a sound one has reason to; it reports whether the stream goes on.
-func (s *stream) slow(n int) bool {
-	s.bytes -= float64(n)
-	if s.bytes >= 0 {
+// pause waits where a peer sends, or asks for, more bytes than a sound one has reason to; it reports whether the stream goes on.
+func (s *stream) pause(d time.Duration) bool {
+	if d <= 0 {
 		return true
 	}
-	t := time.NewTimer(time.Duration(-s.bytes / bytesRate * float64(time.Second)))
+	s.p.slowed.Add(1)
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -45,21 +48,6 @@ func (s *stream) slow(n int) bool {
 	case <-s.done:
 		return false
 	}
-}
-
-// room fails where a peer sends more frames than a sound one has reason to.
-func (s *stream) room(now time.Time) error {
-	passed := now.Sub(s.framesAt).Seconds()
-	s.bytes = min(bytesBurst, s.bytes+passed*bytesRate)
-	s.frames = min(framesBurst, s.frames+passed*framesRate) - 1
-	s.framesAt = now
-	if s.frames < 0 {
-		return errFlood
-	}
-	if !s.asks {
-		s.alive.Reset(idleWithin)
-	}
-	return nil
 }
 
 func (s *stream) take(k kind, payload []byte) error {
@@ -247,17 +235,6 @@ func (s *stream) refuse(err error) error {
 	if errors.Is(err, schema.ErrTooFast) {
 		return nil // its owner's fault, and whoever passes it on cannot count as this node does
 	}
-	if now := time.Now(); now.Sub(s.countedFrom) > forgiven {
-		s.bad, s.refused, s.countedFrom = 0, 0, now
-	}
 	s.p.log.printf("record from %q refused: %v", clip(s.id), err)
-	if errors.Is(err, schema.ErrBadSignature) {
-		s.bad++
-	} else {
-		s.refused++
-	}
-	if s.bad >= maxBad || s.refused >= maxRefused {
-		return errBad
-	}
-	return nil
+	return s.account.refuse(errors.Is(err, schema.ErrBadSignature), time.Now())
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -192,6 +193,7 @@ func hostOf(a net.Addr) string {
 func (p *Peers) expel() {
 	pins := p.config.Pins()
 	p.mu.Lock()
+	maps.DeleteFunc(p.accounts, func(id string, _ *account) bool { _, listed := pins[id]; return !listed })
 	var gone []*conn
 	for c := range p.conns {
 		if id, pin := c.who(); id != "" && !strings.EqualFold(pins[id], pin) {
@@ -250,6 +252,9 @@ func (p *Peers) newServer() *http.Server {
 			}
 			if err != nil {
 				return err
+			}
+			if err := p.account(id).open(time.Now()); err != nil {
+				return fmt.Errorf("peer %q: %w", clip(id), err)
 			}
 			if c, ok := hello.Conn.(*conn); ok {
 				c.is(id, pin)
