@@ -39,6 +39,7 @@ func (l *loading) arguments(o *object, n *value) {
 
 // typedDocument is a document of the repository or of the shipped library; false if there is none, or one with faults.
 func (l *loading) typedDocument(name string) (schema.Document, bool) {
+	l.object("document", name)
 	d, ok := l.repo.Documents[name]
 	if !ok {
 		d, ok = l.repo.ShippedDocuments[name]
@@ -95,7 +96,7 @@ func (l *loading) given(o *object, p path, document string, n *value) {
 // documentSize is how many bytes a document of the repository has as JSON; 0 for others.
 func (l *loading) documentSize(name string) int {
 	size, ok := l.sizes[name]
-	if of := l.objects[objKey{"document", name}]; !ok && of != nil && of.accepted() {
+	if of := l.object("document", name); !ok && of != nil && of.accepted() {
 		size = len(of.whole().json(nil))
 		l.sizes[name] = size
 	}
@@ -237,7 +238,7 @@ func (d *directory) reads(o *object, p path, n *value, download bool) {
 				continue
 			}
 			name := "/" + strings.TrimPrefix(h.Name, "/") // x and /x are one
-			of := d.l.objects[objKey{"parameter", name}]
+			of := d.l.object("parameter", name)
 			kind := ""
 			if of != nil {
 				kind = of.read().str("type")
@@ -275,6 +276,7 @@ func (l *loading) depths() {
 		if o.key.kind != "document" {
 			continue
 		}
+		l.judging = o.key
 		n := o.read()
 		if n == nil {
 			continue
@@ -284,13 +286,14 @@ func (l *loading) depths() {
 				return
 			}
 			if n, at := runs(c); n != nil {
-				if to, _, ok := documentName(n.s); ok && l.objects[objKey{"document", to}] != nil {
+				if to, _, ok := documentName(n.s); ok && l.object("document", to) != nil {
 					edges[o.key.name] = append(edges[o.key.name], edge{slices.Clone(at), to})
 					ran[to] = true
 				}
 			}
 		})
 	}
+	l.judging = objKey{}
 	circular := map[string]bool{}
 	var stack []string
 	state := map[string]int{} // 1 while it is on the stack, 2 once it is done

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -202,4 +204,54 @@ func BenchmarkLoad(b *testing.B) {
 		}
 		u.report(b)
 	})
+}
+
+// BenchmarkChanged is what a commit costs that changes one file of 10,000, from the files to the evaluated policy, where the
+// one before is known: of a plain object, of one with references, of one that others look at, and a line of the roster. What
+// an agent does in all is agent's BenchmarkChanged.
+func BenchmarkChanged(b *testing.B) {
+	m := estate(10000, 3)
+	for name, f := range register(10000) {
+		if strings.HasPrefix(name, "nodes/") {
+			m[name] = f
+		}
+	}
+	j := ChildJudge(Options{})
+	base, err := j.Whole(b.Context(), m)
+	if err != nil || schema.Refused(base.Faults) {
+		b.Fatal(err, base.Faults)
+	}
+	shard := slices.Sorted(maps.Keys(m))[slices.IndexFunc(slices.Sorted(maps.Keys(m)), func(s string) bool { return strings.HasPrefix(s, "nodes/") })]
+	for _, what := range []struct{ name, file, from, to string }{
+		{"plain", "policies/f00010.cue", `"6000-6063"`, `"6000-6064"`},
+		{"references", "policies/f00009.cue", `"6000-6063"`, `"6000-6064"`},
+		{"document", "documents/f00001.cue", `sleep 5`, `sleep 6`},
+		{"roster", shard, `"env":"prod"`, `"env":"test"`},
+	} {
+		b.Run(what.name, func(b *testing.B) {
+			after := maps.Clone(m)
+			after[what.file] = &fstest.MapFile{Data: bytes.Replace(m[what.file].Data, []byte(what.from), []byte(what.to), 1)}
+			var was, is [2]syscall.Rusage
+			usage(b, &was)
+			for b.Loop() {
+				if _, err := j.Step(b.Context(), base, m, after, []string{what.file}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			usage(b, &is)
+			for i, who := range []string{"cpu-ms-here/op", "cpu-ms-child/op"} {
+				took := time.Duration(is[i].Utime.Nano() + is[i].Stime.Nano() - was[i].Utime.Nano() - was[i].Stime.Nano())
+				b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N), who)
+			}
+		})
+	}
+}
+
+// usage is the processor time that this process and its children have taken.
+func usage(b *testing.B, u *[2]syscall.Rusage) {
+	for i, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		if err := syscall.Getrusage(who, &u[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

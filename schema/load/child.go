@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -66,6 +67,19 @@ func Child(o Options) Func {
 
 // runChild starts the child, hands it the tree and reads its answer. ended, which may be nil, sees what the child has used.
 func runChild(ctx context.Context, self string, in io.Reader, ended func(*exec.Cmd)) (*result, error) {
+	out, err := askChild(ctx, self, in, ended)
+	if err != nil {
+		return nil, err
+	}
+	res, err := decodeResult(out)
+	if err != nil {
+		return nil, fmt.Errorf("the child's answer: %w", err)
+	}
+	return res, nil
+}
+
+// askChild starts the child, hands it a question and gives its answer as it came.
+func askChild(ctx context.Context, self string, in io.Reader, ended func(*exec.Cmd)) ([]byte, error) {
 	timeout, cancel := context.WithTimeoutCause(ctx, childWall, fmt.Errorf("%w: it took longer than %v", ErrLimit, childWall))
 	defer cancel()
 	out := &bounded{limit: childOutput}
@@ -94,11 +108,7 @@ func runChild(ctx context.Context, self string, in io.Reader, ended func(*exec.C
 	case err != nil:
 		return nil, childError(err, cmd, complaint.String())
 	}
-	res, err := decodeResult(out.Bytes())
-	if err != nil {
-		return nil, fmt.Errorf("the child's answer: %w", err)
-	}
-	return res, nil
+	return out.Bytes(), nil
 }
 
 // childError names the limit that ended the child, as far as that can be told.
@@ -146,13 +156,17 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// Main is the child: a tree on in, the result on out. It gives the exit code.
+// Main is the child: a tree or a change on in, the result or verdict on out. It gives the exit code.
 func Main(o Options, in io.Reader, out io.Writer) int {
 	if err := limitSelf(); err != nil {
 		fmt.Fprintln(os.Stderr, "limit this process:", err)
 		return 1
 	}
-	t, err := readArchive(in)
+	from := bufio.NewReaderSize(in, 64<<10)
+	if magic, err := from.Peek(len(changeMagic)); err == nil && string(magic) == changeMagic {
+		return mainOfChange(o, from, out)
+	}
+	t, err := readArchive(from)
 	if err == nil {
 		size, cue := 0, 0
 		for name, b := range t.content {
@@ -167,6 +181,22 @@ func Main(o Options, in io.Reader, out io.Writer) int {
 		var res *result
 		if res, err = evaluate(context.Background(), o, t); err == nil {
 			err = encodeResult(out, res)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// mainOfChange is the child that judges a part of a repository.
+func mainOfChange(o Options, in io.Reader, out io.Writer) int {
+	c, err := readChange(in)
+	if err == nil {
+		var v *verdict
+		if v, err = judgeChange(context.Background(), o, c); err == nil {
+			_, err = out.Write(encodeAs(verdictMagic, *v))
 		}
 	}
 	if err != nil {

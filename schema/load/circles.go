@@ -10,6 +10,7 @@ func (l *loading) circles() {
 	c := circleFinder{l: l, state: map[objKey]int{}, told: map[string]bool{}}
 	for _, o := range l.list {
 		if o.key.kind == "group" || o.key.kind == "resourceGroup" {
+			l.judging = o.key
 			c.visit(o.key)
 		}
 	}
@@ -23,13 +24,16 @@ type circleFinder struct {
 }
 
 func (c *circleFinder) visit(key objKey) {
-	o := c.l.objects[key]
+	o := c.l.object(key.kind, key.name)
 	if o == nil || o.read() == nil || c.state[key] == 2 {
 		return
 	}
+	c.l.judging = key
 	c.state[key] = 1
 	c.stack = append(c.stack, key)
 	eachGroup(o, func(_ path, to objKey) {
+		c.l.judging = key
+		c.l.look(to)
 		if c.state[to] != 1 {
 			c.visit(to)
 			return

@@ -32,6 +32,7 @@ type cached struct {
 	Repo    schema.Repo
 	Faults  []schema.Fault
 	Sources []string // of a child's answer: files that hosts are given
+	Known   *Known   // nil where it was not kept
 }
 
 // Encode gives an evaluated repository as bytes. Equal values have equal bytes.
@@ -47,6 +48,31 @@ func encode(c cached) []byte {
 	copy(e.b[len(cacheMagic):], fingerprint())
 	binary.BigEndian.PutUint32(e.b[headSize-crc32.Size:], sum)
 	return e.b
+}
+
+// encodeAs gives any value made of such types, after magic and the fingerprint of its types. It does not stay: both ends are
+// one program, and the pipe between them does not change what goes through.
+func encodeAs[T any](magic string, v T) []byte {
+	e := &encoder{b: append([]byte(magic), typesOf(reflect.TypeFor[T]())...)}
+	e.value(reflect.ValueOf(&v).Elem())
+	return e.b
+}
+
+func decodeAs[T any](magic string, b []byte) (*T, error) {
+	head := append([]byte(magic), typesOf(reflect.TypeFor[T]())...)
+	body, ok := bytes.CutPrefix(b, head)
+	if !ok {
+		return nil, ErrCache
+	}
+	v := new(T)
+	d := &decoder{s: string(body)}
+	if err := d.read(reflect.ValueOf(v).Elem()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCache, err)
+	}
+	if d.s != "" {
+		return nil, fmt.Errorf("%w: there is more after it", ErrCache)
+	}
+	return v, nil
 }
 
 // Decode reads what Encode gave, size bytes of it. Anything else is an error that wraps ErrCache.
@@ -92,12 +118,14 @@ func decode(r io.Reader, size int64) (c cached, err error) {
 }
 
 // fingerprint is the SHA-256 of the names and types of everything that is encoded.
-var fingerprint = sync.OnceValue(func() []byte {
+var fingerprint = sync.OnceValue(func() []byte { return typesOf(reflect.TypeFor[cached]()) })
+
+func typesOf(t reflect.Type) []byte {
 	var b strings.Builder
-	describe(&b, reflect.TypeFor[cached](), map[reflect.Type]bool{})
+	describe(&b, t, map[reflect.Type]bool{})
 	sum := sha256.Sum256([]byte(b.String()))
 	return sum[:]
-})
+}
 
 func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
 	b.WriteString(t.String() + " " + t.Kind().String() + ";")

@@ -56,6 +56,7 @@ func (l *loading) apart(fleet *object) *loading {
 	return &loading{
 		objects: objects,
 		opts:    l.opts, tree: l.tree, defs: l.defs, kinds: l.kinds, kindNames: l.kindNames, module: l.module, files: l.files, folders: l.folders,
+		looked: l.beginLooks(), part: l.part,
 		complete: l.complete, table: l.table, notJudged: l.notJudged, unsure: l.unsure, sources: map[string]bool{}, how: l.how,
 	}
 }
@@ -71,6 +72,10 @@ func (l *loading) join(part *loading) {
 	for name := range part.sources {
 		l.sources[name] = true
 	}
+	for k := range part.looked {
+		l.looked[k] = true
+	}
+	l.doubts = append(l.doubts, part.doubts...)
 	// What does nothing yet is told of once for all, so only here; the places of faults do not depend on it.
 	for _, i := range part.idles {
 		l.idle(i.o, i.limit, i.path)
@@ -79,6 +84,17 @@ func (l *loading) join(part *loading) {
 }
 
 func (l *loading) decodeOne(o *object) {
+	l.judging = o.key
+	if l.part != nil && !l.part.changed(o.key) { // its value is needed, and nothing that the result has of it
+		notes, stores, sources := len(l.notes), len(l.stores), l.sources
+		l.sources = map[string]bool{}
+		defer func() {
+			l.notes, l.sources = l.notes[:notes], sources
+			if o.key.kind != "document" { // rules look at these
+				l.stores = l.stores[:stores]
+			}
+		}()
+	}
 	p := o.key.path()
 	l.notes = append(l.notes, noted{p.String(), l.fallback(o)})
 	if o.key.kind != "fleet" && reserved(o.key.name) {
@@ -154,6 +170,10 @@ func (l *loading) limit(o *object, x schema.Limit, n *value, steps []string, p p
 		return
 	case len(steps) == 0 && n.k == kString && slices.Contains(x.Allowed, n.s):
 		return
+	case len(steps) == 0 && x.Idle && l.part != nil && (x.Path == o.key.kind || l.part.changed(o.key)):
+		if x.Path != o.key.kind { // of a kind the whole knows which object is the first
+			l.doubtPart(p.String() + " does nothing yet, and is told of in the order of the whole")
+		}
 	case len(steps) == 0 && x.Idle:
 		l.idles = append(l.idles, idling{o, x, p})
 	case len(steps) == 0:

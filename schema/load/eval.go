@@ -115,7 +115,7 @@ func (l *loading) jobs() []*job {
 			continue
 		}
 		// What is not plain objects is evaluated in its own folder, and wherever it can mean something else.
-		own := slices.ContainsFunc(d.own, func(f *source) bool { return f.rest }) || slices.ContainsFunc(d.chain, l.active)
+		own := l.part == nil && slices.ContainsFunc(d.own, func(f *source) bool { return f.rest }) || slices.ContainsFunc(d.chain, l.active)
 		var objs []*object
 		for _, o := range d.order {
 			if slices.ContainsFunc(o.frags, func(f *fragment) bool { return f.lost }) {
@@ -144,8 +144,11 @@ func (l *loading) jobs() []*job {
 			batch = max(batch, len(objs))
 		}
 		for lo := 0; lo < len(objs) || lo == 0 && own; lo += batch {
-			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+batch, len(objs))], first: lo == 0})
+			jobs = append(jobs, &job{folder: d, files: d.chain, objs: objs[lo:min(lo+batch, len(objs))], first: lo == 0 && l.part == nil})
 		}
+	}
+	if l.part != nil {
+		return jobs // nothing in it is active, and what it has of lib/ has been judged
 	}
 	for _, d := range l.folders {
 		jobs = append(jobs, l.againJobs(d)...)

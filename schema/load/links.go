@@ -60,6 +60,9 @@ func (l *loading) rules() {
 	}
 	names := &directory{l: l, sorted: map[string][]string{}}
 	for _, o := range l.list {
+		if l.judging = o.key; !l.part.judges(o.key) {
+			continue
+		}
 		n := o.read()
 		if n == nil {
 			continue
@@ -92,6 +95,7 @@ func (l *loading) rules() {
 			l.tasksFit(o, n)
 		}
 	}
+	l.judging = objKey{}
 	l.unread()
 	l.defaultBaselines()
 	l.circles()
@@ -123,6 +127,7 @@ func (d *directory) has(kind, name string) bool {
 		}
 	}
 	key := objKey{kind, name}
+	l.look(objKey{exists + kind, name})
 	return l.objects[key] != nil || l.elsewhere[key] || !l.complete || l.unsure[kind]
 }
 
@@ -200,7 +205,7 @@ func (l *loading) groupBaselines(o *object, n *value) {
 			continue
 		}
 		var system schema.OperatingSystem
-		if b := l.objects[objKey{"baseline", n.s}]; b != nil {
+		if b := l.object("baseline", n.s); b != nil {
 			system = schema.OperatingSystem(b.read().str("operatingSystem"))
 		} else if b, ok := l.repo.Shipped[n.s]; ok {
 			system = b.OperatingSystem

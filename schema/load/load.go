@@ -95,6 +95,11 @@ type loading struct {
 
 	opened opened
 
+	judging objKey        // the object that is judged now
+	looked  map[look]bool // what was looked at for it; nil: nobody asks
+	part    *part         // of a repository, which is judged by itself; nil for a whole one
+	doubts  []string      // why what a part says may not be what the whole says
+
 	// Of a part of the objects, until they are joined: see apart.
 	stores []func()
 	notes  []noted
@@ -103,6 +108,7 @@ type loading struct {
 	how
 	// rosterWrong says that lines of the roster have faults, so that not all nodes are known.
 	rosterWrong bool
+	asked       int                 // words that mistyped names of nodes were compared with
 	chosen      map[string][]string // names of the nodes that targets mean, by the JSON of these
 	sizes       map[string]int      // of documents that were given arguments, as JSON
 	tried       int                 // selections that were held against nodes
@@ -125,6 +131,7 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 	if slices.ContainsFunc(t.faults, func(f schema.Fault) bool { return f.File == "" }) {
 		return &result{Faults: schema.SortFaults(l.faults)}, nil // too much to be looked at
 	}
+	l.looked = map[look]bool{}
 	l.readShipped()
 	if err := l.judge(ctx); err != nil {
 		return nil, err
@@ -140,6 +147,9 @@ func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
 		res.Sources = append(res.Sources, s)
 	}
 	slices.Sort(res.Sources)
+	if !schema.Refused(faults) {
+		res.Known = l.known(faults)
+	}
 	return res, nil
 }
 
@@ -177,6 +187,9 @@ func newLoading(o Options, t *tree, h how) (*loading, error) {
 func (l *loading) judge(ctx context.Context) error {
 	l.readModule()
 	l.scanAll()
+	if l.part != nil {
+		l.cutToPart()
+	}
 	l.arrange()
 	for _, f := range l.files {
 		if f.tree != nil {
@@ -188,6 +201,13 @@ func (l *loading) judge(ctx context.Context) error {
 		l.references(d)
 	}
 	l.layout()
+	if l.part != nil {
+		l.stillPart()
+		if len(l.doubts) > 0 || slices.ContainsFunc(l.faults, func(f schema.Fault) bool { return f.Severity != schema.SeverityWarning }) {
+			l.doubtPart("it is left to the whole")
+			return nil
+		}
+	}
 	if err := l.evaluate(ctx); err != nil {
 		return err
 	}

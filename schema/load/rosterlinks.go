@@ -12,7 +12,7 @@ import (
 // rosterLinks warns of nodes that are named and not in the roster, and of secrets that too few of their readers can
 // open. The roster does not decide whether a repository is valid: nodes come and go without it.
 func (l *loading) rosterLinks() {
-	if len(l.repo.Roster) == 0 || l.rosterWrong {
+	if len(l.repo.Roster) == 0 && !l.part.withoutRoster() || l.rosterWrong {
 		return // nobody is, or who is cannot be told
 	}
 	states := make(map[string]schema.NodeState, 2*len(l.repo.Roster))
@@ -23,15 +23,14 @@ func (l *loading) rosterLinks() {
 	}
 	l.chosen = map[string][]string{}
 	slices.Sort(names)
-	asked := 0
 	check := func(o *object, p path, n *value) {
-		if n.k != kString {
+		if n.k != kString || !l.looksAtRoster() {
 			return
 		}
 		switch state, ok := states[n.s]; {
 		case !ok:
 			near := names
-			if asked += len(names); asked > maxAsked {
+			if l.asked += len(names); l.asked > maxAsked {
 				near = nil
 			}
 			l.doubt(o, p, missing("no node", n.s, near)+" in the roster")
@@ -40,6 +39,9 @@ func (l *loading) rosterLinks() {
 		}
 	}
 	for _, o := range l.list {
+		if l.judging = o.key; !l.part.judges(o.key) {
+			continue
+		}
 		n := o.read()
 		for _, steps := range selections(o.key.kind) {
 			for _, in := range [][]string{{"nodes", "*"}, {"exclude", "nodes", "*"}} {
@@ -55,6 +57,16 @@ func (l *loading) rosterLinks() {
 			l.contentReaders(o, n)
 		}
 	}
+}
+
+// looksAtRoster notes that it matters who is in the roster, which a part of a repository may not have been given.
+func (l *loading) looksAtRoster() bool {
+	l.look(objKey{lookRoster, ""})
+	if l.part.withoutRoster() {
+		l.doubtPart("the roster is not in the part")
+		return false
+	}
+	return true
 }
 
 // readers warns where the current version of a secret is not encrypted to the very nodes that its readers select: where its
@@ -147,7 +159,7 @@ func (l *loading) differ(listed, nodes, recovery []string) string {
 // policyTargets has refused.
 func (l *loading) contentReaders(o *object, n *value) {
 	for name, f := range n.get("files").fields() {
-		stored := l.objects[objKey{"parameter", f.get("contentFrom").str("parameter")}]
+		stored := l.object("parameter", f.get("contentFrom").str("parameter"))
 		if o.wrong || stored == nil || stored.wrong || stored.read().str("type") != "SecureString" {
 			continue
 		}
@@ -172,6 +184,10 @@ func (l *loading) selected(targets *value) ([]string, bool) {
 	if targets == nil || targets.k != kStruct {
 		return nil, false
 	}
+	if !l.looksAtRoster() {
+		return nil, false
+	}
+	l.worldOf(targets) // looks at its groups, also where the nodes are known already
 	key := string(targets.json(nil))
 	if nodes, ok := l.chosen[key]; ok {
 		return nodes, true

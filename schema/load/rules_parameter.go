@@ -97,7 +97,7 @@ func (l *loading) sealed(o *object, p path, text string, listed *value) {
 
 // selector checks the version or label of a parameter that a text names.
 func (l *loading) selector(o *object, p path, name, selector string) {
-	stored := l.objects[objKey{"parameter", name}]
+	stored := l.object("parameter", name)
 	if stored == nil {
 		return
 	}

@@ -205,6 +205,7 @@ func (l *loading) file(o *object, p path, name string, n *value) {
 		return
 	}
 	at := p.field("source")
+	l.look(objKey{lookFile, src.s})
 	size, ok := l.tree.size[src.s]
 	switch {
 	case strings.HasPrefix(src.s, "/") || slash.Clean(src.s) != src.s || strings.HasPrefix(src.s, ".."):

@@ -82,7 +82,7 @@ func (l *loading) policyTargets(o *object, n *value) {
 	}
 	for name, f := range n.get("files").fields() {
 		path := f.get("contentFrom").str("parameter")
-		stored := l.objects[objKey{"parameter", path}]
+		stored := l.object("parameter", path)
 		if path == "" || stored == nil || stored.read().str("type") != "SecureString" {
 			continue
 		}
@@ -143,7 +143,7 @@ func (w *world) gather(n *value) {
 				continue
 			}
 			w.seen[key] = true
-			switch g := w.l.objects[key]; {
+			switch g := w.l.object(key.kind, key.name); {
 			case g == nil || g.read() == nil:
 				w.named = true // it may be anything
 			case in.kind == "group" && g.read().get("targets") == nil:
@@ -254,7 +254,7 @@ func (w *world) selection(n *value, node aNode, named bool, depth int) bool {
 }
 
 func (w *world) group(key objKey, node aNode, named bool, depth int) bool {
-	g := w.l.objects[key]
+	g := w.l.object(key.kind, key.name)
 	if g == nil || g.read() == nil {
 		return named
 	}
