@@ -107,7 +107,7 @@ func (c *checker) scalar(s *shape, n *value, p path) {
 	case kString:
 		ok = s.enum == nil || slices.Contains(s.enum, n.s)
 		for _, r := range s.patterns {
-			ok = ok && r.re().MatchString(n.s) != r.not
+			ok = ok && r.matches(n.s) != r.not
 		}
 		if s.minRunes > 0 || s.maxRunes >= 0 {
 			runes := utf8.RuneCountInString(n.s)
