@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -41,6 +42,7 @@ func (a *Agent) resume(ctx context.Context) {
 	}
 	a.use(p, since)
 	a.passes.raise()
+	a.keeps.raise()
 }
 
 // resumeTrust sees whether what is in force on disk was verified, which it was not if the host had no anchor then.
@@ -100,13 +102,37 @@ func (a *Agent) trusts(ctx context.Context, commit string) (yes, later bool) {
 	return follows, false
 }
 
-// evaluate gives the policy of a commit of the store.
+// evaluate gives the policy of a commit of the store: from what is in force and the files that differ, where that can be,
+// else from what was kept, else from the whole. Only the whole refuses.
 func (a *Agent) evaluate(ctx context.Context, commit string) (Policy, error) {
 	tree, err := a.policies.Tree(commit)
 	if err != nil {
 		return Policy{}, err
 	}
-	return a.o.Local.evaluated(ctx, tree, true)
+	p, err := a.stepped(ctx, tree)
+	if err == nil || ctx.Err() != nil {
+		return p, err
+	}
+	a.log().Debug("commit is evaluated whole", "commit", commit, "reason", one(err))
+	return a.o.Local.evaluated(ctx, tree, false)
+}
+
+// stepped evaluates a commit from what is in force and the files that differ.
+func (a *Agent) stepped(ctx context.Context, tree gitrepo.Tree) (Policy, error) {
+	from, _, _ := a.inForce()
+	if from.Commit == "" {
+		return Policy{}, fmt.Errorf("%w: nothing is in force", load.ErrWhole)
+	}
+	if from.Digest == tree.Digest { // the same files, as after a commit that takes one back before it was in force
+		p := from
+		p.Commit, p.Files = tree.Commit, tree
+		return p, nil
+	}
+	changed, err := a.policies.Source().Changed(ctx, strings.TrimPrefix(from.Digest, "git-"), strings.TrimPrefix(tree.Digest, "git-"))
+	if err != nil {
+		return Policy{}, err
+	}
+	return a.o.Local.stepped(ctx, from, tree, changed)
 }
 
 // consider puts a commit into force, or refuses it and says why; what is in force then stays. later is that it is to be
@@ -175,6 +201,7 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 	a.refuse(nil)
 	a.use(p, a.now())
 	a.passes.raise()
+	a.keeps.raise()
 	return false
 }
 

@@ -38,6 +38,8 @@ type Local struct {
 	State    string // folder of journal and caches
 	Root     string // where the host's files are read, "/"
 	Evaluate load.Func
+	// Judge evaluates in place of Evaluate, and changes by themselves; nil: every commit is evaluated whole.
+	Judge    *load.Judge
 	Host     reconciler.Host
 	Packages Packages
 	// LastInstalls reads what became of the latest installs.

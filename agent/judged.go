@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,5 +136,5 @@ func writeJudged(path, key string, system schema.OSFacts, g schema.Judgement) er
 	if err != nil {
 		return err
 	}
-	return toCache(path, b)
+	return replaceFile(path, func(w io.Writer) error { _, err := w.Write(b); return err })
 }

@@ -2,20 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
-	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
-
-// maxCached bounds an evaluated policy on disk in bytes.
-const maxCached = 64 << 20
 
 // Policy is a valid repository at one commit.
 type Policy struct {
@@ -24,6 +17,9 @@ type Policy struct {
 	Commit   string // empty for a folder
 	Digest   string // names the content of Files
 	Files    fs.FS
+
+	known *load.Known // what a change of it can be judged by; may be nil
+	kept  bool        // it is in the cache
 }
 
 // FaultsError says that a commit is refused because of its faults.
@@ -64,68 +60,54 @@ func (l Local) evaluated(ctx context.Context, tree gitrepo.Tree, keep bool) (Pol
 			return Policy{}, fmt.Errorf("read repository: %w", err)
 		}
 	}
-	cache := filepath.Join(l.State, "cache", "policy-"+digest)
-	repo, faults, err := fromCache(cache)
+	e, err := l.fromCache(digest)
+	kept := err == nil
 	if err != nil {
 		l.tell("evaluating the policy")
-		if repo, faults, err = l.Evaluate(ctx, tree); err != nil {
+		if e, err = l.whole(ctx, tree); err != nil {
 			return Policy{}, fmt.Errorf("evaluate policy: %w", err)
 		}
-		if keep && !schema.Refused(faults) {
-			if err := toCache(cache, load.Encode(repo, faults)); err != nil {
+		if keep && !schema.Refused(e.Faults) {
+			if err := l.toCache(digest, e); err != nil {
 				l.tell("warning: evaluated policy is not kept: %s", err)
+			} else {
+				kept = true
 			}
 		}
 	}
-	if schema.Refused(faults) {
-		return Policy{}, &FaultsError{Commit: tree.Commit, Faults: faults}
+	if schema.Refused(e.Faults) {
+		return Policy{}, &FaultsError{Commit: tree.Commit, Faults: e.Faults}
 	}
-	return Policy{Repo: repo, Warnings: faults, Commit: tree.Commit, Digest: digest, Files: tree}, nil
+	p := policyOf(tree, digest, e)
+	p.kept = kept
+	return p, nil
 }
 
-// fromCache reads an evaluated policy. Only files that belong to this user and that nobody else can write are believed.
-func fromCache(path string) (schema.Repo, []schema.Fault, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return schema.Repo{}, nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxCached || info.Mode().Perm()&0o077 != 0 {
-		return schema.Repo{}, nil, errors.New("not a file of ours")
-	}
-	if err := host.Owned(path); err != nil {
-		return schema.Repo{}, nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return schema.Repo{}, nil, err
-	}
-	defer f.Close()
-	return load.Decode(f, info.Size())
+func policyOf(tree gitrepo.Tree, digest string, e load.Evaluated) Policy {
+	return Policy{Repo: e.Repo, Warnings: e.Faults, Commit: tree.Commit, Digest: digest, Files: tree, known: e.Known}
 }
 
-// toCache keeps the newest evaluated policies, whole or not at all.
-func toCache(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+// whole evaluates all of a tree.
+func (l Local) whole(ctx context.Context, tree gitrepo.Tree) (load.Evaluated, error) {
+	if l.Judge != nil {
+		return l.Judge.Whole(ctx, tree)
 	}
-	// What an earlier pass left of a write that was cut off, and policies of long ago.
-	const keep = 4
-	for _, pattern := range []string{"policy-*", "new-*"} {
-		if old, err := filepath.Glob(filepath.Join(dir, pattern)); err == nil && len(old) > keep {
-			for _, o := range old {
-				_ = os.Remove(o)
-			}
-		}
+	repo, faults, err := l.Evaluate(ctx, tree)
+	return load.Evaluated{Repo: repo, Faults: faults}, err
+}
+
+// stepped evaluates a tree that differs in few files from a policy, by what these files say. An error is that this cannot be
+// done, and says nothing of the tree.
+func (l Local) stepped(ctx context.Context, from Policy, tree gitrepo.Tree, changed []string) (Policy, error) {
+	if l.Judge == nil {
+		return Policy{}, load.ErrWhole
 	}
-	f, err := os.CreateTemp(dir, "new-*")
+	e, err := l.Judge.Step(ctx, load.Evaluated{Repo: from.Repo, Faults: from.Warnings, Known: from.known}, from.Files, tree, changed)
 	if err != nil {
-		return err
+		return Policy{}, err
 	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	if schema.Refused(e.Faults) {
+		return Policy{}, fmt.Errorf("%w: a part does not refuse", load.ErrWhole)
 	}
-	return os.Rename(f.Name(), path)
+	return policyOf(tree, tree.Digest, e), nil
 }

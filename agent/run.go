@@ -66,6 +66,7 @@ type Agent struct {
 	heads   signal // what others know of the remote may have changed
 	reports signal // a report line may have changed
 	syncs   chan chan schema.RemoteStatus
+	keeps   signal // there is a policy that is not written down yet
 	told    signal // what the service manager is told may have changed
 	pulses  pulses
 	patches patchLane
@@ -128,7 +129,7 @@ func New(o Options) (a *Agent, err error) {
 			unlock()
 		}
 	}()
-	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal()}
+	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal(), keeps: newSignal()}
 	a.unlock = unlock
 	a.start, a.began, a.pushCame = rand.Text()[:12], time.Now(), newSignal()
 	a.answers = newAnswers()
@@ -215,6 +216,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		{"share", a.share},
 		{"attend", a.attend},
 		{"clock", a.watchClock},
+		{"keep", a.keep},
 	}
 	if a.peers != nil {
 		loops = append(loops, struct {

@@ -68,6 +68,7 @@ func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, 
 	return agent.Local{
 		State: state, Root: "/",
 		Evaluate:     load.Child(loadOptions()),
+		Judge:        load.ChildJudge(loadOptions()),
 		Host:         system,
 		Packages:     host.Packages{State: state, Database: new(host.Database), Progress: func(line string) { progress(reconciler.Step{Doing: line}) }},
 		LastInstalls: last.Read,

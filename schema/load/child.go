@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"time"
 
@@ -206,14 +207,18 @@ func mainOfChange(o Options, in io.Reader, out io.Writer) int {
 	return 0
 }
 
-// encodeResult and decodeResult are the answer, in the form of the cache.
+// resultMagic is what an answer of the child begins with.
+const resultMagic = "dunlin result 1\n"
+
 func encodeResult(w io.Writer, res *result) error {
-	_, err := w.Write(encode(cached(*res)))
-	return err
+	e := &encoder{b: append([]byte(resultMagic), typesOf(reflect.TypeFor[cached]())...), to: w}
+	e.value(reflect.ValueOf(cached(*res)))
+	e.flush()
+	return e.err
 }
 
 func decodeResult(b []byte) (*result, error) {
-	c, err := decode(bytes.NewReader(b), int64(len(b)))
+	c, err := decodeAs[cached](resultMagic, b)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +227,6 @@ func decodeResult(b []byte) (*result, error) {
 			return nil, fmt.Errorf("%q is not a path", s)
 		}
 	}
-	res := result(c)
+	res := result(*c)
 	return &res, nil
 }

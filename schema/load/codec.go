@@ -6,9 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"os"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -17,17 +18,16 @@ import (
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// An evaluated repository is kept as: magic, the fingerprint of the Go types it
-// is made of, the CRC-32C of the rest, and the values one after the other.
-// Numbers are varints, texts and lists have their length before them, maps are
-// sorted. A change of the types changes the fingerprint, so that an older cache
-// is an error and never misread.
-const cacheMagic = "dunlin policy 2\n"
+// An evaluated repository is kept as: magic, the identity of what it is, the values one after the other, and the SHA-256
+// of all that. Numbers are varints, texts and lists have their length before them, maps are sorted. The identity is of the
+// Go types that the values are made of, of the program that judged them, and of the files that were judged: what another
+// program kept, or what was kept of other files, is an error and never misread.
+const cacheMagic = "dunlin policy 3\n"
 
 // ErrCache says that bytes are not an evaluated repository of this version.
 var ErrCache = errors.New("not an evaluated policy of this version")
 
-// cached is what Encode keeps.
+// cached is an evaluated repository as it is kept, and as the child gives it.
 type cached struct {
 	Repo    schema.Repo
 	Faults  []schema.Fault
@@ -35,19 +35,85 @@ type cached struct {
 	Known   *Known   // nil where it was not kept
 }
 
-// Encode gives an evaluated repository as bytes. Equal values have equal bytes.
-func Encode(repo schema.Repo, faults []schema.Fault) []byte {
-	return encode(cached{Repo: repo, Faults: faults})
+// headSize is what stands before the values.
+const headSize = int64(len(cacheMagic) + sha256.Size)
+
+// headOf is that of what is kept of some files; of names them.
+func headOf(of string) []byte {
+	h := sha256.New()
+	for _, part := range []string{string(typesOf(reflect.TypeFor[cached]())), programName(), of} {
+		fmt.Fprintf(h, "%d %s\n", len(part), part)
+	}
+	return h.Sum([]byte(cacheMagic))
 }
 
-func encode(c cached) []byte {
-	e := &encoder{b: make([]byte, headSize, headSize+int64(128*len(c.Repo.Positions)))} // places are by far the most of it
-	e.value(reflect.ValueOf(c))
-	sum := crc32.Checksum(e.b[headSize:], crc32.MakeTable(crc32.Castagnoli))
-	copy(e.b, cacheMagic)
-	copy(e.b[len(cacheMagic):], fingerprint())
-	binary.BigEndian.PutUint32(e.b[headSize-crc32.Size:], sum)
-	return e.b
+// programName is this program: what it was built of, and the very file that runs, since two builds may say the same of
+// themselves.
+var programName = sync.OnceValue(func() string {
+	var b strings.Builder
+	if info, ok := debug.ReadBuildInfo(); ok {
+		b.WriteString(info.String())
+	}
+	if self, err := thisProgram(); err == nil {
+		if info, err := os.Stat(self); err == nil {
+			fmt.Fprintf(&b, "\n%d bytes of %d", info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return b.String()
+})
+
+// Encode writes an evaluated repository; of names the files that it was made of, as Digest does. Equal values have equal bytes.
+func Encode(w io.Writer, e Evaluated, of string) error {
+	sum := sha256.New()
+	enc := &encoder{b: headOf(of), to: io.MultiWriter(w, sum)}
+	enc.value(reflect.ValueOf(cached{Repo: e.Repo, Faults: e.Faults, Known: e.Known}))
+	if enc.flush(); enc.err != nil {
+		return enc.err
+	}
+	_, err := w.Write(sum.Sum(nil))
+	return err
+}
+
+// Decode reads what Encode wrote of the same files, size bytes of it. Anything else is an error that wraps ErrCache.
+func Decode(r io.Reader, size int64, of string) (Evaluated, error) {
+	fail := func(err error) (Evaluated, error) { return Evaluated{}, fmt.Errorf("%w: %w", ErrCache, err) }
+	want := headOf(of)
+	head := make([]byte, headSize)
+	if size < headSize+sha256.Size {
+		return Evaluated{}, ErrCache
+	}
+	if _, err := io.ReadFull(r, head); err != nil {
+		return fail(err)
+	}
+	if !bytes.Equal(head, want) {
+		return Evaluated{}, ErrCache
+	}
+	// Texts are parts of one string, which is filled as it is read and copied no more.
+	var body strings.Builder
+	n := size - headSize - sha256.Size
+	body.Grow(int(n))
+	check := sha256.New()
+	check.Write(head)
+	buf := make([]byte, 32<<10)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(&body, check)}, struct{ io.Reader }{io.LimitReader(r, n)}, buf); err != nil {
+		return fail(err)
+	}
+	sum := make([]byte, sha256.Size)
+	if _, err := io.ReadFull(r, sum); err != nil {
+		return fail(err)
+	}
+	if int64(body.Len()) != n || !bytes.Equal(check.Sum(nil), sum) {
+		return fail(errors.New("damaged"))
+	}
+	var c cached
+	d := &decoder{s: body.String()}
+	if err := d.read(reflect.ValueOf(&c).Elem()); err != nil {
+		return fail(err)
+	}
+	if d.s != "" {
+		return fail(errors.New("there is more after it"))
+	}
+	return Evaluated{Repo: c.Repo, Faults: c.Faults, Known: c.Known}, nil
 }
 
 // encodeAs gives any value made of such types, after magic and the fingerprint of its types. It does not stay: both ends are
@@ -75,51 +141,7 @@ func decodeAs[T any](magic string, b []byte) (*T, error) {
 	return v, nil
 }
 
-// Decode reads what Encode gave, size bytes of it. Anything else is an error that wraps ErrCache.
-func Decode(r io.Reader, size int64) (schema.Repo, []schema.Fault, error) {
-	c, err := decode(r, size)
-	if err != nil {
-		return schema.Repo{}, nil, err
-	}
-	return c.Repo, c.Faults, nil
-}
-
-// headSize is what stands before the values.
-const headSize = int64(len(cacheMagic) + sha256.Size + crc32.Size)
-
-func decode(r io.Reader, size int64) (c cached, err error) {
-	head := make([]byte, headSize)
-	if size < headSize {
-		return cached{}, ErrCache
-	}
-	if _, err := io.ReadFull(r, head); err != nil {
-		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
-	}
-	types, sum := head[len(cacheMagic):headSize-crc32.Size], head[headSize-crc32.Size:]
-	if string(head[:len(cacheMagic)]) != cacheMagic || !bytes.Equal(types, fingerprint()) {
-		return cached{}, ErrCache
-	}
-	// Texts are parts of one string, which is filled as it is read and copied no more.
-	var body strings.Builder
-	body.Grow(int(size - headSize))
-	check := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	buf := make([]byte, 32<<10)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(&body, check)}, struct{ io.Reader }{io.LimitReader(r, size-headSize)}, buf); err != nil {
-		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
-	}
-	if int64(body.Len()) != size-headSize || check.Sum32() != binary.BigEndian.Uint32(sum) {
-		return cached{}, fmt.Errorf("%w: damaged", ErrCache)
-	}
-	d := &decoder{s: body.String()}
-	if err := d.read(reflect.ValueOf(&c).Elem()); err != nil {
-		return cached{}, fmt.Errorf("%w: %w", ErrCache, err)
-	}
-	return c, nil
-}
-
-// fingerprint is the SHA-256 of the names and types of everything that is encoded.
-var fingerprint = sync.OnceValue(func() []byte { return typesOf(reflect.TypeFor[cached]()) })
-
+// typesOf is the SHA-256 of the names and types of everything that is encoded.
 func typesOf(t reflect.Type) []byte {
 	var b strings.Builder
 	describe(&b, t, map[reflect.Type]bool{})
@@ -147,7 +169,22 @@ func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
 	}
 }
 
-type encoder struct{ b []byte }
+// encoder gathers bytes, and writes them on where there is somewhere to write them to.
+type encoder struct {
+	b   []byte
+	to  io.Writer // nil: they stay
+	err error
+}
+
+// encoderRoom is how many bytes are gathered before they are written.
+const encoderRoom = 64 << 10
+
+func (e *encoder) flush() {
+	if e.to != nil && e.err == nil {
+		_, e.err = e.to.Write(e.b)
+		e.b = e.b[:0]
+	}
+}
 
 func (e *encoder) number(n int) { e.b = binary.AppendUvarint(e.b, uint64(n)) }
 
@@ -201,6 +238,9 @@ func (e *encoder) value(v reflect.Value) {
 		for _, k := range keys {
 			e.text(k.String())
 			e.value(v.MapIndex(k))
+			if len(e.b) > encoderRoom {
+				e.flush()
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"reflect"
@@ -51,10 +52,12 @@ func TestEncodeKeepsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	faults = append(faults, schema.Fault{File: "a", Message: "b"})
-	b := Encode(repo, faults)
-	gotRepo, gotFaults, err := Decode(bytes.NewReader(b), int64(len(b)))
-	if err != nil || !reflect.DeepEqual(gotFaults, faults) {
-		t.Fatalf("Decode = %v, %v", gotFaults, err)
+	const of = "git-0123"
+	b := kept(t, Evaluated{Repo: repo, Faults: faults, Known: &Known{Files: 3, Looks: map[string][]string{"policy x": {"group y"}}}}, of)
+	again, err := Decode(bytes.NewReader(b), int64(len(b)), of)
+	gotRepo := again.Repo
+	if err != nil || !reflect.DeepEqual(again.Faults, faults) || again.Known == nil || again.Known.Looks["policy x"][0] != "group y" {
+		t.Fatalf("Decode = %v, %v, %v", again.Faults, again.Known, err)
 	}
 	start := repo.Windows["w"].Start
 	if got := gotRepo.Windows["w"].Start; !got.Equal(*start) || got.Format(time.RFC3339) != start.Format(time.RFC3339) {
@@ -67,21 +70,43 @@ func TestEncodeKeepsEverything(t *testing.T) {
 	for i := range b {
 		c := append([]byte(nil), b...)
 		c[i] ^= 1
-		if _, _, err := Decode(bytes.NewReader(c), int64(len(c))); !errors.Is(err, ErrCache) {
+		if _, err := Decode(bytes.NewReader(c), int64(len(c)), of); !errors.Is(err, ErrCache) {
 			t.Fatalf("a changed byte %d is not noticed: %v", i, err)
 		}
 	}
-	for _, n := range []int{0, 10, int(headSize) - 1, int(headSize), len(b) - 1} {
+	for _, n := range []int{0, 10, int(headSize) - 1, int(headSize), int(headSize) + 31, int(headSize) + 32, len(b) - 32, len(b) - 1} {
 		for _, size := range []int{n, len(b)} {
-			if _, _, err := Decode(bytes.NewReader(b[:n]), int64(size)); !errors.Is(err, ErrCache) {
+			if _, err := Decode(bytes.NewReader(b[:n]), int64(size), of); !errors.Is(err, ErrCache) {
 				t.Fatalf("%d bytes that should be %d: %v", n, size, err)
 			}
 		}
 	}
+	if _, err := Decode(bytes.NewReader(append(b, b...)), int64(2*len(b)), of); !errors.Is(err, ErrCache) {
+		t.Fatalf("twice the same: %v", err)
+	}
+	// What was kept of other files under this name, and what another build kept.
+	for _, other := range []string{"", "git-0124", of + " "} {
+		if _, err := Decode(bytes.NewReader(b), int64(len(b)), other); !errors.Is(err, ErrCache) {
+			t.Fatalf("of %q: %v", other, err)
+		}
+	}
+	if programName() == "" {
+		t.Error("this program has no name to tell it from others")
+	}
+}
+
+// kept is an evaluated repository as it is kept.
+func kept(t testing.TB, e Evaluated, of string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Encode(&b, e, of); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(encode(cached{Repo: schema.Repo{Objects: 1, Roster: []schema.RosterLine{{ID: "a"}}}})[headSize:])
+	f.Add(encodeAs("", cached{Repo: schema.Repo{Objects: 1, Roster: []schema.RosterLine{{ID: "a"}}}})[sha256.Size:])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if len(body) > 4096 {
 			return
@@ -98,7 +123,7 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		kept := Encode(repo, nil)
+		kept := kept(b, Evaluated{Repo: repo}, "")
 		resources := 0
 		for _, p := range repo.Policies {
 			resources += len(p.BlockedPorts) + len(p.Files) + len(p.Packages) + len(p.Services) + len(p.Sysctls) + len(p.Users)
@@ -106,7 +131,7 @@ func BenchmarkDecode(b *testing.B) {
 		b.Run(fmt.Sprintf("resources=%d", resources), func(b *testing.B) {
 			b.SetBytes(int64(len(kept)))
 			for b.Loop() {
-				if _, _, err := Decode(bytes.NewReader(kept), int64(len(kept))); err != nil {
+				if _, err := Decode(bytes.NewReader(kept), int64(len(kept)), ""); err != nil {
 					b.Fatal(err)
 				}
 			}
