@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
@@ -247,5 +246,3 @@ func processorTime(t testing.TB) (out [2]time.Duration) {
 	}
 	return out
 }
-
-var _ = context.Background

@@ -437,11 +437,12 @@ func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, chec
 		return err
 	}
 	s.reopen()
-	if err = whole(ctx, s.st, want); err == nil {
+	if err = s.whole(ctx, s.st, want); err == nil {
 		err = check()
 	}
 	if err != nil {
 		if path != "" && !before[path] {
+			s.sound.Store(nil)
 			_ = os.Remove(path + ".pack")
 			_ = os.Remove(path + ".idx")
 			s.reopen()

@@ -50,6 +50,8 @@ type Store struct {
 	to      target
 	loosest int64 // bytes beside the largest pack, from which on it is repacked unasked
 
+	sound atomic.Pointer[plumbing.Hash] // a commit that was seen to be here with all its files since objects were removed; nil: none
+
 	net   chan struct{} // holds one while there is a conversation with the remote
 	count struct{ heads, fetches, pushes atomic.Int64 }
 	mu    sync.Mutex // everything below, and the folder
@@ -202,6 +204,20 @@ func (s *Store) commit(name string) (*object.Commit, error) {
 func (s *Store) Has(commit string) bool {
 	h, err := hash40(commit)
 	return err == nil && whole(context.Background(), s.objects(), h) == nil
+}
+
+// whole sees that a commit is here with all its files. What it shares with the last one of which that was seen is not looked
+// at again.
+func (s *Store) whole(ctx context.Context, st storer.EncodedObjectStorer, commit plumbing.Hash) (err error) {
+	if sound := s.sound.Load(); sound == nil {
+		err = whole(ctx, st, commit)
+	} else {
+		err = wholeBeside(ctx, st, commit, *sound)
+	}
+	if err == nil {
+		s.sound.Store(&commit)
+	}
+	return err
 }
 
 // Knows reports whether the commit itself is here, with or without its files. It costs one look.
@@ -373,7 +389,7 @@ func (s *Store) SetRef(name, commit string) error {
 	if err != nil {
 		return err
 	}
-	if err := whole(context.Background(), s.objects(), h); err != nil {
+	if err := s.whole(context.Background(), s.objects(), h); err != nil {
 		return fmt.Errorf("set reference %q: %w", n, err)
 	}
 	s.mu.Lock()

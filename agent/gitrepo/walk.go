@@ -77,6 +77,63 @@ func whole(ctx context.Context, st storer.EncodedObjectStorer, commit plumbing.H
 	})
 }
 
+// wholeBeside is whole of a commit of which another, sound, is known to be here with all its files: only what differs is
+// looked for.
+func wholeBeside(ctx context.Context, st storer.EncodedObjectStorer, commit, sound plumbing.Hash) error {
+	c, err := object.GetCommit(st, commit)
+	if err != nil {
+		return fmt.Errorf("commit %s is not here: %w", commit, err)
+	}
+	old, err := object.GetCommit(st, sound)
+	if err != nil {
+		return whole(ctx, st, commit)
+	}
+	type pair struct{ now, old plumbing.Hash }
+	seen := 0
+	for stack := []pair{{c.TreeHash, old.TreeHash}}; len(stack) > 0; {
+		p := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if p.now == p.old {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now, err := object.GetTree(st, p.now)
+		if err != nil {
+			return fmt.Errorf("read tree %s: %w", p.now, err)
+		}
+		was := map[string]object.TreeEntry{}
+		if !p.old.IsZero() {
+			before, err := object.GetTree(st, p.old)
+			if err != nil {
+				return whole(ctx, st, commit)
+			}
+			for _, e := range before.Entries {
+				was[e.Name] = e
+			}
+		}
+		if seen += len(now.Entries); seen > maxListed {
+			return fmt.Errorf("commit %s: more than %d files and folders: %w", commit, maxListed, ErrTooLarge)
+		}
+		for _, e := range now.Entries {
+			o := was[e.Name]
+			switch {
+			case e.Mode == filemode.Submodule, e.Hash == o.Hash && e.Mode == o.Mode:
+			case e.Mode == filemode.Dir && o.Mode == filemode.Dir:
+				stack = append(stack, pair{e.Hash, o.Hash})
+			case e.Mode == filemode.Dir:
+				stack = append(stack, pair{now: e.Hash})
+			default:
+				if err := st.HasEncodedObject(e.Hash); err != nil {
+					return fmt.Errorf("commit %s is not here with all its files: object %s: %w", commit, e.Hash, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // extent is how much between lists of the commits before the one that is wanted.
 type extent int
 
@@ -245,6 +302,7 @@ func (s *Store) repack(ctx context.Context, also ...plumbing.Hash) error {
 	if err != nil {
 		return fmt.Errorf("repack: %w", err)
 	}
+	s.sound.Store(nil)
 	for p := range old {
 		if p != path {
 			_ = os.Remove(p + ".pack")
