@@ -57,7 +57,6 @@ type part struct {
 	keep  map[string]bool // objects, as texts: the context and the subjects
 	judge map[string]bool // subjects
 	paths map[string]bool // changed
-	found []schema.RosterLine
 }
 
 // changed reports whether a changed file makes an object.

@@ -228,9 +228,7 @@ func (s *step) choose() (*partChange, error) {
 		return nil, err
 	}
 	context := s.lookedAt(own, subjects, words)
-	for _, key := range slices.Sorted(maps.Keys(context)) {
-		c.Context = append(c.Context, key)
-	}
+	c.Context = slices.Sorted(maps.Keys(context))
 	c.Subjects = slices.Sorted(maps.Keys(subjects))
 	if err := s.common(c, paths, context, subjects); err != nil {
 		return nil, err

@@ -136,7 +136,6 @@ func unlike(got, want Evaluated) string {
 type author struct {
 	*rand.Rand
 	files fstest.MapFS
-	node  int
 }
 
 func (a *author) of(words ...string) string { return words[a.IntN(len(words))] }
