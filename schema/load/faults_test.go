@@ -74,6 +74,27 @@ exception: own: {targets: all: true, patches: ["x"], reason: "r", approvedBy: "b
 -- policies/a.cue --
 ("gr"+"ant"): x: {who: ["bob"], sessions: ["shell"], targets: all: true, runAs: "root"}
 `, "policies/a.cue:2:15: grant.x: a grant may only be written in grants/\n"},
+		{"patterns over kinds, of which some mean authority", `
+-- fleet.cue --
+fleet: name: "acme"
+[=~"^fl"]: sync: interval: "1m"
+-- a.cue --
+[=~"^fl"]: {...}
+for k in ["a"] {[string]: _}
+[!="policy" & !~"^f"]: {...}
+["window" | "policy"]: [string]: annotations: team: "web"
+[=~"^pol"]: [string]: mode: "audit"
+-- grants/a.cue --
+[=~"^gr"]: {...}
+[X=("fleet" | "grant")]: {...}
+-- policies/b.cue --
+[=~"t$"]: freshness: "1h"
+`, `a.cue:2:1: fleet: fleet may only be written in fleet.cue, and this pattern means it, too; write the kinds that it is for, such as ["policy" | "window"]
+a.cue:3:17: fleet: fleet may only be written in fleet.cue, and this pattern means it, too; write the kinds that it is for, such as ["policy" | "window"]
+a.cue:4:1: activation: an activation may only be written in activations/, and this pattern means it, too; write the kinds that it is for, such as ["policy" | "window"]
+grants/a.cue:3:1: fleet: fleet may only be written in fleet.cue, and this pattern means it, too; write the kinds that it is for, such as ["policy" | "window"]
+policies/b.cue:2:1: fleet: fleet may only be written in fleet.cue, and this pattern means it, too; write the kinds that it is for, such as ["policy" | "window"]
+`},
 		{"a pattern at the root over grants", `
 -- a.cue --
 grant: [_]: runAs: "root"

@@ -22,12 +22,17 @@ func authority(kind string) string {
 	return ""
 }
 
+// authorities are the kinds that carry authority.
+func authorities() []string {
+	return []string{"fleet", "activation", "grant", "exception", "guardrail", "parameter"}
+}
+
 // guarded is the place of authority that a file lies in, or empty.
 func guarded(file string) string {
 	if file == "fleet.cue" {
 		return file
 	}
-	for _, kind := range []string{"activation", "grant", "exception", "guardrail", "parameter"} {
+	for _, kind := range authorities()[1:] {
 		if p := authority(kind); strings.HasPrefix(file, p) {
 			return p
 		}
@@ -298,6 +303,12 @@ func (l *loading) placement(f *source) {
 		}
 	}
 	for _, t := range f.touches {
+		for _, kind := range authorities() {
+			if t.kind == "" && t.patterns(kind) && !inPlace(kind, f.name) {
+				l.fault(f.name, t.pos, kind, misplaced(kind)+", and this pattern means it, too; write the kinds that it is for, such as [\"policy\" | \"window\"]")
+				break
+			}
+		}
 		if t.kind != "" && !inPlace(t.kind, f.name) {
 			// A computed name is known once the comprehension has run: see misplacedValues.
 			if t.name == "" && t.what != "" && t.what != "a pattern" && t.kind != "fleet" {

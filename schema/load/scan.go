@@ -50,6 +50,7 @@ type touch struct {
 	name string    // empty: it could be any
 	pos  token.Pos // of the innermost label known
 	what string    // "a pattern", "a computed label", "an embedding", "a comprehension"; empty for a plain declaration
+	over ast.Label // of a pattern over kinds
 }
 
 // source is one .cue file.
@@ -441,7 +442,7 @@ func (sc *scanner) fieldTouches(f *source, x *ast.Field, depth int) []touch {
 		if _, hidden := x.Label.(*ast.Ident); hidden {
 			return nil // a hidden field or a definition
 		}
-		return []touch{{pos: x.Label.Pos(), what: labelWord(x.Label)}}
+		return []touch{{pos: x.Label.Pos(), what: labelWord(x.Label), over: x.Label}}
 	}
 	if kind == "fleet" {
 		return []touch{{kind: kind, pos: x.Label.Pos()}}

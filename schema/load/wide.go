@@ -179,7 +179,7 @@ func (l *loading) againJobs(d *folder) []*job {
 	var own []*object
 	for _, o := range d.order {
 		told := func(f *source) bool { // by placement
-			return authority(o.key.kind) != "" && slices.ContainsFunc(f.touches, func(t touch) bool { return t.kind == o.key.kind && t.what == "a pattern" })
+			return authority(o.key.kind) != "" && slices.ContainsFunc(f.touches, func(t touch) bool { return t.patterns(o.key.kind) })
 		}
 		if slices.ContainsFunc(unseen, func(f *source) bool { return f.reach.changes(o.key.kind) && !told(f) }) {
 			own = append(own, o)
