@@ -287,15 +287,12 @@ func (l *loading) typedValue(o *object) {
 		return
 	}
 	l.stores = append(l.stores, store)
+	where := o.parts()
 	for _, field := range k.lists {
-		if list := o.value.get(field); list != nil {
-			for i := range list.kids {
-				l.note(o, o.key.path().field(field).index(i))
-			}
-		}
+		l.noteParts(o, field, where)
 	}
 	for _, field := range k.maps {
-		l.noteFields(o, field)
+		l.noteParts(o, field, where)
 	}
 }
 
@@ -308,10 +305,25 @@ func (l *loading) note(o *object, p path) {
 	l.notes = append(l.notes, noted{p.String(), l.labelPos(o, p)})
 }
 
-func (l *loading) noteFields(o *object, field string) {
-	if n := o.value.get(field); n != nil {
-		for _, name := range n.keys {
-			l.note(o, o.key.path().field(field).field(name))
+// noteParts notes the places of the items or fields of a field. where is what is known of places: see parts.
+func (l *loading) noteParts(o *object, field string, where *value) {
+	n := o.value.get(field)
+	if n == nil || len(n.kids) == 0 {
+		return
+	}
+	where = where.get(field)
+	p := o.key.path().field(field)
+	prefix := p.String()
+	for i := range n.kids {
+		s := seg{item: i}
+		if n.k == kStruct {
+			s = seg{n.keys[i], -1}
 		}
+		part := where.step(s)
+		if part == nil || part.off == 0 {
+			l.note(o, append(p, s))
+			continue
+		}
+		l.notes = append(l.notes, noted{prefix + s.after(), o.frags[0].at(part.off)})
 	}
 }

@@ -330,26 +330,86 @@ func (l *loading) valuePos(o *object, p path) schema.Position {
 	return l.fallback(o)
 }
 
+// partsOf is where the text of an object has its fields and, below them, theirs: what locate finds first, since nothing
+// is nearer. All else, and what the text takes from elsewhere, is left out. It is nil where there is nothing.
+func partsOf(e ast.Expr, depth int) *value {
+	switch x := e.(type) {
+	case *ast.ParenExpr:
+		return partsOf(x.X, depth)
+	case *ast.BinaryExpr: // _template & {...}
+		switch {
+		case x.Op == token.AND && isName(x.X):
+			return partsOf(x.Y, depth)
+		case x.Op == token.AND && isName(x.Y):
+			return partsOf(x.X, depth)
+		}
+	case *ast.StructLit:
+		n := &value{k: kStruct}
+		for _, d := range x.Elts {
+			f, ok := d.(*ast.Field)
+			if !ok {
+				continue
+			}
+			name, ok := labelName(f.Label)
+			if !ok || n.get(name) != nil {
+				continue
+			}
+			kid := &value{k: kNull}
+			if depth == 0 {
+				kid = cmp.Or(partsOf(f.Value, 1), kid)
+			}
+			kid.off = int32(f.Label.Pos().Offset())
+			n.set(name, kid)
+		}
+		return n
+	case *ast.ListLit:
+		n := &value{k: kList}
+		for _, el := range x.Elts {
+			if _, ok := el.(*ast.Ellipsis); ok || isComprehension(el) {
+				break
+			}
+			n.kids = append(n.kids, &value{k: kNull, off: int32(el.Pos().Offset())})
+		}
+		return n
+	}
+	return nil
+}
+
+func isName(e ast.Expr) bool {
+	switch e.(type) {
+	case *ast.Ident, *ast.SelectorExpr:
+		return true
+	}
+	return false
+}
+
+// parts is what an object itself knows of where its fields and their parts are written; nil for nothing.
+func (o *object) parts() *value {
+	switch {
+	case o.text != nil || len(o.frags) != 1:
+		return nil
+	case o.settled:
+		return o.whole()
+	}
+	return o.frags[0].parts.value()
+}
+
+// at is a place in the file of a fragment.
+func (fr *fragment) at(offset int32) schema.Position {
+	return position(fr.label.File().Pos(int(offset), 0))
+}
+
 // writtenAt is labelPos and valuePos of plain data, which says so itself.
 func (o *object) writtenAt(p path) (label, val schema.Position) {
-	at := o.frags[0].label
 	n := o.whole()
-	off, vo := at.Offset(), int(n.val)
+	off, vo := int32(o.frags[0].label.Offset()), n.val
 	for _, s := range p[len(o.key.path()):] {
-		switch {
-		case s.item < 0:
-			n = n.get(s.name)
-		case n.k == kList && s.item < len(n.kids):
-			n = n.kids[s.item]
-		default:
-			n = nil
-		}
-		if n == nil || n.off == 0 { // or filled in
+		if n = n.step(s); n == nil || n.off == 0 { // or filled in
 			break
 		}
-		off, vo = int(n.off), int(n.val)
+		off, vo = n.off, n.val
 	}
-	return position(at.File().Pos(off, 0)), position(at.File().Pos(vo, 0))
+	return o.frags[0].at(off), o.frags[0].at(vo)
 }
 
 // labelPos is where the label of a path stands; of an item of a list, its value.

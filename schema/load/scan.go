@@ -41,6 +41,7 @@ type fragment struct {
 	uses   map[string]bool // names that it takes from outside
 	within bool            // it refers to something within itself
 	data   packed          // of plain data that the definitions accept: what CUE would export
+	parts  packed          // of anything else: where its own text has its fields and their parts
 	lost   bool            // it refers to something that does not exist
 }
 
@@ -375,6 +376,9 @@ func (sc *scanner) plain(f *source, x *ast.Field) bool {
 				fr.uses[kind] = true
 			}
 			fr.within = refersWithin(g.Value)
+			if parts := partsOf(g.Value, 0); parts != nil && kind != "fleet" {
+				fr.parts = sc.pack.pack(parts)
+			}
 		}
 		f.frags = append(f.frags, fr)
 	}

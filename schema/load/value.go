@@ -82,6 +82,17 @@ func (n *value) get(name string) *value {
 	return nil
 }
 
+// step is the part of a value that a step leads to; nil where there is none.
+func (n *value) step(s seg) *value {
+	switch {
+	case s.item < 0:
+		return n.get(s.name)
+	case n != nil && n.k == kList && s.item < len(n.kids):
+		return n.kids[s.item]
+	}
+	return nil
+}
+
 func (n *value) set(name string, v *value) {
 	n.keys = append(n.keys, name)
 	n.kids = append(n.kids, v)
@@ -333,21 +344,21 @@ func (p path) index(i int) path       { return append(slices.Clip(p), seg{"", i}
 // String is the path as faults write it: labels other than letters, digits, _ and - are quoted.
 func (p path) String() string {
 	var b strings.Builder
-	for i, s := range p {
-		if s.item >= 0 {
-			fmt.Fprintf(&b, "[%d]", s.item)
-			continue
-		}
-		if i > 0 {
-			b.WriteByte('.')
-		}
-		if plainLabel(s.name) {
-			b.WriteString(s.name)
-		} else {
-			fmt.Fprintf(&b, "%q", s.name)
-		}
+	for _, s := range p {
+		b.WriteString(s.after())
 	}
-	return b.String()
+	return strings.TrimPrefix(b.String(), ".")
+}
+
+// after is a step as it stands in a path, after others.
+func (s seg) after() string {
+	switch {
+	case s.item >= 0:
+		return "[" + strconv.Itoa(s.item) + "]"
+	case plainLabel(s.name):
+		return "." + s.name
+	}
+	return "." + strconv.Quote(s.name)
 }
 
 func plainLabel(s string) bool {
