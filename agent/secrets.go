@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"strconv"
 	"sync"
 
@@ -174,7 +175,7 @@ func (v *vault) quietly(p reconciler.Pass) reconciler.Pass {
 // converge is the whole of a pass; values that it opened are forgotten at its end.
 func (v *vault) converge(ctx context.Context, p reconciler.Pass, plan schema.Plan) ([]schema.Change, error) {
 	defer v.end()
-	changes, err := v.quietly(p).Converge(ctx, plan)
+	changes, err := v.unbroken(ctx, p, plan)
 	for i, c := range changes {
 		changes[i] = v.change(c)
 	}
@@ -182,6 +183,23 @@ func (v *vault) converge(ctx context.Context, p reconciler.Pass, plan schema.Pla
 		if text := v.Redactor.Text(err.Error()); text != err.Error() {
 			err = errors.New(text) // what it wraps has the secret
 		}
+	}
+	return changes, err
+}
+
+// unbroken panics with no secret that is open: Go prints what a panic says.
+func (v *vault) unbroken(ctx context.Context, p reconciler.Pass, plan schema.Plan) ([]schema.Change, error) {
+	var broken string
+	changes, err := func() ([]schema.Change, error) {
+		defer func() {
+			if r := recover(); r != nil {
+				broken = v.Redactor.Text(fmt.Sprintf("%v\n\n%s", r, debug.Stack()))
+			}
+		}()
+		return v.quietly(p).Converge(ctx, plan)
+	}()
+	if broken != "" {
+		panic(broken) // the first one is over, and not printed any more
 	}
 	return changes, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -83,7 +84,7 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 		return err
 	}
 	secrets := &agent.Secrets{}
-	log := slog.New(slog.NewJSONHandler(secrets.Redactor.Lines(safe.Log(a.err)), &slog.HandlerOptions{Level: level}))
+	log := agentLog(a.err, level, secrets)
 	local, err := a.local(localFlags{config: path}, stepLog(log))
 	if err != nil {
 		return err
@@ -116,6 +117,11 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	agt.Listen(socket)
 	go staySmall(ctx)
 	return agt.Run(ctx)
+}
+
+// agentLog is the log of an agent that opens secrets.
+func agentLog(w io.Writer, level slog.Level, secrets *agent.Secrets) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(secrets.Redactor.Lines(safe.Log(w)), &slog.HandlerOptions{Level: level}))
 }
 
 // stepLog logs what passes tell: warnings, each at most once an hour, since a pass comes every minute, and the rest only

@@ -41,6 +41,8 @@ type liveNode struct {
 	host                              host.Simulated
 	keys                              identity.Keys
 	stop                              func()
+	log                               io.Writer                            // of the agent; nil: nowhere
+	on                                func(host.Simulated) reconciler.Host // what the agent takes for its host; nil: host
 }
 
 func newLiveFleet(t *testing.T, names ...string) *liveFleet {
@@ -101,6 +103,15 @@ func (f *liveFleet) start(n *liveNode) {
 	for _, other := range f.nodes {
 		join = append(join, other.gossip)
 	}
+	secrets := &agent.Secrets{}
+	log := slog.New(slog.DiscardHandler)
+	if n.log != nil {
+		log = agentLog(n.log, slog.LevelDebug, secrets)
+	}
+	var on reconciler.Host = n.host
+	if n.on != nil {
+		on = n.on(n.host)
+	}
 	a, err := agent.New(agent.Options{
 		Config: schema.AgentConfig{
 			Repo: schema.AgentRepo{URL: "file://" + filepath.Join(f.dir, "policy.git")}, Reports: &schema.AgentReports{},
@@ -108,7 +119,7 @@ func (f *liveFleet) start(n *liveNode) {
 			Gossip: &schema.AgentGossip{Bind: n.gossip, Join: join}, Peer: schema.AgentPeer{Bind: n.peer},
 		},
 		Local: agent.Local{
-			State: n.state, Root: filepath.Join(n.host.Dir, "files"), Evaluate: load.InProcess(load.Options{}), Host: n.host, Packages: n.host,
+			State: n.state, Root: filepath.Join(n.host.Dir, "files"), Evaluate: load.InProcess(load.Options{}), Host: on, Packages: n.host, Secrets: secrets, Progress: stepLog(log),
 			LastInstalls: n.host.LastInstalls().Read, Ceiling: reconciler.NoCeiling(), Now: time.Now,
 		},
 		GossipKey: bytes.Repeat([]byte{7}, gossip.KeySize), Network: gossip.System{}, Version: "test",
@@ -119,7 +130,7 @@ func (f *liveFleet) start(n *liveNode) {
 			}
 			return out, nil
 		},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Random: rand.Float64,
+		Log: log, Random: rand.Float64,
 	})
 	if err != nil {
 		f.t.Fatal(err)

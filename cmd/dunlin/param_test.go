@@ -1,5 +1,3 @@
-//go:build unix
-
 package main
 
 import (
@@ -32,6 +30,14 @@ type paramLab struct {
 func newParamLab(t *testing.T) *paramLab {
 	t.Helper()
 	l := &paramLab{t: t, dir: filepath.Join(t.TempDir(), "policy"), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	l.recover()
+	return l
+}
+
+// recover begins the repository with two keys of recovery.
+func (l *paramLab) recover() {
+	t := l.t
+	t.Helper()
 	var public []string
 	for i := range l.recovery {
 		id, err := age.GenerateX25519Identity()
@@ -43,7 +49,6 @@ func newParamLab(t *testing.T) *paramLab {
 		public = append(public, id.Recipient().String())
 	}
 	l.write(filepath.Join(l.dir, "fleet.cue"), fmt.Sprintf("package fleet\n\nfleet: {name: \"acme\", recovery: [%q, %q]}\n", public[0], public[1]))
-	return l
 }
 
 func (l *paramLab) write(path, text string) {

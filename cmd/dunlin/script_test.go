@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 			ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 		},
-		"fleetlab": fleetlab,
+		"fleetlab":    fleetlab,
+		"canarycrash": canaryCrash,
 	})
 }
 
