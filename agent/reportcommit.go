@@ -126,19 +126,21 @@ func (r reportsTree) catalogs() []string {
 	return names
 }
 
-// clear deletes from the folder of shards what is none: nobody else writes there.
+// clear deletes from the folders of shards what is none: nobody else writes there.
 func (r reportsTree) clear(files map[string][]byte) {
 	if r.tree == nil {
 		return
 	}
-	entries, err := fs.ReadDir(r.tree, "nodes")
-	if err != nil {
-		return // none, or nothing that can be listed: it gives way to a folder
-	}
-	for _, e := range entries {
-		path := "nodes/" + e.Name()
-		if _, ours := files[path]; !ours && (!isShard(e.Name()) || !e.Type().IsRegular()) && fs.ValidPath(path) {
-			files[path] = nil
+	for _, dir := range []string{"nodes", "firstseen"} {
+		entries, err := fs.ReadDir(r.tree, dir)
+		if err != nil {
+			continue // none, or nothing that can be listed: it gives way to a folder
+		}
+		for _, e := range entries {
+			path := dir + "/" + e.Name()
+			if _, ours := files[path]; !ours && (!isShard(e.Name()) || !e.Type().IsRegular()) && fs.ValidPath(path) {
+				files[path] = nil
+			}
 		}
 	}
 }
