@@ -97,6 +97,7 @@ func (s *seen) readMemory() (memory, error) {
 	if err != nil {
 		return m, fmt.Errorf("read sightings: %w", err)
 	}
+	m = memory{}
 	if err := json.Unmarshal(b, &m); err != nil || m.V != 1 || !firstseen.Valid(schema.SeenRecord{Archives: m.Own}) {
 		return memory{}, fmt.Errorf("%q is damaged: restore it, or remove it, and all that the archives have then counts as old enough", s.path)
 	}
