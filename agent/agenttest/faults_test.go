@@ -231,3 +231,41 @@ func TestAPeerThatIsNotInTheRoster(t *testing.T) {
 		})
 	})
 }
+
+// All hosts come back with other addresses while some of the others still run, and then all at once.
+func TestAllAddressesChange(t *testing.T) {
+	cluster(t, 73, 5, func(t *testing.T, c *agenttest.Cluster) {
+		move := func(n *agenttest.Node, i, round int) {
+			n.Addr = fmt.Sprintf("10.5%d.0.%d", round, i+1)
+			n.Node.Gossip, n.Node.Peer = n.Addr+":7950", n.Addr+":7951"
+		}
+		well := func(what string) {
+			t.Helper()
+			t.Logf("%s: %s", what, c.Until(what, time.Minute, func() bool {
+				return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return statuses(n)[schema.Online] != 5 })
+			}))
+		}
+		for i, n := range c.Nodes {
+			n.Stop()
+			move(n, i, 1)
+			n.Start()
+			well(n.Name + " has moved")
+		}
+		for _, n := range c.Nodes {
+			n.Stop()
+		}
+		for i, n := range c.Nodes {
+			move(n, i, 2)
+		}
+		for _, n := range c.Nodes {
+			n.Start()
+		}
+		well("all have moved")
+		agree(t, c, c.Push(motd("moved\n")), 25*time.Second)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); len(s.Problems) > 0 {
+				t.Errorf("%s: %v", n.Name, s.Problems)
+			}
+		}
+	})
+}
