@@ -358,5 +358,8 @@ func (s *step) warnings(v *verdict) ([]schema.Fault, error) {
 	if out = append(out, v.Is.Warnings...); len(out) > maxWarnings {
 		return nil, whole("%d warnings", len(out))
 	}
+	if len(out) == 0 {
+		return nil, nil
+	}
 	return schema.SortFaults(out), nil
 }

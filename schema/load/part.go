@@ -139,6 +139,12 @@ func judgePart(ctx context.Context, o Options, c *partChange, files map[string]s
 	if len(l.doubts) > 0 {
 		return l.doubts[0], nil
 	}
+	for k, o := range l.objects {
+		// A warning says by its path whose it is, and the path of a long name is shortened.
+		if l.part.judges(k) && (len(k.name) > maxPartName || !isASCII(k.name) || readable(k.name, maxPartName) != k.name) {
+			return "the name of " + o.key.path().String() + " is not short and plain", nil
+		}
+	}
 	for k := range l.part.own {
 		if l.objects[k] == nil {
 			return k.text() + " is not there", nil
@@ -287,6 +293,9 @@ const (
 	changeMagic  = "dunlin change 1\n"
 	verdictMagic = "dunlin verdict 1\n"
 )
+
+// maxPartName bounds the name of an object that is judged as a part, in bytes.
+const maxPartName = 60
 
 // maxPartBytes bounds a part as it crosses to the child, the roster included.
 const maxPartBytes = 32 << 20

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"cuelang.org/go/cue/literal"
+
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -258,7 +260,7 @@ func (a *author) found(t *testing.T, o Options) {
 		if _, faults, err := InProcess(o)(t.Context(), a.files); err != nil || schema.Refused(faults) {
 			a.files = before
 		}
-		if len(a.files) > 40 {
+		if len(a.files) > 30 {
 			return
 		}
 	}
@@ -403,7 +405,7 @@ func TestStepsSayWhatTheWholeSays(t *testing.T) {
 		return []schema.Fault{{File: "fleet.cue", Message: fmt.Sprintf("%d policies, %d nodes", len(repo.Policies), len(repo.Roster)), Severity: schema.SeverityWarning}}
 	}
 	short, steps, refused := 0, 0, 0
-	for seed := range uint64(runsOf(12)) {
+	for seed := range uint64(runsOf(8)) {
 		o := Options{Warn: warn}
 		if seed%2 == 1 {
 			o.Limits = idleOnly()
@@ -418,9 +420,9 @@ func TestStepsSayWhatTheWholeSays(t *testing.T) {
 		}
 		a.found(t, o)
 		w := newWalker(t, o, a.files)
-		for range 50 {
+		for range 40 {
 			a.files = w.at // what was refused is taken back
-			for range 8 {
+			for range 4 {
 				what := a.commit()
 				before := w.refuse
 				w.step(a.files, fmt.Sprintf("seed %d: %s", seed, what))
@@ -443,5 +445,106 @@ func TestStepsSayWhatTheWholeSays(t *testing.T) {
 	t.Logf("%d of %d commits were judged by a part, and %d refused", short, steps, refused)
 	if short < steps/2 || refused < steps/10 {
 		t.Errorf("%d of %d commits were judged by a part, and %d refused: the test looks at one side only", short, steps, refused)
+	}
+}
+
+// What is made to part the ways of the loader does not part a change from the whole: each file of these packages is added,
+// moved down a line and removed.
+func TestAdversarialPackagesAsCommits(t *testing.T) {
+	names, repos := adversarial(t)
+	short, all := 0, 0
+	for i, name := range names {
+		if raceDetector && i%10 > 0 {
+			continue
+		}
+		m := repos[name]
+		for _, file := range slices.Sorted(maps.Keys(m)) {
+			if file == "fleet.cue" || strings.HasPrefix(file, "cue.mod/") || strings.HasPrefix(file, "lib/") {
+				continue
+			}
+			without := maps.Clone(m)
+			delete(without, file)
+			down := maps.Clone(m)
+			down[file] = &fstest.MapFile{Data: append([]byte("\n"), m[file].Data...)}
+			j := InProcessJudge(Options{})
+			base, err := j.Whole(t.Context(), without)
+			if err != nil || schema.Refused(base.Faults) {
+				continue
+			}
+			w := &walker{t: t, judge: j, base: base, at: without, whole: map[string]int{}}
+			w.step(m, name+": add "+file)
+			if len(differing(w.at, m)) == 0 {
+				w.step(down, name+": move down "+file)
+				w.step(without, name+": remove "+file)
+			}
+			short += w.short
+			all += w.short + w.refuse
+			for _, n := range w.whole {
+				all += n
+			}
+		}
+	}
+	t.Logf("%d of %d were judged by a part", short, all)
+	if short < all/10 {
+		t.Errorf("%d of %d were judged by a part: the test looks at one side only", short, all)
+	}
+}
+
+// An object that is nearly right gets as a change the verdict that it gets in the whole.
+func TestMutantsAsCommits(t *testing.T) {
+	folders, err := oracle(folderFS(t, "testdata/example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := fstest.MapFS{}
+	for name, f := range folderFS(t, "testdata/example") {
+		if !strings.HasSuffix(name, ".cue") {
+			base[name] = f
+		}
+	}
+	var objects []seed
+	names := map[string]string{} // of objects, by their text
+	exports := exported(t, folders)
+	for _, path := range slices.Sorted(maps.Keys(exports)) {
+		k, _, _ := objectIn(path)
+		v, err := parseJSON([]byte(exports[path]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := k.kind + ": " + literal.String.Quote(k.name) + ": "
+		dir := k.kind + "s"
+		if k.kind == "fleet" {
+			head, dir = "fleet: ", "."
+		} else if k.kind != "guardrail" || k.name != "" {
+			objects = append(objects, seed{k.kind, v})
+			names[exports[path]] = k.name
+		}
+		file := slash.Join(dir, "o-"+strings.NewReplacer("/", "_", " ", "_").Replace(k.name)+".cue")
+		if k.kind == "fleet" {
+			file = "fleet.cue"
+		}
+		base[file] = &fstest.MapFile{Data: []byte("package fleet\n" + head + exports[path] + "\n")}
+	}
+	w := newWalker(t, Options{}, base)
+	m := newMutator(t, 11, objects)
+	for i := range runsOf(250) {
+		s := pick(m, objects)
+		k := objKey{s.kind, names[string(s.v.json(nil))]}
+		if m.chance(200) {
+			k.name = fmt.Sprintf("new-%d", i)
+		}
+		one := &mutator{Rand: m.Rand, seeds: []seed{s}, pool: m.pool, labels: m.labels}
+		text := "package fleet\n" + k.kind + ": " + literal.String.Quote(k.name) + ": " + one.text(one.next().v) + "\n"
+		after := maps.Clone(w.at)
+		after[slash.Join(k.kind+"s", "o-"+strings.NewReplacer("/", "_", " ", "_").Replace(k.name)+".cue")] = &fstest.MapFile{Data: []byte(text)}
+		w.step(after, fmt.Sprintf("mutant %d", i))
+	}
+	whole := 0
+	for _, n := range w.whole {
+		whole += n
+	}
+	t.Logf("%d were judged by a part, %d by the whole, %d refused: %v", w.short, whole, w.refuse, w.whole)
+	if w.short < whole || w.refuse == 0 {
+		t.Errorf("%d were judged by a part, %d by the whole, %d refused: the test looks at one side only", w.short, whole, w.refuse)
 	}
 }
