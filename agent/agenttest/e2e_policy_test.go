@@ -157,6 +157,7 @@ func TestExampleOneHost(t *testing.T) {
 		t.Error("the neighbour reaches port 23")
 	}
 	unchanged(t, h)
+	aSecretOnAHost(t, h)
 }
 
 // TestReconcileWithoutRoot is what an ordinary user of a host gets: a refusal that says what to do, and nothing changed.
