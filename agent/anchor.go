@@ -69,32 +69,6 @@ func (p pin) write(state string) error {
 	return writeDurably(filepath.Join(state, anchorFile), append(b, '\n'))
 }
 
-// writeDurably replaces a file at once and for good.
-func writeDurably(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	// Some systems cannot sync a folder; where they can, a name that is not on disk may be gone after a power cut.
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
-}
-
 // openPin is the anchor of this start. A host that had one keeps it whatever the configuration says of unsigned: only who
 // removes the file as well, as the host's own root, takes it back. Another anchor in the configuration is root's word.
 func openPin(state string, t schema.AgentTrust) (p pin, problem string, err error) {

@@ -1,19 +1,17 @@
 package agent
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
@@ -81,7 +79,7 @@ func (l Local) toCache(digest string, e load.Evaluated) error {
 		}
 		name := filepath.Join(filepath.Dir(path), entry.Name())
 		switch {
-		case strings.HasPrefix(entry.Name(), "new-") && l.Now().Sub(info.ModTime()) > abandoned:
+		case strings.HasPrefix(entry.Name(), durable.Unfinished) && l.Now().Sub(info.ModTime()) > abandoned:
 			_ = os.Remove(name)
 		case strings.HasPrefix(entry.Name(), "policy-") && name != path:
 			policies = append(policies, old{name, info.ModTime()})
@@ -96,33 +94,15 @@ func (l Local) toCache(digest string, e load.Evaluated) error {
 	return err
 }
 
-// replaceFile writes a file of the cache, whole or not at all, and for good.
+// writeDurably replaces a file of the state folder.
+func writeDurably(path string, b []byte) error { return durable.Write(path, b) }
+
+// replaceFile writes a file of the cache, whose folder need not be there.
 func replaceFile(path string, write func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	w := bufio.NewWriterSize(f, 64<<10)
-	if err = errors.Join(write(w), w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("make the name of %q durable: %w", filepath.Base(path), err)
-	}
-	return nil
+	return durable.WriteFrom(path, write)
 }
 
 // keep is the loop that writes down what is in force.

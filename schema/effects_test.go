@@ -99,11 +99,10 @@ func TestLayersOfWhatIsWritten(t *testing.T) {
 	}
 	allowed := map[string]string{ // a package, or a file in one
 		"agent":                          state,
+		"agent/durable":                  state,
 		"agent/gitrepo":                  state,
 		"agent/identity":                 state,
 		"agent/journal":                  state,
-		"agent/record":                   state,
-		"agent/report":                   state,
 		"agent/secret":                   "credentials for a program, in memory, in a folder that only root can write",
 		"agent/host/lastinstall.go":      state,
 		"agent/host/lock_linux.go":       state,

@@ -127,6 +127,8 @@ func arrow(from, to string) string {
 		return "" // a fleet that demo and agenttest share
 	case from == "schema":
 		return "schema is vocabulary: it imports the standard library only"
+	case to == "agent/durable" && layer(from) == layer(to):
+		return "" // that a file outlives a power cut is no business of any one leaf
 	case from == "agent", from == "reconciler", to == "schema":
 		return ""
 	}

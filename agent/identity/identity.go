@@ -29,6 +29,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -204,7 +205,7 @@ func create(dir, folder string) error {
 	if err := write(filepath.Join(temp, ageFile), []byte(secret.String()+"\n")); err != nil {
 		return err
 	}
-	if err := syncFolder(temp); err != nil {
+	if err := durable.Folder(temp); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, folder); err != nil {
@@ -212,7 +213,7 @@ func create(dir, folder string) error {
 			return err
 		}
 	}
-	return syncFolder(dir)
+	return durable.Folder(dir)
 }
 
 func write(path string, b []byte) error {
@@ -222,14 +223,6 @@ func write(path string, b []byte) error {
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Public is the key that others check this node's signatures with.

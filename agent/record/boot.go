@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/agent/durable"
 )
 
 // NextBoot counts a start in the state folder and gives its number, from 1. It fails where the number cannot be
@@ -30,33 +32,8 @@ func NextBoot(dir string) (uint64, error) {
 
 // SetBoot makes a boot durable: the next start is above it.
 func SetBoot(dir string, boot uint64) error {
-	f, err := os.CreateTemp(dir, ".boot-*")
-	if err != nil {
-		return fmt.Errorf("count this start: %w", err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = fmt.Fprintf(f, "%d\n", boot)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, "boot"))
-	}
-	if err == nil {
-		err = syncFolder(dir)
-	}
-	if err != nil {
+	if err := durable.Write(filepath.Join(dir, "boot"), fmt.Appendf(nil, "%d\n", boot)); err != nil {
 		return fmt.Errorf("count this start: %w", err)
 	}
 	return nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, fs.ErrPermission) {
-		err = nil // a system whose folders cannot be synced
-	}
-	return errors.Join(err, d.Close())
 }

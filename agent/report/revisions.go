@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -94,7 +95,7 @@ func (r *Revisions) keep(k kept) error {
 	if err != nil {
 		return fmt.Errorf("keep report line: %w", err)
 	}
-	if err := replace(r.path, b); err != nil {
+	if err := durable.Write(r.path, b); err != nil {
 		return fmt.Errorf("keep report line: %w", err)
 	}
 	r.state = k
@@ -142,31 +143,6 @@ func (r *Revisions) AtLeast(line schema.ReportLine, key ed25519.PublicKey) (rose
 func same(a, b schema.ReportLine) bool {
 	return a.V == b.V && a.Fleet == b.Fleet && a.Node == b.Node && a.Commit == b.Commit && a.Facts == b.Facts &&
 		maps.Equal(a.Compliance, b.Compliance) && maps.Equal(a.Counts, b.Counts)
-}
-
-// replace writes a file whole or not at all, and durably.
-func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
-		return err
-	}
-	return nil
 }
 
 // FactsFile is a facts file of the branch: canonical JSON without what is only one node's or moves by itself, so that
