@@ -61,45 +61,45 @@ func (a *Agent) resumeTrust(ctx context.Context, commit string) {
 }
 
 // trusts reports whether a commit may be read: on a host with an anchor once it is verified, on another where it follows
-// on what is in force. later is as consider's.
-func (a *Agent) trusts(ctx context.Context, commit string) (yes, later bool) {
+// on what is in force. later is as consider's, before as verify's.
+func (a *Agent) trusts(ctx context.Context, commit string) (yes, later bool, before string) {
 	refuse := func(kind, reason string) {
 		a.refuse(&schema.RefusedCommit{Commit: commit, Faults: []schema.Fault{}, Kind: kind, Reason: clip(reason)})
 	}
 	if a.pinNow().Anchor != "" {
-		err := a.verify(ctx, commit)
+		before, err := a.verify(ctx, commit)
 		if r := (*trust.Refusal)(nil); errors.As(err, &r) {
 			reason := r.Reason
 			if r.Commit != commit {
 				reason = fmt.Sprintf("%s, on the way to it: %s", short(r.Commit), reason)
 			}
 			refuse(string(r.Kind), reason)
-			return false, r.Kind == trust.WrongTime || r.Kind == trust.Stale
+			return false, r.Kind == trust.WrongTime || r.Kind == trust.Stale, before
 		}
 		if err != nil {
 			a.partial.Store(incomplete(err))
 			a.problem("policy", fmt.Sprintf("commit %s cannot be verified: %s", short(commit), one(err)))
-			return false, true
+			return false, true, ""
 		}
-		return true, false
+		return true, false, ""
 	}
 	trusted, err := a.policies.Ref(trustedRef)
 	if err != nil {
 		a.problem("policy", "the last good commit cannot be read: "+one(err))
-		return false, true
+		return false, true, ""
 	}
 	if trusted == "" {
-		return true, false
+		return true, false, ""
 	}
 	follows, err := a.policies.Descends(ctx, commit, trusted)
 	if err != nil {
 		a.problem("policy", fmt.Sprintf("commit %s: %s", short(commit), one(err)))
-		return false, true
+		return false, true, ""
 	}
 	if !follows {
 		refuse("", fmt.Sprintf("it does not follow on %s, which is in force (the branch was rewritten, or put back): push a commit on top of %s", short(trusted), short(trusted)))
 	}
-	return follows, false
+	return follows, false, ""
 }
 
 // evaluate gives the policy of a commit of the store: from what is in force and the files that differ, where that can be,
@@ -154,8 +154,8 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 	if refused != nil && refused.Commit == commit && !again {
 		return false
 	}
-	if yes, later := a.trusts(ctx, commit); !yes {
-		return later
+	if yes, later, before := a.trusts(ctx, commit); !yes {
+		return a.settleFor(ctx, before, current, commit) || later
 	}
 	p, err := a.evaluate(ctx, commit)
 	if f, ok := errors.AsType[*FaultsError](err); ok {
@@ -182,6 +182,13 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 		a.problem("policy", fmt.Sprintf("commit %s cannot be evaluated: %s", short(commit), one(err)))
 		return true
 	}
+	return a.put(p, true)
+}
+
+// put puts a policy into force that may be; clear says that nothing is refused any more then. later is that something of
+// this host's was in the way.
+func (a *Agent) put(p Policy, clear bool) (later bool) {
+	commit := p.Commit
 	if err := a.policies.SetRef(trustedRef, commit); err != nil {
 		a.problem("policy", fmt.Sprintf("commit %s is good and cannot be kept: %s", short(commit), one(err)))
 		return true
@@ -198,7 +205,9 @@ func (a *Agent) consider(ctx context.Context, commit string, again bool) (later 
 		a.log().Warn(w.String(), "commit", commit)
 	}
 	a.log().Info("commit in force", "commit", commit)
-	a.refuse(nil)
+	if clear {
+		a.refuse(nil)
+	}
 	a.use(p, a.now())
 	a.passes.raise()
 	a.keeps.raise()
@@ -218,6 +227,10 @@ func clip(text string) string {
 func (a *Agent) refuse(r *schema.RefusedCommit) {
 	a.mu.Lock()
 	had := a.refused != nil
+	if had && r != nil && a.refused.Commit == r.Commit && a.refused.Kind == r.Kind && a.refused.Reason == r.Reason {
+		a.mu.Unlock() // looked at again
+		return
+	}
 	if had {
 		a.settled.add(a.refused.Commit)
 	}

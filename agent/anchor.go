@@ -130,21 +130,67 @@ func (a *Agent) advance(commit string) error {
 func (a *Agent) trustSource() TrustSource { return TrustSource{a.policies.Source(), a.fleets} }
 
 // verify says whether a commit is what the right people want, before anything in it is read. It fails with a
-// *trust.Refusal, or because it cannot be told yet.
-func (a *Agent) verify(ctx context.Context, commit string) error {
+// *trust.Refusal, or because it cannot be told yet. Where a step on the way is refused, before is the commit that the steps
+// to it lead to, all agreed to; empty where there is none.
+func (a *Agent) verify(ctx context.Context, commit string) (before string, err error) {
 	src, p := a.trustSource(), a.pinNow()
 	a.gather(ctx, src, commit)
-	_, err := trust.Verify(ctx, src, p.base(), commit, a.now())
-	if r := (*trust.Refusal)(nil); errors.As(err, &r) && r.Kind == trust.Rewind {
+	steps, err := trust.Verify(ctx, src, p.base(), commit, a.now())
+	r := (*trust.Refusal)(nil)
+	switch refused := errors.As(err, &r); {
+	case refused && r.Kind == trust.Rewind:
 		if f, is := a.forkOf(ctx, src, commit); is {
 			a.fork(f)
-			return &trust.Refusal{Commit: commit, Kind: kindFork, Reason: f.text()}
+			return "", &trust.Refusal{Commit: commit, Kind: kindFork, Reason: f.text()}
 		}
+		return "", err
+	case refused && len(steps) > 0:
+		if before = steps[len(steps)-1].Commit; a.fresh(ctx, src, before) != nil {
+			before = ""
+		}
+		return before, err
+	case err != nil:
+		return "", err
 	}
+	return "", a.fresh(ctx, src, commit)
+}
+
+// settleTime is how long a head is refused before what comes before it on its line, and is agreed to, is put into force
+// in its place. Who is about to approve has that long: what is half of a change is not meant to be in force.
+const settleTime = 10 * time.Minute
+
+// behind is the newest commit before a refused head that is agreed to.
+type behind struct {
+	commit string
+	since  time.Time
+	faulty bool
+	lacks  bool // files of it are not here: what is fetched for a head has those of the head alone
+}
+
+// settleFor puts into force what comes before a refused head, once that was refused for long enough: else who can push
+// could keep every commit from hosts that were away, or new, by pushing something unsigned upon it. later is as consider's.
+func (a *Agent) settleFor(ctx context.Context, commit, current, head string) (later bool) {
+	if commit == "" || commit == current {
+		return false
+	}
+	if a.behind.commit != commit {
+		a.behind = behind{commit: commit, since: time.Now(), lacks: !a.policies.Has(commit)}
+	}
+	if a.behind.faulty {
+		return false
+	}
+	if time.Since(a.behind.since) < settleTime {
+		return true
+	}
+	p, err := a.evaluate(ctx, commit)
 	if err != nil {
-		return err
+		_, a.behind.faulty = errors.AsType[*FaultsError](err)
+		a.behind.lacks = !a.behind.faulty && !a.policies.Has(commit)
+		a.log().Warn("what comes before the refused head cannot be put into force", "commit", commit, "head", head, "error", one(err))
+		return !a.behind.faulty
 	}
-	return a.fresh(ctx, src, commit)
+	a.log().Info("the newest commit before the refused head is taken", "commit", commit, "head", head)
+	return a.put(p, false)
 }
 
 // fresh says whether a heartbeat is new enough for a new commit.

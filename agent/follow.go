@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
@@ -74,6 +75,7 @@ type follower struct {
 
 	taking  string // commit
 	proving string // commit that is taken to see whether it is a fork
+	filling string // commit before a refused head whose files are taken
 	failed  string // commit that was not to be had from peers
 	tries   int    // of it
 	takeAt  time.Time
@@ -211,6 +213,7 @@ func (f *follower) consider(ctx context.Context, commit string, again bool) {
 	}
 	later := f.a.consider(ctx, commit, again || f.a.agreedSince(commit))
 	f.a.tellFresh(ctx)
+	f.fill(ctx, now)
 	if f.a.partial.Load() {
 		f.mustAsk(now.Add(f.a.jitter(leastRetry)))
 	}
@@ -223,6 +226,43 @@ func (f *follower) consider(ctx context.Context, commit string, again bool) {
 	}
 	f.put.commit, f.put.wait = commit, min(max(2*f.put.wait, leastRetry), mostRetry)
 	f.put.at = time.Now().Add(f.put.wait + f.a.jitter(f.put.wait/4))
+}
+
+// fill asks for the files of a commit that comes before a refused head: those in whose force it is, or who ask the remote.
+func (f *follower) fill(ctx context.Context, now time.Time) {
+	a := f.a
+	if !a.behind.lacks || f.taking != "" {
+		return
+	}
+	a.behind.lacks = false
+	var ids []string
+	for id, s := range a.states() {
+		if s.Commit == a.behind.commit && id != a.keys.ID() {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		ids = slices.DeleteFunc(a.inTurn(), func(id string) bool { return id == a.keys.ID() })
+		ids = ids[:min(len(ids), 3)]
+	}
+	f.take(ctx, a.behind.commit, ids, now)
+	f.filling = f.taking // nothing where it was in vain before
+}
+
+// filled takes note of what came of that. The remote has them in any case.
+func (f *follower) filled(got taken, now time.Time) {
+	a := f.a
+	f.filling = ""
+	if got.err == nil {
+		return
+	}
+	a.log().Info("the remote is asked for what peers have not", "commit", got.commit, "error", one(got.err))
+	a.partial.Store(true)
+	wait := leastRetry + a.jitter(roomRetry)
+	f.mustAsk(now.Add(wait))
+	if again := now.Add(wait + time.Minute); f.put.commit != "" && again.Before(f.put.at) {
+		f.put.at = again
+	}
 }
 
 // take asks peers for a commit, beside the loop.
@@ -247,6 +287,10 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 		return
 	}
 	defer a.heads.raise() // there may be another by now
+	if f.filling == got.commit {
+		f.filled(got, now)
+		return
+	}
 	if f.proving == got.commit {
 		f.proving = ""
 		a.settled.add(got.commit) // it is judged once
@@ -292,10 +336,10 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	f.mustAsk(now.Add(wait))
 }
 
-// toldTooLarge reports whether a node says that a commit is refused though it has no faults.
+// toldTooLarge reports whether a node says that a commit is refused though it has no faults and nobody lacks agreement.
 func (a *Agent) toldTooLarge(commit string) bool {
 	for _, s := range a.states() {
-		if r := s.Refused; r != nil && r.Commit == commit && len(r.Faults) == 0 {
+		if r := s.Refused; r != nil && r.Commit == commit && len(r.Faults) == 0 && r.Kind == "" {
 			return true
 		}
 	}

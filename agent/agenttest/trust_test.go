@@ -142,6 +142,66 @@ func TestAnAnchoredFleetTakesWhatIsSigned(t *testing.T) {
 	})
 }
 
+// What somebody pushes upon a signed commit does not keep that from hosts for ever, and half of a change is not in force while
+// the other half is being approved.
+func TestWhatComesBeforeARefusedHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := agenttest.NewPerson("alice")
+		c, first := anchoredCluster(t, 67, 4, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		all := func(commit, motd string) bool {
+			for _, n := range c.Nodes {
+				if !n.Holds(commit) || motdOf(n) != motd {
+					return false
+				}
+			}
+			return true
+		}
+
+		// Two at once, of which the second is nobody's: it is refused, and the first is taken once that stays so.
+		good := c.PushSigned(alice, motdFile("two\n"))
+		evil := c.Push(motdFile("evil\n"))
+		refuseAll(t, c, evil, "not agreed", "nobody with it has signed")
+		time.Sleep(8 * time.Minute)
+		if !all(first, "one\n") {
+			t.Error("the first half of what was pushed is in force before anybody could approve the second")
+		}
+		c.Until("what comes before the refused head is in force", 15*time.Minute, func() bool { return all(good, "two\n") })
+		refuseAll(t, c, evil, "not agreed", "nobody with it has signed")
+		next := c.PushAt(simulated.Repository, good, alice, motdFile("three\n"))
+		agree(t, c, next, time.Minute)
+		nothingRefused(c)
+
+		// With a fault it is not taken either.
+		faulty := c.PushSigned(alice, map[string]string{"policies/web.cue": "package fleet\n\npolicy: web: {targets: all: true, mode: \"audti\"}\n"})
+		evil = c.Push(motdFile("evil\n"))
+		refuseAll(t, c, evil, "not agreed", "")
+		time.Sleep(40 * time.Minute)
+		if !all(next, "three\n") {
+			t.Errorf("commit %s, which has a fault, or what is upon it is in force", faulty[:12])
+		}
+
+		// A host that is new then, too, gets what was agreed to.
+		n := c.Nodes[3]
+		n.Stop()
+		good = c.PushAt(simulated.Repository, next, alice, motdFile("four\n"))
+		for _, other := range c.Nodes[:3] {
+			c.Until("the others have it", 2*time.Minute, func() bool { return other.Holds(good) })
+		}
+		evil = c.Push(motdFile("evil\n"))
+		for _, name := range []string{"policy.git", "trust.json"} {
+			if err := os.RemoveAll(filepath.Join(n.State(), name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.Start()
+		c.Until("the new host has what is agreed to", 40*time.Minute, func() bool { return n.Holds(good) && motdOf(n) == "four\n" })
+		refuseAll(t, c, evil, "not agreed", "")
+	})
+}
+
 func TestApprovalsReachNodesThatNeverAskTheRemote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice, bob := agenttest.NewPerson("alice"), agenttest.NewPerson("bob")

@@ -218,6 +218,7 @@ type conn interface {
 type query struct {
 	want  plumbing.Hash
 	haves []plumbing.Hash
+	all   bool // the files of all commits
 	tip   bool // the commit and its files alone, without what comes before it; a remote that cannot gives all
 
 	blobs []plumbing.Hash // instead: these blobs, which references point at
@@ -360,7 +361,7 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 				return "", s.to.fail("fetch", err)
 			}
 		}
-		err = c.fetch(ctx, s, query{want: want, haves: haves, tip: s.to.Tip && len(haves) == 0})
+		err = c.fetch(ctx, s, query{want: want, haves: haves, all: all, tip: s.to.Tip && len(haves) == 0})
 		// The remote left out files that this store gave up in a repack, or gave a history that is too long: ask for all
 		// files, and for no more than is needed.
 		if err != nil && len(haves) > 0 && ctx.Err() == nil && (isMissing(err) || s.to.Tip && errors.Is(err, ErrTooLarge)) {

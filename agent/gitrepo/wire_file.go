@@ -74,7 +74,11 @@ func (f *fileRemote) fetch(ctx context.Context, s *Store, q query) error {
 	if q.tip {
 		st = onlyTip{st, q.want}
 	}
-	list, err := between(ctx, st, q.want, have, trees)
+	much := trees
+	if q.all {
+		much = files
+	}
+	list, err := between(ctx, st, q.want, have, much)
 	if err != nil {
 		return err
 	}
