@@ -163,6 +163,35 @@ trust: "unsigned"
 		}
 	})
 
+	sub("its doctor sees what it stands on", func(t *testing.T) {
+		out, errs, code := h.Exec("dunlin", "doctor", "-o", "json")
+		var got struct {
+			Checks []struct{ Check, State, Found, Do string }
+		}
+		if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+			t.Fatalf("dunlin doctor: exit code %d, %v\n%s%s", code, err, out, errs)
+		}
+		states := map[string]string{}
+		for _, f := range got.Checks {
+			states[f.Check] += f.State + " "
+		}
+		for check, want := range map[string]string{
+			"config": "ok ", "trust": "warning ", "credential": "ok ", "server": "ok ", "state": "ok ", "keys": "ok ", "room": "ok ",
+			"kernel": "ok ", "unit": "ok ", "packages": "ok ", "agent": "ok ", "remote": "ok ", "push": "warning ",
+		} {
+			if states[check] != want {
+				t.Errorf("check %s is %q, want %q\n%s", check, states[check], want, out)
+			}
+		}
+		h.Write("/run/systemd/system/dunlin.service.d/weaker.conf", "[Service]\nSystemCallFilter=\nCapabilityBoundingSet=~\n", 0o644)
+		h.MustExec("systemctl", "daemon-reload")
+		if out, _, _ := h.Exec("dunlin", "doctor", "--offline"); !strings.Contains(out, "SystemCallFilter") || !strings.Contains(out, "weaker.conf") {
+			t.Errorf("a drop-in that takes the limits away is not told of:\n%s", out)
+		}
+		h.MustExec("rm", "-r", "/run/systemd/system/dunlin.service.d")
+		h.MustExec("systemctl", "daemon-reload")
+	})
+
 	sub("its socket is root's alone, and so is what the command line believes", func(t *testing.T) {
 		h.MustExec("dunlin", "status")
 		for what, tt := range map[string]struct {

@@ -98,6 +98,7 @@ func (a *app) commands() []*cobra.Command {
 		a.importCommand(),
 		a.agentCommand(),
 		a.demoCommand(),
+		a.doctorCommand(),
 		a.statusCommand(),
 		a.nodesCommand(),
 		a.complianceCommand(),
