@@ -114,6 +114,7 @@ func TestLayersOfWhatIsWritten(t *testing.T) {
 		"agent/host/apt_linux.go":        "nothing: it looks at the locks of apt and dpkg",
 		"agent/host/file_linux.go":       managed,
 		"agent/host/filewrite_linux.go":  managed,
+		"agent/host/examine_linux.go":    "nothing: it tries whether openat2 is there",
 		"agent/host/hash_linux.go":       "nothing: it reads managed files",
 		"agent/host/sysctl_linux.go":     managed,
 		"agent/host/simulated.go":        simulated,
