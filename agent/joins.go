@@ -27,7 +27,9 @@ const (
 	guessesPerSource = 5 // a minute, of one address; of IPv6 one /64
 	guessesInAll     = 100
 	guessesPer       = time.Hour // in all
-	maxSources       = 4096
+	// heardPerMinute is how often those that hold a code are heard: to read the roster for them costs something.
+	heardPerMinute = 600
+	maxSources     = 4096
 	// maxAsking is how many hosts a node keeps that ask, in joinShards records.
 	maxAsking  = 128
 	joinShards = 16
@@ -42,6 +44,7 @@ type guesses struct {
 	mu      sync.Mutex
 	sources map[netip.Prefix]bucket
 	all     bucket
+	holders bucket
 }
 
 // bucket holds what may still be done, and when that was so.
@@ -98,6 +101,18 @@ func (g *guesses) take(addr netip.Addr, now time.Time) bool {
 	return ok
 }
 
+// holder reports whether somebody who holds a code may be heard.
+func (g *guesses) holder(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.holders = g.holders.fill(heardPerMinute, time.Minute, now)
+	ok := g.holders.left >= 1
+	if ok {
+		g.holders.left--
+	}
+	return ok
+}
+
 // give takes back that somebody tried: it was no guess.
 func (g *guesses) give(addr netip.Addr) {
 	g.mu.Lock()
@@ -116,29 +131,33 @@ type asking struct {
 	joins   map[string]trust.Join // by id
 }
 
+var errTooMany = errors.New("too many tries: wait a minute, or ask another node")
+
 // stranger hears a host that the roster does not have. What it is told is one line, "kind: reason" where it is refused.
-func (a *Agent) stranger(ctx context.Context, s peer.Stranger) (int, string) {
+func (a *Agent) stranger(_ context.Context, s peer.Stranger) (int, string) {
 	from, err := addressOf(s.Addr)
 	if err != nil {
 		return http.StatusForbidden, "network: it comes from no address"
 	}
 	now := a.now()
 	if !a.asks.guesses.take(from, now) {
-		return http.StatusTooManyRequests, "too many tries: wait a minute"
+		return http.StatusTooManyRequests, errTooMany.Error()
 	}
-	j, err := a.judgeStranger(ctx, s, from, now)
+	j, holds, err := a.judgeStranger(s, from, now)
+	if holds {
+		a.asks.guesses.give(from) // it was no guess
+	}
 	if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
-		if r.Kind != trust.JoinCode && r.Kind != trust.JoinRevoked && r.Kind != trust.JoinRelay {
-			a.asks.guesses.give(from) // it holds the code
-		}
 		a.log().Warn("a host is not let in", "from", from.String(), "kind", string(r.Kind), "reason", r.Reason)
 		return http.StatusForbidden, string(r.Kind) + ": " + r.Reason
+	}
+	if errors.Is(err, errTooMany) {
+		return http.StatusTooManyRequests, errTooMany.Error()
 	}
 	if err != nil {
 		a.log().Warn("a host is not let in", "from", from.String(), "error", one(err))
 		return http.StatusBadRequest, "not a join proof that this node can judge"
 	}
-	a.asks.guesses.give(from)
 	if err := a.keepJoin(j); err != nil {
 		return http.StatusServiceUnavailable, one(err)
 	}
@@ -155,34 +174,39 @@ func addressOf(hostPort string) (netip.Addr, error) {
 	return addr.Unmap().WithZone(""), err
 }
 
-// judgeStranger judges a proof on its connection, by the policy in force.
-func (a *Agent) judgeStranger(ctx context.Context, s peer.Stranger, from netip.Addr, now time.Time) (trust.Join, error) {
+// judgeStranger judges a proof on its connection, by the policy in force. holds is that it was made with the code of an
+// activation.
+func (a *Agent) judgeStranger(s peer.Stranger, from netip.Addr, now time.Time) (j trust.Join, holds bool, err error) {
 	p, err := trust.ParseProof(s.Message)
 	if err != nil {
-		return trust.Join{}, err
+		return j, false, err
 	}
 	if err := p.Arrives(s.Exporter, s.Pin); err != nil {
-		return trust.Join{}, err
+		return j, false, err
 	}
 	a.mu.Lock()
 	policy := a.policy
 	a.mu.Unlock()
 	if policy == nil {
-		return trust.Join{}, errors.New("no policy is in force here")
+		return j, false, errors.New("no policy is in force here")
 	}
 	// First what costs little: a stranger without the code gets no further.
 	gate := trust.Gate{Fleet: policy.Repo.Fleet.Name, Activations: policy.Repo.Activations, Now: now,
 		Enrolled: func(string) int { return 0 }, Known: func(string) bool { return false }, Member: a.signingKey}
-	j := trust.See(p, from, now, a.keys.Sign)
+	j = trust.See(p, from, now, a.keys.Sign)
 	if err := gate.Judge(j); err != nil {
-		return trust.Join{}, err
+		r := (*trust.JoinRefusal)(nil)
+		return j, errors.As(err, &r) && r.Kind != trust.JoinCode && r.Kind != trust.JoinRevoked && r.Kind != trust.JoinFleet, err
+	}
+	if !a.asks.guesses.holder(now) {
+		return j, true, errTooMany
 	}
 	roll, err := a.roll(policy.Commit)
 	if err != nil {
-		return trust.Join{}, err
+		return j, true, err
 	}
 	gate.Enrolled, gate.Known = roll.Enrolled, roll.Known
-	return j, gate.Judge(j)
+	return j, true, gate.Judge(j)
 }
 
 // roll is the roster of a commit, with who has enrolled.

@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/agent/record"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+func codeOf(n int) ed25519.PrivateKey {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("code"), uint64(n)))
+	return ed25519.NewKeyFromSeed(sum[:])
+}
+
+func publicLine(key ed25519.PrivateKey) string {
+	return "ssh-ed25519 " + base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), key.Public().(ed25519.PublicKey)...))
+}
+
+// doorkeeper is an agent with a policy that has one activation, and nothing else but a clock.
+func doorkeeper(t *testing.T, now *time.Time, change ...func(*schema.Activation)) *Agent {
+	t.Helper()
+	state := t.TempDir()
+	keys, err := identity.Open(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{keys: keys}
+	a.o.Config.State, a.o.Log = state, slog.New(slog.DiscardHandler)
+	a.o.Local.Now = func() time.Time { return *now }
+	a.asks.joins = map[string]trust.Join{}
+	if a.policies, err = gitrepo.OpenStore(t.TempDir(), gitrepo.Remote{}); err != nil {
+		t.Fatal(err)
+	}
+	a.fleets = NewFleets(nil)
+	a.records = record.New(record.Config{Key: keys.Sign, Boot: 1, Keys: a.signingKey})
+	act := schema.Activation{PublicKey: publicLine(codeOf(0)), Expires: now.Add(29 * 24 * time.Hour), Limit: 1000}
+	for _, f := range change {
+		f(&act)
+	}
+	a.policy = &Policy{Repo: schema.Repo{Fleet: schema.Fleet{Name: "acme"}, Activations: map[string]schema.Activation{"act-web": act}}}
+	a.keysOf = map[string]ed25519.PublicKey{keys.ID(): keys.Public()}
+	return a
+}
+
+// knocks is what a host says on a connection.
+func knocks(t *testing.T, host identity.Keys, code ed25519.PrivateKey, n int, from string, at time.Time) peer.Stranger {
+	t.Helper()
+	exporter := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(n))
+	p := trust.Proof{Fleet: "acme", Activation: "act-web", Channel: trust.TLSChannel(exporter), At: at.UTC().Truncate(time.Second).Format(time.RFC3339),
+		ID: host.ID(), Name: "web", OS: "debian", Keys: host.Line("web", "debian", nil, at).Keys}.Sign(host.Sign, code)
+	return peer.Stranger{Pin: host.TLSPin(), Addr: from, Exporter: exporter, Message: p.Encode()}
+}
+
+func TestGuessesLetNobodyIn(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	a := doorkeeper(t, &now)
+	host, err := identity.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tries = 10_000
+	began := now
+	answers := map[int]int{}
+	heard := map[string][]time.Time{} // by source, when a guess was looked at
+	var all []time.Time
+	s := knocks(t, host, codeOf(1), 0, "", now)
+	for n := range tries {
+		now = now.Add(2 * time.Second)
+		source := fmt.Sprintf("10.0.0.%d", n%7)
+		if n%3 == 0 {
+			source = fmt.Sprintf("[2001:db8::%x]", n) // one network of IPv6 is one source
+		}
+		s.Addr = source + ":40000"
+		if n%100 == 0 { // another code; to sign each guess would be most of the test
+			s = knocks(t, host, codeOf(n+1), n, s.Addr, began)
+		}
+		status, text := a.stranger(t.Context(), s)
+		answers[status]++
+		switch status {
+		case http.StatusForbidden:
+			if !strings.HasPrefix(text, "code: ") {
+				t.Fatalf("guess %d: %s", n, text)
+			}
+			if n%3 == 0 {
+				source = "v6"
+			}
+			heard[source] = append(heard[source], now)
+			all = append(all, now)
+		case http.StatusTooManyRequests:
+		default:
+			t.Fatalf("guess %d: %d %s", n, status, text)
+		}
+	}
+	if len(a.asks.joins) != 0 || len(a.Joins()) != 0 {
+		t.Errorf("%d guesses let somebody in: %v", tries, a.Joins())
+	}
+	hours := now.Sub(began).Hours()
+	if most := int(guessesInAll * (hours + 1)); len(all) > most || answers[http.StatusTooManyRequests] != tries-len(all) {
+		t.Errorf("in %.1f hours %d guesses were looked at, more than %d; answers %v", hours, len(all), most, answers)
+	}
+	for source, when := range heard {
+		for i := range when {
+			if j := i + guessesPerSource*2; j < len(when) && when[j].Sub(when[i]) < time.Minute {
+				t.Errorf("%s: more than %d guesses within a minute", source, guessesPerSource*2)
+			}
+		}
+	}
+	t.Logf("%d guesses in %.1f hours: %d looked at, %d turned away", tries, hours, len(all), answers[http.StatusTooManyRequests])
+	// Who holds the code is heard all the same once there is room again, and however often.
+	now = now.Add(time.Hour)
+	for n := range 50 {
+		if status, text := a.stranger(t.Context(), knocks(t, host, codeOf(0), tries+n, "10.0.0.1:1", now)); status == http.StatusTooManyRequests || strings.HasPrefix(text, "code") {
+			t.Fatalf("the holder of the code, try %d: %d %s", n, status, text)
+		}
+	}
+}
+
+func TestStrangersAreToldLittle(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	host, err := identity.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		act    func(*schema.Activation)
+		change func(*peer.Stranger)
+		code   int
+		status int
+		text   string
+	}{
+		{"a proof for another connection", nil, func(s *peer.Stranger) { s.Exporter = make([]byte, 32) }, 0, http.StatusForbidden, "relay: "},
+		{"another key on the connection", nil, func(s *peer.Stranger) { s.Pin = strings.Repeat("a", 64) }, 0, http.StatusForbidden, "relay: "},
+		{"another network", func(a *schema.Activation) { a.Networks = []string{"10.0.0.0/8"} }, func(s *peer.Stranger) { s.Addr = "192.0.2.1:5" }, 0, http.StatusForbidden, "network: "},
+		{"the network, without the code", func(a *schema.Activation) { a.Networks = []string{"10.0.0.0/8"} }, func(s *peer.Stranger) { s.Addr = "192.0.2.1:5" }, 3, http.StatusForbidden, "code: "},
+		{"the end, without the code", func(a *schema.Activation) { a.Expires = now }, nil, 3, http.StatusForbidden, "code: "},
+		{"the end", func(a *schema.Activation) { a.Expires = now }, nil, 0, http.StatusForbidden, "expired: "},
+		{"nothing that is a proof", nil, func(s *peer.Stranger) { s.Message = []byte("{}") }, 0, http.StatusBadRequest, "not a join proof"},
+		{"no address", nil, func(s *peer.Stranger) { s.Addr = "here" }, 0, http.StatusForbidden, "network: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var change []func(*schema.Activation)
+			if tt.act != nil {
+				change = append(change, tt.act)
+			}
+			a := doorkeeper(t, &now, change...)
+			s := knocks(t, host, codeOf(tt.code), 1, "10.1.1.1:5", now)
+			if tt.change != nil {
+				tt.change(&s)
+			}
+			if status, text := a.stranger(t.Context(), s); status != tt.status || !strings.HasPrefix(text, tt.text) {
+				t.Errorf("%d %q, want %d %q", status, text, tt.status, tt.text)
+			}
+			if len(a.asks.joins) != 0 {
+				t.Error("it is kept")
+			}
+		})
+	}
+}
+
+func TestWhoAsksIsKeptWithinBounds(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	a := doorkeeper(t, &now)
+	join := func(n int) trust.Join {
+		key := codeOf(1000 + n)
+		id := schema.NodeID(key.Public().(ed25519.PublicKey))
+		return trust.Join{Proof: trust.Proof{Fleet: "acme", Activation: "act-web", Channel: trust.TLSChannel(make([]byte, 32)), At: now.Format(time.RFC3339), ID: id, Name: fmt.Sprint("web-", n), OS: "debian",
+			Keys: schema.RosterKeys{Sign: publicLine(key), Age: "age1" + strings.Repeat("q", 58), TLS: strings.Repeat("a", 64)}}.Sign(key, codeOf(0))}
+	}
+	kept := 0
+	for n := range maxAsking + 20 {
+		if err := a.keepJoin(join(n)); err == nil {
+			kept++
+		}
+	}
+	if kept != maxAsking || len(a.Joins()) != maxAsking {
+		t.Errorf("%d are kept, %d told, want %d", kept, len(a.Joins()), maxAsking)
+	}
+	if back := readJoins(a.o.Config.State); len(back) != maxAsking {
+		t.Errorf("after a start %d are known", len(back))
+	}
+	size := 0
+	for _, r := range a.records.Of(schema.RecordJoin) {
+		size += len(r.Body)
+	}
+	if size > record.MaxBytes/2 {
+		t.Errorf("they are told in %d bytes", size)
+	}
+	// Who is let in asks no more, nor anybody once the activation is gone.
+	one := join(0)
+	a.roster = map[string]schema.RosterLine{one.Proof.ID: {ID: one.Proof.ID}}
+	a.settleJoins()
+	if got := len(a.Joins()); got != maxAsking-1 {
+		t.Errorf("%d ask after one was let in", got)
+	}
+	a.policy = &Policy{Repo: schema.Repo{Fleet: schema.Fleet{Name: "acme"}}}
+	a.settleJoins()
+	if got := len(a.asks.joins); got != 0 {
+		t.Errorf("%d ask with no activation", got)
+	}
+}
