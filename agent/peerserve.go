@@ -27,6 +27,7 @@ func (a *Agent) peerHandler() http.Handler {
 	mux.HandleFunc("GET /v1/time", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, "%d\n", a.now().UnixMilli())
 	})
+	mux.HandleFunc("GET /v1/gossip-key", a.giveKey)
 	mux.HandleFunc("GET /v1/pack", func(w http.ResponseWriter, r *http.Request) {
 		want, have := r.URL.Query().Get("want"), r.URL.Query().Get("have")
 		if !isCommit(want) || have != "" && !isCommit(have) {

@@ -174,6 +174,7 @@ func New(o Options) (a *Agent, err error) {
 	a.problems = map[string]string{}
 	a.fleets = NewFleets(o.Local.Evaluate)
 	a.asks.joins = readJoins(state)
+	a.ring = readRing(state, o.GossipKey)
 	var problem string
 	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
 		return nil, err
@@ -218,6 +219,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		{"attend", a.attend},
 		{"clock", a.watchClock},
 		{"keep", a.keep},
+		{"keys", a.watchKeys},
 	}
 	if a.peers != nil {
 		loops = append(loops, struct {

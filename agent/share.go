@@ -26,9 +26,9 @@ const hintHead = 'h'
 
 // join opens this node's addresses and begins to look for the others. A node without gossip is alone.
 func (a *Agent) join(ctx context.Context) error {
-	g := a.o.Config.Gossip
-	if g == nil {
-		return nil
+	g, ring := a.o.Config.Gossip, a.ringNow()
+	if g == nil || len(ring.Use) == 0 && len(g.Ask) > 0 {
+		return nil // alone, or until the key has come: see watchKeys
 	}
 	l, err := a.o.Network.Listen(a.o.Config.Peer.Bind)
 	if err != nil {
@@ -47,7 +47,7 @@ func (a *Agent) join(ctx context.Context) error {
 		return err
 	}
 	a.cluster, err = gossip.Start(gossip.Config{
-		Name: a.keys.ID(), Key: a.o.GossipKey, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
+		Name: a.keys.ID(), Key: ring.Use, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
 		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
 		Log:  func(text string) { a.log().Warn(text, "what", "gossip") },
 		Keys: a.signingKey, Nodes: func() int { return len(a.pinned()) }, Sign: a.signAddresses, Random: a.o.Random,
@@ -56,6 +56,9 @@ func (a *Agent) join(ctx context.Context) error {
 	if err != nil {
 		_ = l.Close()
 		return fmt.Errorf("gossip.bind %q: %w", g.Bind, err)
+	}
+	if err := a.cluster.SetKeys(ring.Use, ring.Also...); err != nil {
+		return err
 	}
 	a.membership()
 	return nil

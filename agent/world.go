@@ -61,6 +61,8 @@ type world struct {
 	unjudged []string
 	agreed   []string // approvals that this node found on the remote, newest first
 
+	ring keyRing // gossip keys
+
 	hintedHead string // the newest head that was told by a hint, ours or others'
 }
 

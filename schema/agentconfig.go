@@ -62,6 +62,8 @@ type AgentGossip struct {
 	Advertise string   `json:"advertise,omitempty"`
 	KeyFile   string   `json:"keyFile"`
 	Join      []string `json:"join"`
+	// Ask are peer servers of nodes that give this one the gossip key once it is let in, where KeyFile is not there.
+	Ask []string `json:"ask,omitempty"`
 }
 
 // AgentPeer is where other nodes reach this one.

@@ -14,6 +14,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/simulated"
 	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
 // Person has a key, as people who sign commits have one.
@@ -21,6 +22,12 @@ type Person = simulated.Person
 
 // NewPerson makes a person; the same name gives the same key.
 func NewPerson(name string) Person { return simulated.NewPerson(name) }
+
+// Head is the commit that the policy branch was pointed at last.
+func (c *Cluster) Head() string { return c.head }
+
+// Evaluate evaluates policies as the nodes do.
+func (c *Cluster) Evaluate() load.Func { return c.evaluate }
 
 func (c *Cluster) sign(by Person, message []byte, namespace string) string {
 	c.t.Helper()

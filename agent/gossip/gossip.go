@@ -9,6 +9,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -113,6 +114,7 @@ type Cluster struct {
 	own      atomic.Pointer[[]byte] // what it says of itself
 	claims   *claims
 	door     *door
+	ring     *memberlist.Keyring
 	count    counters
 	versions [6]uint8           // of memberlist's protocol
 	stop     context.CancelFunc // ends seek
@@ -155,7 +157,11 @@ func Start(c Config) (*Cluster, error) {
 		doubting: make(chan struct{}, 1), renew: make(chan struct{}, 1), here: map[string]bool{}, told: map[string]bool{}, lost: map[string]bool{}, heard: map[string]time.Time{},
 		doubts: map[string]bool{}, waits: map[string]time.Duration{}, tell: &translator{tell: c.Log, last: map[string]time.Time{}}}
 	known := func(id string) bool { _, ok := c.Keys(id); return ok || id == c.Name }
-	cl.door = newDoor(c.Label, func() [][]byte { return [][]byte{c.Key} }, known, c.Nodes, &cl.count)
+	var err error
+	if cl.ring, err = memberlist.NewKeyring(nil, c.Key); err != nil {
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	cl.door = newDoor(c.Label, cl.ring.GetKeys, known, c.Nodes, &cl.count) // the one that encrypts comes first
 	t, err := listen(c.Network, c.Bind, c.Advertise)
 	if err != nil {
 		return nil, err
@@ -174,7 +180,7 @@ func Start(c Config) (*Cluster, error) {
 	}
 	t.read()
 	m := memberlist.DefaultLANConfig()
-	m.Name, m.Label, m.SecretKey, m.Transport = c.Name, c.Label, c.Key, t
+	m.Name, m.Label, m.Keyring, m.Transport = c.Name, c.Label, cl.ring, t
 	m.AdvertiseAddr, m.AdvertisePort = t.ip.String(), t.port
 	m.BindPort = t.port
 	cl.versions = [6]uint8(m.BuildVsnArray())
@@ -218,6 +224,32 @@ func (c *Cluster) size() int {
 		return max(list.NumMembers(), 1)
 	}
 	return 1
+}
+
+// SetKeys encrypts with a key from now on, and takes what is encrypted with it or with others, and with none else.
+func (c *Cluster) SetKeys(use []byte, also ...[]byte) error {
+	all := append([][]byte{use}, also...)
+	for _, k := range all {
+		if len(k) != KeySize {
+			return fmt.Errorf("gossip: a key has %d bytes and must have %d", len(k), KeySize)
+		}
+	}
+	for _, k := range all {
+		if err := c.ring.AddKey(k); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+	}
+	if err := c.ring.UseKey(use); err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	for _, k := range c.ring.GetKeys() {
+		if !slices.ContainsFunc(all, func(o []byte) bool { return bytes.Equal(o, k) }) {
+			if err := c.ring.RemoveKey(k); err != nil {
+				return fmt.Errorf("gossip: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // Addr is where others reach this member, host:port.

@@ -104,10 +104,30 @@ func (p *Peers) stranger(w http.ResponseWriter, r *http.Request) {
 // nil is TCP.
 func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error),
 	message func(exporter []byte) ([]byte, error)) (who string, status int, answer string, err error) {
+	who, status, text, err := once(ctx, addr, cert, pins, dial, func(exporter []byte) (string, string, []byte, error) {
+		body, err := message(exporter)
+		return http.MethodPost, JoinPath, body, err
+	}, MaxJoin)
+	return who, status, strings.TrimSpace(string(text)), err
+}
+
+// Get asks a node of the roster that is no member yet, or is not known to be one, for what its Handler gives: at most limit
+// bytes. pins and dial are as for Ask.
+func Get(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error), path string, limit int64) ([]byte, error) {
+	who, status, text, err := once(ctx, addr, cert, pins, dial, func([]byte) (string, string, []byte, error) { return http.MethodGet, path, nil, nil }, limit)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("ask %q: node %s answers %d: %.200q", clip(addr), clip(who), status, text)
+	}
+	return text, err
+}
+
+// once makes one request on a connection of its own.
+func once(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error),
+	request func(exporter []byte) (method, path string, body []byte, err error), limit int64) (who string, status int, text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, strangerWithin)
 	defer cancel()
-	fail := func(err error) (string, int, string, error) {
-		return who, 0, "", fmt.Errorf("ask %q: %w", clip(addr), err)
+	fail := func(err error) (string, int, []byte, error) {
+		return who, 0, nil, fmt.Errorf("ask %q: %w", clip(addr), err)
 	}
 	if dial == nil {
 		dial = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -143,7 +163,7 @@ func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string
 	if err != nil {
 		return fail(err)
 	}
-	body, err := message(exporter)
+	method, path, body, err := request(exporter)
 	if err != nil {
 		return fail(err)
 	}
@@ -159,7 +179,7 @@ func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string
 		Protocols: onlyHTTP2(), DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 	}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+who+JoinPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+who+path, bytes.NewReader(body))
 	if err != nil {
 		return fail(err)
 	}
@@ -168,9 +188,11 @@ func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string
 		return fail(err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, MaxJoin))
-	if err != nil {
+	if text, err = io.ReadAll(io.LimitReader(resp.Body, limit+1)); err != nil {
 		return fail(err)
 	}
-	return who, resp.StatusCode, strings.TrimSpace(string(text)), nil
+	if int64(len(text)) > limit {
+		return fail(fmt.Errorf("its answer is longer than %d bytes", limit))
+	}
+	return who, resp.StatusCode, text, nil
 }

@@ -442,6 +442,11 @@ func (a *app) revokeActivation(ctx context.Context, p *policyFolder, name string
 			return exitWith{code: exitError, err: fmt.Errorf("%s holds more than the activation %q", p.show(at.File), name), hint: "take it out there by hand"}
 		}
 	}
+	for _, role := range slices.Sorted(maps.Keys(all.Fleet.Roles)) {
+		if slices.Contains(all.Fleet.Roles[role].Activations, name) {
+			return exitWith{code: exitError, err: fmt.Errorf("the role %q names the activation %q", role, name), hint: "take it out of fleet.roles." + role + ".activations first: both go into one commit, or the policy has a fault"}
+		}
+	}
 	if err := p.plain(at.File); err != nil {
 		return err
 	}

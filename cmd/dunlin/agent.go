@@ -98,6 +98,16 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	if err != nil {
 		return err
 	}
+	go staySmall(ctx)
+	for {
+		// It ends where it has been given the key to meet the others with, and begins anew.
+		if err := a.runOnce(ctx, local, config, key, log, notify, watchdog); !errors.Is(err, agent.ErrAgain) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (a *app) runOnce(ctx context.Context, local agent.Local, config schema.AgentConfig, key []byte, log *slog.Logger, notify func(string), watchdog time.Duration) error {
 	system := host.NewSystem() // one for both: it knows what it changed itself
 	local.Host = system
 	agt, err := agent.New(agent.Options{
@@ -115,7 +125,6 @@ func (a *app) runAgent(ctx context.Context, path string, verbose bool) error {
 	}
 	defer socket.Close()
 	agt.Listen(socket)
-	go staySmall(ctx)
 	return agt.Run(ctx)
 }
 
@@ -210,6 +219,9 @@ func agentSecrets(c schema.AgentConfig) (gossipKey []byte, err error) {
 		return nil, nil
 	}
 	path := c.Gossip.KeyFile
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && len(c.Gossip.Ask) > 0 {
+		return nil, nil // it comes once this host is let in
+	}
 	if err := host.Private(path); err != nil {
 		return nil, secretError("gossip.keyFile", path, err)
 	}

@@ -105,7 +105,7 @@ func (a *app) joinFleet(ctx context.Context, f joinHostFlags) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the host's configuration: %w", err)
 	}
-	if _, err := agentSecrets(withoutGossip(config)); err != nil {
+	if _, err := agentSecrets(config); err != nil {
 		return err
 	}
 	if f.name == "" {
@@ -166,12 +166,6 @@ func hintOfJoining(k trust.JoinKind) string {
 	return ""
 }
 
-// withoutGossip is a configuration of which the gossip key is not there yet.
-func withoutGossip(c schema.AgentConfig) schema.AgentConfig {
-	c.Gossip = nil
-	return c
-}
-
 // joinConfig is the host's own file.
 func joinConfig(f joinHostFlags) ([]byte, schema.AgentConfig, error) {
 	var b strings.Builder
@@ -191,6 +185,18 @@ func joinConfig(f joinHostFlags) ([]byte, schema.AgentConfig, error) {
 		b.WriteString("trust: \"unsigned\"\n")
 	} else {
 		fmt.Fprintf(&b, "trust: anchor: %s\n", cueText(f.anchor))
+	}
+	if len(f.peers) > 0 {
+		var seeds, ask []string
+		for _, p := range f.peers {
+			host, _, err := net.SplitHostPort(p)
+			if err != nil {
+				return nil, schema.AgentConfig{}, usageError{fmt.Errorf("--peer %q is not HOST:PORT", p)}
+			}
+			seeds, ask = append(seeds, cueText(net.JoinHostPort(host, "7950"))), append(ask, cueText(p))
+		}
+		// The key comes from one of these once this host is let in, and stays in the state folder.
+		fmt.Fprintf(&b, "gossip: {\n\tkeyFile: %s\n\tjoin: [%s]\n\task: [%s]\n}\n", cueText(filepath.Join(f.state, "gossip.key")), strings.Join(seeds, ", "), strings.Join(ask, ", "))
 	}
 	if f.state != defaultState {
 		fmt.Fprintf(&b, "state: %s\n", cueText(f.state))

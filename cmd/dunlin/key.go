@@ -28,7 +28,7 @@ func (a *app) keyCommand() *cobra.Command {
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	gossip.AddCommand(a.keyGossipNewCommand())
+	gossip.AddCommand(a.keyGossipNewCommand(), a.keyGossipRotateCommand())
 	cmd.AddCommand(gossip)
 	return cmd
 }

@@ -1,0 +1,151 @@
+package agenttest_test
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/secret"
+	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
+)
+
+// A host proves a code to a member, is pending everywhere and does nothing, until a key that may do nothing else lets it
+// in; then it is given the gossip key, and is a node. The fleet's gossip key is exchanged under it.
+func TestAHostEnrols(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := agenttest.NewPerson("gate")
+		code := ed25519.NewKeyFromSeed(make([]byte, 32))
+		public := "ssh-ed25519 " + base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), code.Public().(ed25519.PublicKey)...))
+		roles := `fleet: roles: {root: {paths: ["fleet.cue", "schema.cue", "cue.mod/**", "nodes/**", "activations/**", "grants/**", "guardrails/**"]}, policy: {paths: ["**"]}, enrol: {paths: ["nodes/**"], activations: ["act-web"]}}` + "\n"
+		c, first := anchoredCluster(t, 71, 3, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		alice := agenttest.NewPerson("alice")
+		act := func(limit int) map[string]string {
+			return map[string]string{"fleet.cue": signedFleet(roles, "alice=root,policy", "gate=enrol"), "activations/act-web.cue": fmt.Sprintf("package fleet\n\nactivation: \"act-web\": {publicKey: %q, expires: %q, limit: %d, tags: role: \"web\", createdBy: \"alice\"}\n",
+				public, time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339), limit)}
+		}
+		agree(t, c, c.PushSigned(alice, act(1)), time.Minute)
+
+		guest := c.Stranger("guest", "10.8.0.1")
+		member := c.Nodes[1]
+		guest.Change = func(o *agent.Options) {
+			o.Config.Trust = schema.AgentTrust{Anchor: first}
+			o.GossipKey, o.Config.Gossip.Ask = nil, []string{member.Peer}
+		}
+		ask := func(n *agenttest.Node, code ed25519.PrivateKey, at string) (agent.Asked, error) {
+			config := schema.AgentConfig{Repo: schema.AgentRepo{URL: c.URL()}, Trust: schema.AgentTrust{Anchor: first}, State: filepath.Join(t.TempDir(), "asks")}
+			return agent.Enrolment{Config: config, Keys: n.Keys, Evaluate: c.Evaluate(), Activation: "act-web", Code: code, Name: n.Name, OS: "debian",
+				Members: []string{at}, Dial: c.Net.Host(n.Addr).Dial, Now: time.Now}.Ask(t.Context())
+		}
+		asked, err := ask(guest, code, member.Peer)
+		if err != nil || asked.Member != member.Keys.ID() || len(asked.Why) > 0 {
+			t.Fatalf("Ask = %+v, %v", asked, err)
+		}
+		c.Until("all nodes know who asks", time.Minute, func() bool {
+			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return len(n.Agent.Joins()) != 1 })
+		})
+		// It is nobody yet: not a member, enforces nothing, and no key for it.
+		guest.Start()
+		time.Sleep(2 * time.Minute)
+		if motdOf(guest) != "" || guest.Ended() != nil {
+			t.Errorf("a host that was not let in has motd %q, %v", motdOf(guest), guest.Ended())
+		}
+		if p := problems(guest); !strings.Contains(p, "waits until it is let in") {
+			t.Errorf("it says %q", p)
+		}
+		for _, n := range c.Nodes {
+			if len(n.Agent.Nodes()) != 3 {
+				t.Errorf("%s lists %d nodes", n.Name, len(n.Agent.Nodes()))
+			}
+		}
+		// A member that starts anew still knows who asks.
+		member.Stop()
+		member.Start()
+		c.Until("the member is back", time.Minute, func() bool { return len(member.Agent.Joins()) == 1 })
+
+		joins := c.Nodes[2].Agent.Joins()
+		j, err := trust.ParseJoin([]byte(joins[0]))
+		if err != nil || j.Seen == nil || j.Seen.From != guest.Addr {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		in := map[string]string{}
+		for path, line := range map[string][]byte{trust.JoinFile("act-web", j.Proof.ID): j.Encode(), trust.RosterFile(j.Proof.ID): j.Proof.Line(guest.Name, map[string]string{"role": "web"}, time.Now())} {
+			old, err := c.Remote.Read(c.Head(), path)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			text, err := trust.Insert(old, line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in[path] = string(text)
+		}
+		commit := c.PushSigned(gate, in)
+		agree(t, c, commit, time.Minute)
+		c.Until("the key has come", 2*time.Minute, func() bool { return errors.Is(guest.Ended(), agent.ErrAgain) })
+		_ = guest.Node.Stop()
+		guest.Start() // as the command does by itself
+		all := append(slices.Clone(c.Nodes), guest)
+		online := func() bool {
+			return !slices.ContainsFunc(all, func(n *agenttest.Node) bool {
+				return slices.ContainsFunc(all, func(o *agenttest.Node) bool { return statusOf(n, o) != schema.Online })
+			})
+		}
+		c.Until("it is a node", 2*time.Minute, func() bool { return online() && motdOf(guest) == "one\n" })
+		for _, n := range c.Nodes {
+			if joins := n.Agent.Joins(); len(joins) != 0 {
+				t.Errorf("%s: %d still ask", n.Name, len(joins))
+			}
+		}
+		// Its code is spent, whoever asks.
+		other := c.Stranger("other", "10.8.0.2")
+		r := (*trust.JoinRefusal)(nil)
+		if _, err := ask(other, code, member.Peer); !errors.As(err, &r) || r.Kind != trust.JoinLimit {
+			t.Errorf("one more: %v", err)
+		}
+		if asked, err := ask(guest, code, member.Peer); err != nil || !asked.In {
+			t.Errorf("the node itself: %+v, %v", asked, err)
+		}
+		if _, err := ask(other, ed25519.NewKeyFromSeed(append(make([]byte, 31), 1)), member.Peer); !errors.As(err, &r) || r.Kind != trust.JoinCode {
+			t.Errorf("another code: %v", err)
+		}
+
+		// The gossip key is exchanged in three steps, sealed to one node alone; nobody is lost.
+		key := make([]byte, 32)
+		key[0] = 7
+		id := agent.GossipKeyID(key)
+		sealed, err := secret.Seal(agent.SealedKeyName("acme", id), secret.New("key", []byte(base64.StdEncoding.EncodeToString(key))), []string{c.Nodes[0].Keys.Age})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range []string{`{"keys":["file","` + id + `"],"use":"file","v":1}`, `{"keys":["file","` + id + `"],"use":"` + id + `","v":1}`, `{"keys":["` + id + `"],"use":"` + id + `","v":1}`} {
+			agree(t, c, c.PushSigned(alice, map[string]string{agent.GossipKeysFile: text + "\n", agent.SealedKeyFile(id): sealed + "\n"}), time.Minute)
+			time.Sleep(2 * time.Minute)
+			for _, n := range all {
+				if p := problems(n); p != "" {
+					t.Errorf("step %d: %s: %s", i+1, n.Name, p)
+				}
+			}
+			if !online() {
+				t.Errorf("step %d: not all are here", i+1)
+			}
+		}
+		// After a start, too.
+		guest.Stop()
+		guest.Start()
+		c.Until("it is back", 2*time.Minute, online)
+	})
+}
