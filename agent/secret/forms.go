@@ -27,6 +27,8 @@ type form struct {
 	text []byte
 	// left and right say that the digit of base64 before it, or after it, has bits of the value as well.
 	left, right bool
+	// wraps is that programs break it over lines, and put blanks between its digits.
+	wraps bool
 }
 
 // formsOf are the ways in which programs write a value, each once.
@@ -68,8 +70,8 @@ func each(value []byte, add func(form)) {
 		}
 	}
 	lower := hex.EncodeToString(value)
-	text(lower)
-	text(strings.ToUpper(lower))
+	add(form{text: []byte(lower), wraps: true})
+	add(form{text: []byte(strings.ToUpper(lower)), wraps: true})
 
 	// URL: by Go's rules of a query and of a path, by RFC 3986 (JavaScript, Python, curl), every byte, and all with small digits.
 	var all strings.Builder
@@ -113,7 +115,7 @@ func aligned(e *base64.Encoding, value []byte, offset int) form {
 	text := e.EncodeToString(append(make([]byte, offset, offset+len(value)), value...))
 	first := (offset*8 + 5) / 6
 	last := (offset + len(value)) * 8 / 6
-	return form{text: []byte(text[first:last]), left: offset > 0, right: (offset+len(value))%3 > 0}
+	return form{text: []byte(text[first:last]), left: offset > 0, right: (offset+len(value))%3 > 0, wraps: true}
 }
 
 // percent escapes all but letters, digits and the bytes of plain.

@@ -84,6 +84,22 @@ func (m *matcher) link() {
 	}
 }
 
+// depth is how much of what was read last is the beginning of a form, in bytes.
+func (m *matcher) depth(at int32) int32 {
+	if at == 0 {
+		return 0
+	}
+	return m.node[at].depth
+}
+
+// found is the longest form that ends at a state; nil where none does.
+func (m *matcher) found(at int32) *found {
+	if at == 0 || m.node[at].form < 0 {
+		return nil
+	}
+	return &m.form[m.node[at].form]
+}
+
 // step is the state after one more byte.
 func (m *matcher) step(at int32, c byte) int32 {
 	for {

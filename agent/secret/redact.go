@@ -9,14 +9,17 @@ import (
 )
 
 // A Redactor knows values that must not be written for people, and takes them out of what is. The zero value knows none.
-// It finds a value as it is, in base64 at each of the three alignments, in hex, and as URLs, JSON, Go, HTML and shells
-// write it, also where it is cut over several writes; of a value of several lines also each line of 8 bytes and more.
+// It finds a value as it is, in base64 at each of the three alignments and in hex, also broken over lines, and as URLs,
+// JSON, Go, HTML and shells write it, wherever writes cut it; of a value of several lines also each line of 8 bytes and more.
 // Values of less than MinRedacted bytes are not looked for. It may be used by several at a time.
 type Redactor struct {
 	mu    sync.RWMutex
 	known []*known
-	match *matcher // nil where nothing is known
+	find  *finder // nil where nothing is known
 }
+
+// finder has two automatons: of all forms, and of those that wrap, which reads no blanks.
+type finder struct{ all, wrapped *matcher }
 
 type known struct {
 	name  string
@@ -54,23 +57,27 @@ func (r *Redactor) Add(secrets ...Secret) (forget func()) {
 
 func (r *Redactor) build() {
 	if len(r.known) == 0 {
-		r.match = nil
+		r.find = nil
 		return
 	}
-	m := &matcher{}
+	f := &finder{&matcher{}, &matcher{}}
 	for _, k := range r.known {
-		for _, f := range k.forms {
-			m.insert(f, k.name)
+		for _, form := range k.forms {
+			f.all.insert(form, k.name)
+			if form.wraps {
+				f.wrapped.insert(form, k.name)
+			}
 		}
 	}
-	m.link()
-	r.match = m
+	f.all.link()
+	f.wrapped.link()
+	r.find = f
 }
 
-func (r *Redactor) matcher() *matcher {
+func (r *Redactor) finder() *finder {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.match
+	return r.find
 }
 
 // digit reports whether a byte is one of base64, in either alphabet.
@@ -78,9 +85,9 @@ func digit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_'
 }
 
-// Stream takes what is known now out of what is written to it, and hands the rest to w at most one form's length
-// later. Close hands on the end, and leaves w open.
-func (r *Redactor) Stream(w io.Writer) io.WriteCloser { return &stream{m: r.matcher(), w: w} }
+// Stream takes what is known now out of what is written to it, and hands the rest to w at most one form's length, with
+// the blanks in it, later. Close hands on the end, and leaves w open.
+func (r *Redactor) Stream(w io.Writer) io.WriteCloser { return &stream{f: r.finder(), w: w} }
 
 // Lines is a writer for logs: each write is whole in itself, and nothing is held back.
 func (r *Redactor) Lines(w io.Writer) io.Writer { return lines{r, w} }
@@ -91,12 +98,12 @@ type lines struct {
 }
 
 func (l lines) Write(p []byte) (int, error) {
-	m := l.r.matcher()
-	if m == nil {
+	f := l.r.finder()
+	if f == nil {
 		return l.w.Write(p)
 	}
 	var out bytes.Buffer
-	s := stream{m: m, w: &out}
+	s := stream{f: f, w: &out}
 	_, _ = s.Write(p) // to memory
 	_ = s.Close()
 	if _, err := l.w.Write(out.Bytes()); err != nil {
@@ -107,12 +114,12 @@ func (l lines) Write(p []byte) (int, error) {
 
 // Text is s without what is known.
 func (r *Redactor) Text(s string) string {
-	m := r.matcher()
-	if m == nil || s == "" {
+	f := r.finder()
+	if f == nil || s == "" {
 		return s
 	}
 	var out bytes.Buffer
-	st := stream{m: m, w: &out}
+	st := stream{f: f, w: &out}
 	_, _ = io.WriteString(&st, s) // to memory
 	_ = st.Close()
 	return out.String()
@@ -120,12 +127,17 @@ func (r *Redactor) Text(s string) string {
 
 // stream is one text on its way. Places are counted from its first byte.
 type stream struct {
-	m    *matcher
+	f    *finder
 	w    io.Writer
 	err  error
-	at   int32 // of m
+	at   int32 // of f.all
 	read int   // bytes so far
 	held []byte
+
+	wrapped int32 // state of f.wrapped
+	places  []int // of the bytes that f.wrapped read last, at least as many as its state is deep
+	blanks  int   // in a row until here
+	escape  bool  // the last byte is a backslash: the next may make it a blank
 	// hidden are parts that are not written, in order and apart from each other: those within held, and before them at
 	// most one that has been told already and may grow still.
 	hidden []part
@@ -145,7 +157,7 @@ const maxPiece = 32 << 10
 var errClosed = errors.New("write to a closed stream")
 
 func (s *stream) Write(p []byte) (int, error) {
-	if s.m == nil && s.err == nil {
+	if s.f == nil && s.err == nil {
 		return s.w.Write(p)
 	}
 	done := 0
@@ -156,7 +168,13 @@ func (s *stream) Write(p []byte) (int, error) {
 		}
 		done += len(piece)
 		// What may be the beginning of a form stays, and the digit before it.
-		s.flush(s.read - int(s.m.node[s.at].depth) - 1)
+		from := s.read - int(s.f.all.depth(s.at))
+		deep := int(s.f.wrapped.depth(s.wrapped))
+		s.places = append(s.places[:0], s.places[len(s.places)-deep:]...)
+		if deep > 0 {
+			from = min(from, s.places[0])
+		}
+		s.flush(from - 1)
 	}
 	return done, s.err
 }
@@ -169,7 +187,7 @@ func (s *stream) Close() error {
 		}
 		return s.err
 	}
-	if s.m != nil {
+	if s.f != nil {
 		s.flush(s.read)
 	}
 	err := s.err
@@ -189,14 +207,45 @@ func (s *stream) take(c byte) {
 	}
 	s.held = append(s.held, c)
 	s.read++
-	s.at = s.m.step(s.at, c)
-	f := s.m.node[s.at].form
-	if f < 0 {
+	s.at = s.f.all.step(s.at, c)
+	if f := s.f.all.found(s.at); f != nil {
+		s.hide(s.read-f.length, f)
+	}
+	s.takeWrapped(c)
+}
+
+// maxBlanks is how many blanks in a row a text that is broken over lines has at most: a line break and some to indent.
+const maxBlanks = 16
+
+// takeWrapped reads what is broken over lines as if it were not. A line break may be written as \n, as in JSON.
+func (s *stream) takeWrapped(c byte) {
+	was := s.escape
+	s.escape = false
+	switch {
+	case was && (c == 'n' || c == 'r' || c == 't'), c == ' ', c == '\n', c == '\r', c == '\t':
+		if s.blanks++; s.blanks > maxBlanks {
+			s.wrapped = 0
+		}
+		return
+	case c == '\\' && !was:
+		s.escape = true
 		return
 	}
-	form := s.m.form[f]
-	p := part{from: s.read - form.length, to: s.read, name: form.name, right: form.right}
-	if first := s.read - len(s.held); form.left && p.from > first && digit(s.held[p.from-first-1]) {
+	s.blanks = 0
+	if was || !digit(c) {
+		s.wrapped = 0
+	}
+	s.wrapped = s.f.wrapped.step(s.wrapped, c)
+	s.places = append(s.places, s.read-1)
+	if f := s.f.wrapped.found(s.wrapped); f != nil {
+		s.hide(s.places[len(s.places)-f.length], f)
+	}
+}
+
+// hide takes a form out that ends here.
+func (s *stream) hide(from int, f *found) {
+	p := part{from: from, to: s.read, name: f.name, right: f.right}
+	if first := s.read - len(s.held); f.left && p.from > first && digit(s.held[p.from-first-1]) {
 		p.from--
 	}
 	for n := len(s.hidden); n > 0 && s.hidden[n-1].to >= p.from; n-- {

@@ -33,7 +33,11 @@ func encodings() map[string]func(prefix, v string) string {
 		"JSON twice": func(p, v string) string { return quoted(quoted(p + v)) },
 		"%q":         func(p, v string) string { return strconv.Quote(p + v) },
 		"HTML":       func(p, v string) string { return html.EscapeString(p + v) },
-		"'shell'":    func(p, v string) string { return "'" + strings.ReplaceAll(p+v, "'", `'\''`) + "'" },
+		"wrapped": func(p, v string) string {
+			b := base64.StdEncoding.EncodeToString([]byte(p + v + "tail"))
+			return b[:len(b)/3] + "\n  " + b[len(b)/3:len(b)/2] + `\r\n` + b[len(b)/2:]
+		},
+		"'shell'": func(p, v string) string { return "'" + strings.ReplaceAll(p+v, "'", `'\''`) + "'" },
 	}
 }
 
@@ -209,7 +213,7 @@ func TestRedactionDoesNotDependOnPieces(t *testing.T) {
 		a, b := letters.Draw(t, "a"), letters.Draw(t, "b")
 		r.Add(New("a", []byte(a)), New("b", []byte(b)))
 		var text strings.Builder
-		names := []string{"as it is", "base64", "base64 URL", "hex", "JSON", "query", "%q", "'shell'"}
+		names := []string{"as it is", "base64", "base64 URL", "hex", "JSON", "query", "%q", "'shell'", "wrapped"}
 		for range rapid.IntRange(0, 6).Draw(t, "parts") {
 			text.WriteString(rapid.StringOfN(rapid.RuneFrom([]rune("ab\"\\ ")), 0, 9, -1).Draw(t, "noise"))
 			text.WriteString(encodings()[rapid.SampledFrom(names).Draw(t, "encoding")](rapid.StringN(0, 3, 3).Draw(t, "prefix"), rapid.SampledFrom([]string{a, b}).Draw(t, "which")))
@@ -258,5 +262,54 @@ func BenchmarkRedact(b *testing.B) {
 		s := r.Stream(new(bytes.Buffer))
 		_, _ = s.Write(text)
 		_ = s.Close()
+	}
+}
+
+// What tools break over lines is found as if they had not.
+func TestWrappedEncodingsAreRedacted(t *testing.T) {
+	v := strings.Repeat("correct horse battery staple ", 5)
+	var r Redactor
+	r.Add(New("x", []byte(v)))
+	wrap := func(s string, width int, by string) string {
+		var parts []string
+		for len(s) > width {
+			parts, s = append(parts, s[:width]), s[width:]
+		}
+		return strings.Join(append(parts, s), by)
+	}
+	for _, prefix := range []string{"", "a", "ab"} {
+		b64 := base64.StdEncoding.EncodeToString([]byte(prefix + v + "tail"))
+		for name, text := range map[string]string{
+			"base64": wrap(b64, 76, "\n"), "openssl base64": wrap(b64, 64, "\n"), "MIME": wrap(b64, 76, "\r\n"), "YAML": wrap(b64, 70, "\n        "),
+			"JSON": wrap(b64, 76, `\n`), "JSON, MIME": wrap(b64, 76, `\r\n`), "hexdump": wrap(hex.EncodeToString([]byte(prefix+v)), 2, " "),
+			"xxd -p": wrap(hex.EncodeToString([]byte(prefix+v)), 60, "\n"), "HEX": wrap(fmt.Sprintf("%X", prefix+v), 4, " "),
+		} {
+			in := "before " + text + " after"
+			whole := redacted(&r, in, len(in))
+			if !strings.Contains(whole, "[secret x]") || !strings.HasPrefix(whole, "before ") || !strings.HasSuffix(whole, " after") || len(whole) > 45 {
+				t.Errorf("%s after %q: %q", name, prefix, whole)
+			}
+			for _, sizes := range [][]int{{1}, {3, 5}, {77}} {
+				if got := redacted(&r, in, sizes...); got != whole {
+					t.Errorf("%s in pieces of %v: %q, at once %q", name, sizes, got, whole)
+				}
+			}
+		}
+	}
+	for _, in := range []string{"Y29y cmVj dCBo", strings.ReplaceAll("a b c d e f \n \\n \\\\n \\ 0", " ", strings.Repeat(" ", 40))} {
+		if got := redacted(&r, in, 3); got != in {
+			t.Errorf("%q became %q", in, got)
+		}
+	}
+	// Blanks without end do not make it hold without end.
+	var out bytes.Buffer
+	s := r.Stream(&out).(*stream)
+	start := base64.StdEncoding.EncodeToString([]byte(v))[:100]
+	for range 200 {
+		_, _ = s.Write([]byte(start[:50] + strings.Repeat(" ", 10)))
+		_, _ = s.Write([]byte(strings.Repeat("\n", 5000)))
+		if len(s.held) > 200*(maxBlanks+1) || len(s.places) > 200 {
+			t.Fatalf("%d bytes and %d places are held", len(s.held), len(s.places))
+		}
 	}
 }

@@ -86,6 +86,9 @@ func (l *loading) policyTargets(o *object, n *value) {
 		if path == "" || stored == nil || stored.read().str("type") != "SecureString" {
 			continue
 		}
+		if mode := f.str("mode"); len(mode) == 4 && (mode[3]-'0')&4 != 0 {
+			l.doubt(o, p.field("files").field(name).field("mode"), fmt.Sprintf("%q lets everybody on the host read a secret; without a mode it is 0600", mode))
+		}
 		readers := stored.read().get("readers")
 		if readers == nil || readers.k != kStruct {
 			continue
