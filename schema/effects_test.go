@@ -2,6 +2,8 @@ package schema_test
 
 import (
 	"go/ast"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -157,6 +159,31 @@ func TestLayersOfWhatIsWritten(t *testing.T) {
 	for where := range allowed {
 		if !seen[where] {
 			t.Errorf("%q writes nothing any more: take it from the list", where)
+		}
+	}
+}
+
+// A control without a test is a wish: what the threat model names exists.
+func TestThreatModelNamesTests(t *testing.T) {
+	text, err := os.ReadFile("../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && s.test && fn.Recv == nil {
+				there[fn.Name.Name] = true
+			}
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 50 {
+		t.Errorf("the threat model names %d tests: this test looks at the wrong text", len(named))
+	}
+	for _, n := range named {
+		if !there[n[1]] {
+			t.Errorf("docs/threat-model.md names %s, which is no test any more: name the one that holds this control now", n[1])
 		}
 	}
 }
