@@ -120,6 +120,11 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 				hint: "move them away, or replace them with --force"}
 		}
 	}
+	for _, name := range names { // all of them, before one is written
+		if err := p.plain(name); err != nil {
+			return fmt.Errorf("init %q: %w; nothing was written", dir, err)
+		}
+	}
 	for _, name := range names {
 		mode := fs.FileMode(0o666)
 		if strings.HasPrefix(name, ".githooks/") {

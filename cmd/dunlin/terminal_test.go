@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -99,5 +102,71 @@ func TestASmallShareIsSeen(t *testing.T) {
 		if got := shares(tt.counts, 40); !slices.Equal(got, tt.want) {
 			t.Errorf("shares(%v) = %v, want %v", tt.counts, got, tt.want)
 		}
+	}
+}
+
+// NO_COLOR (no-color.org), a dumb terminal and a pipe get no escape, whatever the command; CLICOLOR_FORCE colours a pipe.
+func TestColourIsAsked(t *testing.T) {
+	for _, tt := range []struct {
+		name, term, no, force string
+		want                  bool
+	}{
+		{name: "a pipe"},
+		{name: "a pipe, forced", force: "1", want: true},
+		{name: "forced, and NO_COLOR", force: "1", no: "1"},
+		{name: "forced on a dumb terminal", force: "1", term: "dumb", want: true},
+		{name: "force of 0", force: "0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("TERM", tt.term)
+			t.Setenv("NO_COLOR", tt.no)
+			t.Setenv("CLICOLOR_FORCE", tt.force)
+			if got := lookOf(io.Discard).colour; got != tt.want {
+				t.Errorf("colour = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// Every command heeds it: each shows its marks through look.
+func TestEveryCommandHeedsNoColor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "policy")
+	wrong := filepath.Join(t.TempDir(), "wrong")
+	if err := os.MkdirAll(wrong, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(wrong, "fleet.cue"), []byte("package fleet\n\nfleet: nam: \"x\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	socket := serveFleet(t, newFakeFleet(3, noon).badly())
+	lines := [][]string{
+		{"init", dir}, {"validate", dir}, {"validate", wrong}, {"new", "policy", "p", "--repo", dir}, {"fmt", "--check", wrong}, {"schema"}, {"schema", "policy"},
+		{"status", "--socket", socket}, {"nodes", "--socket", socket}, {"compliance", "--all", "--socket", socket}, {"doctor", "--offline"},
+		{"reconcile", "--repo", dir, "--dry-run"}, {"schedule", "next", "rate(1 hour)"}, {"trust", "list", "--repo", dir}, {"nonsense"}, {"--help"},
+	}
+	coloured := 0
+	for _, no := range []string{"1", ""} {
+		t.Setenv("CLICOLOR_FORCE", "1")
+		t.Setenv("NO_COLOR", no)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			var out bytes.Buffer
+			run(t.Context(), line, streams{in: strings.NewReader(""), out: &out, err: &out})
+			has := strings.Contains(out.String(), "\x1b")
+			if has && no != "" {
+				t.Errorf("dunlin %q colours though NO_COLOR is set:\n%q", line, out.String())
+			}
+			if out.Len() == 0 && line[0] != "fmt" {
+				t.Errorf("dunlin %q says nothing", line)
+			}
+			if has {
+				coloured++
+			}
+		}
+	}
+	if coloured < 6 {
+		t.Errorf("only %d commands colour where they are asked to: this test sees nothing", coloured)
 	}
 }
