@@ -187,7 +187,7 @@ func (a *author) object() (text string, dirs []string) {
 	case 4:
 		text = fmt.Sprintf("resourceGroup: rg%d: targets: %s\n", a.IntN(3), a.targets())
 	case 5:
-		text = fmt.Sprintf("baseline: b%d: {operatingSystem: %q, default: %v, approvalRules: [{filters: PRIORITY: [\"Required\"], approveAfterDays: %s}]}\n", a.IntN(4), a.of("DEBIAN", "UBUNTU"), a.odds(20), template("3", "_days"))
+		text = fmt.Sprintf("baseline: b%d: {operatingSystem: %q, default: %v, approvalRules: [{filters: PRIORITY: [\"Required\"], approveAfterDays: %s}]}\n", a.IntN(4), a.of("DEBIAN", "DEBIAN", "UBUNTU"), a.odds(40), template("3", "_days"))
 	case 6:
 		text = fmt.Sprintf("window: w%d: {schedule: \"cron(%d 2 ? * SUN *)\", timezone: \"UTC\", duration: \"3h\", cutoff: \"1h\", targets: %s, tasks: t: {document: %q, %smaxConcurrency: \"100%%\", maxErrors: \"100%%\"}}\n",
 			a.IntN(3), a.IntN(60), a.targets(), a.of("AWS-RunPatchBaseline", a.name("d", 6)), a.of(`parameters: Operation: "Scan", `, `parameters: Text: "x", `, ""))
@@ -339,14 +339,23 @@ func (a *author) commit() string {
 		a.write()
 		delete(a.files, a.some(isCUE))
 		return "several"
-	case n < 97: // the same object once more, elsewhere
+	case n < 98: // the same object once more, beside itself or elsewhere, and what is done with one of the two
+		if twin := a.some(func(name string) bool { return slash.Base(name) == "twin.cue" }); twin != "" && a.odds(70) {
+			if a.odds(50) {
+				delete(a.files, twin)
+				return "no twin"
+			}
+			for _, name := range slices.Sorted(maps.Keys(a.files)) {
+				if name != twin && bytes.Equal(a.files[name].Data, a.files[twin].Data) {
+					delete(a.files, name)
+				}
+			}
+			return "the other twin"
+		}
 		if from := a.some(isCUE); from != "" {
-			a.files[slash.Join(a.of(slash.Dir(from), "policies", "policies/web/eu"), "twin.cue")] = a.files[from]
+			a.files[slash.Join(a.of(slash.Dir(from), slash.Dir(from), "policies/web/eu"), "twin.cue")] = a.files[from]
 		}
 		return "twin"
-	case n < 98: // parts of one object
-		a.files["policies/part.cue"] = &fstest.MapFile{Data: []byte(fmt.Sprintf("package fleet\npolicy: p%d: severity: \"LOW\"\n", a.IntN(9)))}
-		return "part"
 	case n < 99:
 		a.files["lib/words/w.cue"] = &fstest.MapFile{Data: []byte(fmt.Sprintf("package words\nDays: %d\n", a.IntN(9)))}
 		return "lib"
@@ -374,6 +383,10 @@ func (a *author) roster() {
 	case 3:
 		if other := a.some(func(n string) bool { return strings.HasSuffix(n, ".jsonl") }); other != "" {
 			text = strings.ReplaceAll(text, `"name":"node-`, `"name":"n-`)
+		}
+	case 4: // as another one is called
+		if i := strings.Index(text, `"name":"node-`); i >= 0 {
+			text = text[:i] + fmt.Sprintf(`"name":"node-%05d"`, a.IntN(12)) + text[i+len(`"name":"node-00000"`):]
 		}
 	}
 	a.files[name] = &fstest.MapFile{Data: []byte(text)}
@@ -546,5 +559,159 @@ func TestMutantsAsCommits(t *testing.T) {
 	t.Logf("%d were judged by a part, %d by the whole, %d refused: %v", w.short, whole, w.refuse, w.whole)
 	if w.short < whole || w.refuse == 0 {
 		t.Errorf("%d were judged by a part, %d by the whole, %d refused: the test looks at one side only", w.short, whole, w.refuse)
+	}
+}
+
+// Each of these would be judged wrongly by a part that did not look at all that bears on it.
+func TestWhatBearsOnAChange(t *testing.T) {
+	const nodes = 6
+	window := `{schedule: "rate(1 day)", timezone: "UTC", duration: "3h", cutoff: "1h", targets: all: true, tasks: t: {document: "AWS-RunPatchBaseline", parameters: Operation: "Scan", maxConcurrency: "100%", maxErrors: "100%"}}`
+	step := func(name, doc string) string {
+		return fmt.Sprintf("document: %s: {schemaVersion: \"2.2\", mainSteps: [{name: \"s\", action: \"aws:runDocument\", inputs: {documentType: \"SSMDocument\", documentPath: %q}}]}\n", name, doc)
+	}
+	const last = "document: %s: {schemaVersion: \"2.2\", mainSteps: [{name: \"s\", action: \"aws:runShellScript\", inputs: runCommand: [\"true\"]}]}\n"
+	baseline := "baseline: %s: {operatingSystem: \"DEBIAN\", default: true, approvalRules: [{filters: PRIORITY: [\"Required\"], approveAfterDays: 3}]}\n"
+	activation := "activation: \"act-%s\": {publicKey: \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEzTyYr4QHQgiQM4EECml5Q9po5Eq+8lnt9ASinRHTO3\", expires: \"2026-12-20T00:00:00Z\", limit: 50, tags: role: \"web\", createdBy: \"alice\"}\n"
+	secret := "parameter: \"/p/%s\": {type: \"SecureString\", readers: all: true, versions: \"1\": value: " + fmt.Sprintf("%q", sealedForTwo) + "}\n"
+	long := strings.Repeat("n", 63)
+	for _, tt := range []struct {
+		name          string
+		before, after map[string]string // of after only what differs; empty is gone
+		want          string            // "part", "whole" or "refused"
+	}{
+		{"a window that is named is gone, and its name still stands there",
+			map[string]string{"windows/w.cue": "window: w: " + window, "policies/p.cue": "policy: p: {targets: all: true, window: \"w\"}"},
+			map[string]string{"windows/w.cue": "// w\n"}, "refused"},
+		{"a window that is named changes",
+			map[string]string{"windows/w.cue": "window: w: " + window, "policies/p.cue": "policy: p: {targets: all: true, window: \"w\"}"},
+			map[string]string{"windows/w.cue": "\nwindow: w: " + window}, "part"},
+		{"one of two that say the same is gone",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "policies/q.cue": "policy: p: targets: all: true"},
+			map[string]string{"policies/q.cue": ""}, "whole"},
+		{"one of two says more",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "policies/q.cue": "policy: p: targets: all: true"},
+			map[string]string{"policies/q.cue": "policy: p: {targets: all: true, severity: \"LOW\"}"}, "whole"},
+		{"an object moves to a folder below, where a template stands",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "policies/x/t.cue": "_t: 1\npolicy: q: {targets: all: true, description: \"\\(_t)\"}"},
+			map[string]string{"policies/p.cue": "", "policies/x/p.cue": "policy: p: targets: all: true"}, "part"},
+		{"a pattern in a folder above",
+			map[string]string{"all.cue": "policy: [string]: severity: \"LOW\"", "policies/p.cue": "policy: p: targets: all: true"},
+			map[string]string{"policies/p.cue": "policy: p: {targets: all: true, severity: \"LOW\", mode: \"audit\"}"}, "whole"},
+		{"a pattern in a folder below",
+			map[string]string{"policies/x/t.cue": "policy: [string]: severity: \"LOW\""},
+			map[string]string{"policies/p.cue": "policy: p: {targets: all: true}"}, "refused"},
+		{"an object that takes from another",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "policies/q.cue": "policy: q: targets: policy.p.targets"},
+			map[string]string{"policies/p.cue": "policy: p: targets: os: [\"debian\"]"}, "whole"},
+		{"what it takes is not there any more",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "policies/q.cue": "policy: q: targets: policy.p.targets"},
+			map[string]string{"policies/p.cue": "// p"}, "refused"},
+		{"a comprehension makes objects of another kind of it",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true", "all.cue": "for k, v in policy {resourceGroup: (k): targets: v.targets}\npolicy: root: targets: all: true"},
+			map[string]string{"policies/p.cue": "policy: p: targets: os: [\"debian\"]"}, "whole"},
+		{"a second default baseline",
+			map[string]string{"baselines/a.cue": fmt.Sprintf(baseline, "a")},
+			map[string]string{"baselines/b.cue": fmt.Sprintf(baseline, "b")}, "refused"},
+		{"the default baseline is another",
+			map[string]string{"baselines/a.cue": fmt.Sprintf(baseline, "a")},
+			map[string]string{"baselines/b.cue": fmt.Sprintf(baseline, "b"), "baselines/a.cue": ""}, "part"},
+		{"two activations with one key",
+			map[string]string{"activations/a.cue": fmt.Sprintf(activation, "aaaaaa")},
+			map[string]string{"activations/b.cue": fmt.Sprintf(activation, "bbbbbb")}, "refused"},
+		{"two baselines of a group become of one system",
+			map[string]string{"groups/g.cue": "group: g: baselines: [\"a\", \"AWS-UbuntuDefaultPatchBaseline\"]", "baselines/a.cue": fmt.Sprintf(baseline, "a")},
+			map[string]string{"baselines/a.cue": strings.Replace(fmt.Sprintf(baseline, "a"), "DEBIAN", "UBUNTU", 1)}, "refused"},
+		{"a group two groups away selects nobody any more",
+			map[string]string{"groups/g.cue": "group: g: {targets: groups: [\"h\"], baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}", "groups/h.cue": "group: h: {targets: tags: role: \"web\", baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}",
+				"policies/p.cue": "policy: p: targets: {groups: [\"g\"], exclude: tags: role: \"db\"}"},
+			map[string]string{"groups/h.cue": "group: h: {targets: tags: role: \"db\", baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}"}, "part"},
+		{"a circle of groups",
+			map[string]string{"groups/g.cue": "group: g: {targets: groups: [\"h\"], baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}", "groups/h.cue": "group: h: {targets: tags: role: \"web\", baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}"},
+			map[string]string{"groups/h.cue": "group: h: {targets: groups: [\"g\"], baselines: [\"AWS-UbuntuDefaultPatchBaseline\"]}"}, "refused"},
+		{"documents too deep",
+			map[string]string{"documents/a.cue": step("a", "b"), "documents/b.cue": step("b", "c"), "documents/c.cue": step("c", "d"), "documents/d.cue": fmt.Sprintf(last, "d"), "documents/e.cue": fmt.Sprintf(last, "e")},
+			map[string]string{"documents/d.cue": step("d", "e")}, "refused"},
+		{"documents deep enough",
+			map[string]string{"documents/a.cue": step("a", "b"), "documents/b.cue": step("b", "c"), "documents/c.cue": step("c", "d"), "documents/d.cue": fmt.Sprintf(last, "d"), "documents/e.cue": fmt.Sprintf(last, "e")},
+			map[string]string{"documents/c.cue": step("c", "e")}, "part"},
+		{"a document asks for a parameter more",
+			map[string]string{"documents/d.cue": fmt.Sprintf(last, "d"), "policies/p.cue": "policy: p: {targets: all: true, checks: c: document: \"d\"}"},
+			map[string]string{"documents/d.cue": strings.Replace(fmt.Sprintf(last, "d"), "mainSteps", "parameters: Text: type: \"String\", mainSteps", 1)}, "refused"},
+		{"the first secret",
+			map[string]string{"parameters/b.cue": fmt.Sprintf(secret, "b")},
+			map[string]string{"parameters/a.cue": fmt.Sprintf(secret, "a")}, "whole"},
+		{"a second secret",
+			map[string]string{"parameters/b.cue": fmt.Sprintf(secret, "b")},
+			map[string]string{"parameters/c.cue": fmt.Sprintf(secret, "c")}, "part"},
+		{"a warning that two objects take from one place, one of them gone",
+			map[string]string{"policies/t.cue": "_t: nodes: [\"nobody\"]", "policies/p.cue": "policy: p: targets: _t", "policies/q.cue": "policy: q: targets: _t"},
+			map[string]string{"policies/q.cue": ""}, "whole"},
+		{"and one more",
+			map[string]string{"policies/t.cue": "_t: nodes: [\"nobody\"]", "policies/p.cue": "policy: p: targets: _t"},
+			map[string]string{"policies/q.cue": "policy: q: targets: _t"}, "whole"},
+		{"a long name",
+			map[string]string{"policies/p.cue": "policy: p: targets: all: true"},
+			map[string]string{"policies/q.cue": "policy: \"" + long + "\": targets: nodes: [\"nobody\"]"}, "whole"},
+		{"a node is called as another",
+			nil, map[string]string{"nodes/": "twice"}, "refused"},
+		{"a node that a policy names is called otherwise",
+			map[string]string{"policies/p.cue": "policy: p: targets: nodes: [\"node-00000\", \"node-00001\", \"node-00002\", \"node-00003\", \"node-00004\", \"node-00005\"]"}, map[string]string{"nodes/": "other"}, "part"},
+		{"a file for hosts grows too large",
+			map[string]string{"files/a": "x", "policies/p.cue": "policy: p: {targets: all: true, files: \"/etc/p\": source: \"files/a\"}"},
+			map[string]string{"files/a": strings.Repeat("x", maxFile+1)}, "refused"},
+		{"kinds that carry authority in a wrong place",
+			nil, map[string]string{"policies/a.cue": fmt.Sprintf(activation, "aaaaaa")}, "refused"},
+		{"fleet in another file",
+			nil, map[string]string{"policies/f.cue": "fleet: name: \"acme\""}, "refused"},
+		{"writing turned around",
+			nil, map[string]string{"policies/p.cue": "policy: p: {targets: all: true, description: \"\u202e\"}"}, "refused"},
+		{"an import",
+			nil, map[string]string{"policies/p.cue": "import \"list\"\npolicy: p: {targets: os: list.Concat([[\"debian\"]])}"}, "whole"},
+		{"a template of its own folder",
+			map[string]string{"policies/t.cue": "_t: tags: role: \"web\""},
+			map[string]string{"policies/p.cue": "policy: p: targets: _t"}, "part"},
+		{"a template that is not there",
+			nil, map[string]string{"policies/p.cue": "policy: p: targets: _t"}, "refused"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			put := func(m fstest.MapFS, files map[string]string) fstest.MapFS {
+				m = maps.Clone(m)
+				for name, text := range files {
+					switch {
+					case name == "nodes/":
+						for shard, f := range m {
+							if strings.HasPrefix(shard, "nodes/") && bytes.Contains(f.Data, []byte(`"node-00003"`)) {
+								m[shard] = &fstest.MapFile{Data: bytes.Replace(f.Data, []byte(`"node-00003"`), []byte(map[string]string{"twice": `"node-00004"`, "other": `"node-other"`}[text]), 1)}
+							}
+						}
+					case text == "":
+						delete(m, name)
+					case isCUE(name):
+						m[name] = &fstest.MapFile{Data: []byte("package fleet\n" + strings.TrimSuffix(text, "\n") + "\n")}
+					default:
+						m[name] = &fstest.MapFile{Data: []byte(text)}
+					}
+				}
+				return m
+			}
+			m := fstest.MapFS{"fleet.cue": {Data: []byte(firstFleet)}}
+			for name, f := range register(nodes) {
+				if strings.HasPrefix(name, "nodes/") {
+					m[name] = f
+				}
+			}
+			w := newWalker(t, Options{}, put(m, tt.before))
+			w.step(put(w.at, tt.after), tt.name)
+			got := "refused"
+			for range w.whole {
+				got = "whole"
+			}
+			if w.short > 0 {
+				got = "part"
+			}
+			if got != tt.want {
+				t.Errorf("judged: %s, want %s %v", got, tt.want, w.whole)
+			}
+		})
 	}
 }
