@@ -127,6 +127,8 @@ func arrow(from, to string) string {
 		return "" // a fleet that demo and agenttest share
 	case from == "schema":
 		return "schema is vocabulary: it imports the standard library only"
+	case from == "schema/load" && within(to, "schema/load"):
+		return "" // which composes what is below it, as the root of a layer does
 	case to == "agent/durable" && layer(from) == layer(to):
 		return "" // that a file outlives a power cut is no business of any one leaf
 	case from == "agent", from == "reconciler", to == "schema":

@@ -17,6 +17,7 @@ import (
 	"github.com/dunlin-dev/dunlin/reconciler/baseline"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/load/shipped"
 )
 
 func (a *app) baselineCommand() *cobra.Command {
@@ -70,7 +71,7 @@ operating system.`,
 			if err != nil {
 				return err
 			}
-			if b, ok := load.Shipped()[name]; ok && schema.Refuses(schema.NotEnforced(), schema.LimitOperatingSystem, string(b.OperatingSystem)) {
+			if b, ok := shipped.Baselines()[name]; ok && schema.Refuses(schema.NotEnforced(), schema.LimitOperatingSystem, string(b.OperatingSystem)) {
 				return exitWith{code: exitError, err: fmt.Errorf("baseline %q is for %s, which this version does not judge", name, b.OperatingSystem)}
 			}
 			b, err := baseline.Find(policy, name)
@@ -99,7 +100,7 @@ operating system.`,
 // readBaselines gives the baselines that there are to choose from: the shipped ones and those of a repository, if any.
 func (a *app) readBaselines(ctx context.Context, dir string) (schema.Repo, error) {
 	if dir == "" {
-		return schema.Repo{Shipped: load.Shipped()}, nil
+		return schema.Repo{Shipped: shipped.Baselines()}, nil
 	}
 	tree, err := gitrepo.Open(dir)
 	if err != nil {

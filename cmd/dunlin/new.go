@@ -19,6 +19,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/load/shipped"
 	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
@@ -281,9 +282,9 @@ func filtersOf(s schema.OperatingSystem) string {
 
 // shippedBaseline is the predefined baseline of an operating system, empty where there is none.
 func shippedBaseline(s schema.OperatingSystem) string {
-	shipped, found := load.Shipped(), ""
-	for _, name := range slices.Sorted(maps.Keys(shipped)) {
-		if b := shipped[name]; b.OperatingSystem == s && (found == "" || b.Default) {
+	all, found := shipped.Baselines(), ""
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if b := all[name]; b.OperatingSystem == s && (found == "" || b.Default) {
 			found = name
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/policies"
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/shipped"
 )
 
 // policiesPath is where repositories import the shipped library from.
@@ -41,7 +42,7 @@ func (l *loading) shippedNames() []string {
 // readShipped adds the documents that come with the program, and the baselines that this build can judge by:
 // others must never be anybody's default. It keeps the systems of those, so that who names one is told.
 func (l *loading) readShipped() {
-	l.repo.Shipped, l.repo.ShippedDocuments = shippedBaselines(), shippedDocuments()
+	l.repo.Shipped, l.repo.ShippedDocuments = shipped.Baselines(), shipped.Documents()
 	l.notJudged = map[string]schema.OperatingSystem{}
 	for name, b := range l.repo.Shipped {
 		if schema.Refuses(l.opts.Limits, schema.LimitOperatingSystem, string(b.OperatingSystem)) {

@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"cuelang.org/go/cue"
+
+	"github.com/dunlin-dev/dunlin/schema/load/shipped"
 )
 
 const libraryPage = "../../docs/library.md"
@@ -67,7 +69,7 @@ func baselineTable(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| baseline | operating system | approves |\n|---|---|---|\n")
-	shipped := Shipped()
+	shipped := shipped.Baselines()
 	for _, name := range slices.Sorted(maps.Keys(shipped)) {
 		x := shipped[name]
 		var rules []string
@@ -109,7 +111,7 @@ func documentTable(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| document | parameter | type | default | allowed | what it is |\n|---|---|---|---|---|---|\n")
-	shipped := ShippedDocuments()
+	shipped := shipped.Documents()
 	for _, name := range slices.Sorted(maps.Keys(shipped)) {
 		d := shipped[name]
 		fmt.Fprintf(&b, "| `%s` | | | | | %s |\n", name, cell(d.Description))
