@@ -364,7 +364,12 @@ func (a *Agent) Lines() []api.Line {
 	return out
 }
 
-// Facts is a facts file by its digest: this node's own, one that it was given, or one that its owner still has.
+// ArchiveRecords are what nodes have signed of archives.
+func (a *Agent) ArchiveRecords() []schema.Record {
+	return append(a.records.Of(schema.RecordSeen), a.records.Of(schema.RecordCatalog)...)
+}
+
+// Facts is a facts file, or a node's part of a catalog, by its digest: this node's own, one that it was given, or one that its owner still has.
 func (a *Agent) Facts(ctx context.Context, digest string) ([]byte, error) {
 	b, err := a.storedFacts(digest)
 	if err == nil {
@@ -376,6 +381,14 @@ func (a *Agent) Facts(ctx context.Context, digest string) ([]byte, error) {
 			continue
 		}
 		if b, err = a.factsOf(ctx, r.Node, digest); err == nil {
+			return b, nil
+		}
+	}
+	for node, told := range a.catalogsTold() {
+		if told.Candidates != digest || node == a.keys.ID() {
+			continue
+		}
+		if b, err = a.factsOf(ctx, node, digest); err == nil {
 			return b, nil
 		}
 	}

@@ -31,25 +31,13 @@ func (r *reporter) catalogs(ctx context.Context, head string, nodes []report.Nod
 	}
 	told := a.catalogsTold()
 	var out catalogs
-	at := map[string]int{}           // place in out.all, by archives
 	holders := map[string][]string{} // nodes that are here and have a part, by its digest
 	what := slices.Sorted(slices.Values(tree.catalogs()))
 	for _, n := range nodes {
-		c, ok := told[n.Line.Node]
+		c := told[n.Line.Node]
 		if n.Line.Facts != "" {
 			what = append(what, n.Line.Facts+" "+c.Archives+" "+c.Candidates)
 		}
-		if !ok || n.Line.Facts == "" {
-			continue
-		}
-		i, known := at[c.Archives]
-		if !known {
-			i = len(out.all)
-			at[c.Archives] = i
-			out.all = append(out.all, report.Catalog{})
-		}
-		set := &out.all[i]
-		set.Facts, set.Parts = append(set.Facts, n.Line.Facts), append(set.Parts, c.Candidates)
 		if n.Status == schema.Online && len(holders[c.Candidates]) < 3 {
 			holders[c.Candidates] = append(holders[c.Candidates], n.Line.Node)
 		}
@@ -60,20 +48,17 @@ func (r *reporter) catalogs(ctx context.Context, head string, nodes []report.Nod
 	}
 	out.changed = true
 	missing := map[string]bool{}
-	for i := range out.all {
-		set := &out.all[i]
-		slices.Sort(set.Parts)
-		set.Parts = slices.Compact(set.Parts)
+	out.all = report.Catalogs(nodes, told, func(digest string) ([]byte, error) {
+		if missing[digest] {
+			return nil, os.ErrNotExist
+		}
+		return a.storedFacts(digest)
+	})
+	for _, set := range out.all {
 		for _, digest := range set.Parts {
-			if !r.havePart(ctx, digest, holders[digest]) {
+			if !missing[digest] && !r.havePart(ctx, digest, holders[digest]) {
 				missing[digest], out.partial = true, true
 			}
-		}
-		set.Part = func(digest string) ([]byte, error) {
-			if missing[digest] {
-				return nil, os.ErrNotExist
-			}
-			return a.storedFacts(digest)
 		}
 	}
 	return out, nil

@@ -98,6 +98,8 @@ type Backend interface {
 	Lines() []Line
 	// Facts is a facts file by its SHA-256 in hex, as a report line names it. The error wraps ErrNoFacts.
 	Facts(ctx context.Context, digest string) ([]byte, error)
+	// ArchiveRecords are what nodes have signed of archives: what they saw there, and which newer versions they know.
+	ArchiveRecords() []schema.Record
 	// Joins are the hosts that ask to be let in, each a line as nodes/joins has it, by id.
 	Joins() []string
 }

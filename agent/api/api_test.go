@@ -54,7 +54,10 @@ func (known) Sync(context.Context) (schema.RemoteStatus, error) {
 	return schema.RemoteStatus{Head: "c0ffee"}, nil
 }
 func (known) Account() schema.Account { return schema.Account{Commit: "c0ffee"} }
-func (known) Joins() []string         { return []string{`{"proof":{}}`} }
+func (known) ArchiveRecords() []schema.Record {
+	return []schema.Record{{Node: "n", Kind: schema.RecordSeen, Body: []byte("{}")}}
+}
+func (known) Joins() []string { return []string{`{"proof":{}}`} }
 
 func (known) Lines() []api.Line {
 	return []api.Line{{Name: "web-1", Line: []byte("{\"a\":\"\\u00e9\"}")}}

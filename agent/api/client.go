@@ -115,6 +115,11 @@ func (c *Client) Facts(ctx context.Context, digest string) ([]byte, error) {
 	return ask[[]byte](ctx, c, "GET", "/v1/facts", url.Values{"digest": {digest}})
 }
 
+// ArchiveRecords is Backend's. Whether their nodes have signed them is the caller's to check.
+func (c *Client) ArchiveRecords(ctx context.Context) ([]schema.Record, error) {
+	return ask[[]schema.Record](ctx, c, "GET", "/v1/records", nil)
+}
+
 // Joins is Backend's.
 func (c *Client) Joins(ctx context.Context) ([]string, error) {
 	return ask[[]string](ctx, c, "GET", "/v1/joins", nil)

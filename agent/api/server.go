@@ -121,6 +121,7 @@ func handler(b Backend) http.Handler {
 		return a, nil
 	})
 	get("/v1/lines", func(*http.Request) (any, error) { return some(b.Lines()), nil })
+	get("/v1/records", func(*http.Request) (any, error) { return some(b.ArchiveRecords()), nil })
 	get("/v1/joins", func(*http.Request) (any, error) { return some(b.Joins()), nil })
 	get("/v1/facts", func(r *http.Request) (any, error) { return b.Facts(r.Context(), r.URL.Query().Get("digest")) })
 	get("/v1/inventory", func(r *http.Request) (any, error) {

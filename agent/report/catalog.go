@@ -30,10 +30,35 @@ type catalogFile struct {
 // Catalog is what a reporter knows of the nodes that read the same archives.
 type Catalog struct {
 	Facts []string // digests that their lines name
-	Parts []string // digests of their CandidatesFiles
+	Parts []string // digests of their CandidatesFiles, sorted
 	// Part gives one of those, each in its turn: all at once may be large. Where it fails, what the branch has of these
 	// archives stays.
 	Part func(digest string) ([]byte, error)
+}
+
+// Catalogs are what nodes have told of the newer versions that they know, by the archives that they read. Of a node
+// whose line names no facts nothing counts.
+func Catalogs(nodes []Node, told map[string]schema.CatalogRecord, part func(digest string) ([]byte, error)) []Catalog {
+	var out []Catalog
+	at := map[string]int{} // place in out, by archives
+	for _, n := range nodes {
+		c := told[n.Line.Node]
+		if n.Line.Facts == "" || !isHex(c.Archives, 64) || !isHex(c.Candidates, 64) {
+			continue
+		}
+		i, known := at[c.Archives]
+		if !known {
+			i = len(out)
+			at[c.Archives] = i
+			out = append(out, Catalog{Part: part})
+		}
+		out[i].Facts, out[i].Parts = append(out[i].Facts, n.Line.Facts), append(out[i].Parts, c.Candidates)
+	}
+	for i := range out {
+		slices.Sort(out[i].Parts)
+		out[i].Parts = slices.Compact(out[i].Parts)
+	}
+	return out
 }
 
 const (
@@ -252,7 +277,7 @@ func (b *builder) catalogs(names []string, now []Catalog) error {
 func (c Catalog) union() (out *catalogFile, key string, whole bool) {
 	whole = true
 	seen := map[[3]string]bool{}
-	for _, digest := range slices.Compact(slices.Sorted(slices.Values(c.Parts))) {
+	for _, digest := range c.Parts {
 		raw, err := c.Part(digest)
 		if err != nil {
 			whole = false

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,8 +130,8 @@ func (a *app) reportVerifyCommand() *cobra.Command {
 		Short: "Check every signature on the branch of reports",
 		Long: `Check every line on the branch of reports: that it has the one form that a line has, stands
 in its shard and once, is of this fleet, and is signed with the key that the roster has
-for its node; the same for lines kept as conflicts, and that each facts file has the
-digest in its name. A line of a node that is not in the roster is bad: a line holds no
+for its node; the same for lines kept as conflicts and for records of sightings, and that
+each facts file and catalog has the digest in its name. A line of a node that is not in the roster is bad: a line holds no
 key, so nobody can tell who wrote it. Keep the roster lines of nodes that are gone, with
 "state":"retired", and what they said stays verifiable.
 
@@ -257,7 +260,7 @@ func (a *app) reportCommitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "commit --repo DIR",
 		Short: "Write what this host's agent knows to the branch of reports",
-		Long: `Take the lines and facts of all nodes that this host's agent knows, merge them into the
+		Long: `Take the lines, facts and sightings of all nodes that this host's agent knows, merge them into the
 branch of reports in DIR, and commit. It does what an elected reporter does, for fleets
 of which no node may push: a pipeline or a person runs it and pushes. Every line is
 checked against the roster of the policy in DIR first; one that its node has not signed is
@@ -354,6 +357,10 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 		}
 		signed[l.Node] = l
 	}
+	seen, told, err := r.records(ctx, c)
+	if err != nil {
+		return done, err
+	}
 	store, err := gitrepo.OpenStore(dir, gitrepo.Remote{})
 	if err != nil {
 		return done, err
@@ -377,7 +384,8 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 		}
 		var changed int
 		done.Commit, changed, done.FactsLeft, err = agent.ReportsCommit{Store: store, Head: head, Fleet: r.repo.Fleet.Name, Nodes: nodes,
-			Facts: facts, Room: factsRoom, Now: time.Now()}.Make()
+			Facts: facts, Room: factsRoom, Seen: seen, Renew: true, Now: time.Now(),
+			Catalogs: report.Catalogs(nodes, told, func(digest string) ([]byte, error) { return checkedFacts(ctx, c, digest) })}.Make()
 		if err != nil || done.Commit == at {
 			return done, err
 		}
@@ -393,6 +401,44 @@ func (a *app) commitReports(ctx context.Context, f reportFlags, r reports, c *ap
 			return done, err
 		}
 	}
+}
+
+// records are what the agent knows that nodes of the roster have signed of archives: what they saw, and by node which newer
+// versions they know.
+func (r reports) records(ctx context.Context, c *api.Client) (seen []schema.Record, told map[string]schema.CatalogRecord, err error) {
+	all, err := c.ArchiveRecords(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	told = map[string]schema.CatalogRecord{}
+	for _, one := range all {
+		key, ok := r.keys[one.Node]
+		if !ok || one.Verify(key) != nil {
+			continue
+		}
+		switch one.Kind {
+		case schema.RecordSeen:
+			seen = append(seen, one)
+		case schema.RecordCatalog:
+			var v schema.CatalogRecord
+			if json.Unmarshal(one.Body, &v) == nil {
+				told[one.Node] = v
+			}
+		}
+	}
+	return seen, told, nil
+}
+
+// checkedFacts is a file of the agent's that has the digest it is asked by.
+func checkedFacts(ctx context.Context, c *api.Client, digest string) ([]byte, error) {
+	b, err := c.Facts(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("facts %s are damaged: %w", digest, fs.ErrNotExist)
+	}
+	return b, nil
 }
 
 // noPolicy fails for a branch that holds a policy: reports would be written over it.

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -87,9 +89,13 @@ type labAgent struct {
 	roster []schema.RosterLine
 	lines  []api.Line
 	facts  map[string][]byte
+	// records are what they saw in archives.
+	records []schema.Record
 }
 
 func (b *labAgent) Joins() []string { return nil }
+
+func (b *labAgent) ArchiveRecords() []schema.Record { return b.records }
 
 func (b *labAgent) Lines() []api.Line { return b.lines }
 
@@ -143,6 +149,12 @@ func (b *labAgent) say(state, what string) error {
 	}
 	sum := sha256.Sum256(facts)
 	digest := fmt.Sprintf("%x", sum)
+	part, archives, err := report.CandidatesFile(schema.Facts{}, []schema.Origin{{Origin: "Debian", Codename: "bookworm", Component: "main", Trusted: true}})
+	if err != nil {
+		return err
+	}
+	told := fmt.Sprintf("%x", sha256.Sum256(part))
+	b.facts[told] = part
 	commit := what
 	if what == "forged" {
 		commit = strings.Repeat("f", 40)
@@ -164,6 +176,23 @@ func (b *labAgent) say(state, what string) error {
 		raw, err := report.Encode(line)
 		if err != nil {
 			return err
+		}
+		for kind, body := range map[schema.RecordKind]any{
+			schema.RecordCatalog: schema.CatalogRecord{Archives: archives, Candidates: told},
+			schema.RecordSeen: schema.SeenRecord{Archives: map[string]schema.SeenArchive{"Debian//bookworm/main": {
+				First: time.Date(2026, 3, 1, 6, 0, 0, 0, time.UTC), Seen: map[string][]string{"2026-03-01T06:00:00Z": {"openssl 3"}}}}},
+		} {
+			r := schema.Record{Node: keys.ID(), Kind: kind, Boot: 1, Seq: 1}
+			if kind == schema.RecordSeen {
+				r.Key = "0"
+			}
+			if r.Body, err = json.Marshal(body); err != nil {
+				return err
+			}
+			if r.Sig = ed25519.Sign(keys.Sign, r.Message()); what == "forged" {
+				r.Sig[0] ^= 1
+			}
+			b.records = append(b.records, r)
 		}
 		b.lines = append(b.lines, api.Line{Name: b.roster[i].Name, Status: schema.Online, Line: raw})
 	}
