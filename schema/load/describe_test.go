@@ -59,7 +59,7 @@ func TestDescribe(t *testing.T) {
 	for path, want := range map[string]Description{
 		"window.cutoff":                        {Path: "window.NAME.cutoff", Definition: "Duration", Type: `a duration such as "90m", "3h" or "7d"`, Doc: "No new work in the last cutoff of an opening; less than duration, whole minutes.", Default: `"0h"`},
 		"window.sun-0200.tasks.patch.document": {Path: "window.NAME.tasks.NAME.document", Definition: "DocumentName", Type: `a document's name such as "AWS-RunPatchBaseline"`, Doc: "The document; patches are installed by AWS-RunPatchBaseline with Operation Install.", Required: true},
-		`policy.x.files."/etc/motd".mode`:      {Path: "policy.NAME.files.PATH.mode", Definition: "FileMode", Type: `four octal digits as text such as "0644"`, Doc: "Permissions; a new file gets 0644."},
+		`policy.x.files."/etc/motd".mode`:      {Path: "policy.NAME.files.PATH.mode", Definition: "FileMode", Type: `four octal digits as text such as "0644"`, Doc: "Permissions; a new file gets 0644, one made of a SecureString is 0600."},
 		"policy.blockedPorts[3].port":          {Path: "policy.NAME.blockedPorts.port", Type: `a port from 1 to 65535 or a range`, Doc: `One port, or a range as text: "6000-6063".`, Required: true},
 		"baseline.x.approvalRules[0].filters.PRIORITY[1]": {Path: "baseline.NAME.approvalRules.filters.PRIORITY", Type: "list of one of Required, Important, Standard, Optional, Extra, * (1 to 20)", Doc: "The priority of the package.",
 			Values: []string{"Required", "Important", "Standard", "Optional", "Extra", "*"}, When: "operatingSystem is UBUNTU, DEBIAN, RASPBIAN"},
