@@ -275,6 +275,8 @@ func TestAFreezeIsFoundOut(t *testing.T) {
 		for _, n := range c.Nodes {
 			if s := n.Agent.Status(); !strings.Contains(strings.Join(s.Problems, "\n"), "new commits are refused") {
 				t.Errorf("%s says nothing of an old heartbeat: %q", n.Name, s.Problems)
+			} else if s.Trust.Stale == "" || s.Trust.Freshness != "1h" || s.At.Sub(s.Trust.Heartbeat) < 2*time.Hour || s.Trust.Anchor != first || s.Trust.Verified != early {
+				t.Errorf("%s: status tells of trust %+v", n.Name, s.Trust)
 			}
 		}
 		late := c.PushSigned(alice, motdFile("three\n"))
@@ -284,6 +286,8 @@ func TestAFreezeIsFoundOut(t *testing.T) {
 		for _, n := range c.Nodes {
 			if s := n.Agent.Status(); strings.Contains(strings.Join(s.Problems, "\n"), "heartbeat") {
 				t.Errorf("%s: %q", n.Name, s.Problems)
+			} else if s.Trust.Stale != "" || s.At.Sub(s.Trust.Heartbeat) > 5*time.Minute || s.Trust.Verified != late {
+				t.Errorf("%s: status tells of trust %+v", n.Name, s.Trust)
 			}
 		}
 	})
