@@ -36,6 +36,7 @@ const (
 	gossipKeysState = "gossip-keys.json"
 	maxGossipKeys   = 4
 	keyLookEvery    = 15 * time.Second
+	keyAskEvery     = 3 * time.Second // while this node is let in and has none
 	// SealedKeyReaders is how many nodes a new gossip key is sealed to; the others ask them.
 	SealedKeyReaders = 16
 )
@@ -237,8 +238,18 @@ func (a *Agent) watchKeys(ctx context.Context) error {
 			}
 			a.problem("gossip key", text)
 		}
-		if !sleep(ctx, keyLookEvery/2+a.jitter(keyLookEvery)) {
+		wait := keyLookEvery/2 + a.jitter(keyLookEvery)
+		if a.cluster == nil && active {
+			wait = keyAskEvery/2 + a.jitter(keyAskEvery)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
 			return nil
+		case <-a.keysDue: // another policy
+			t.Stop()
+		case <-t.C:
 		}
 	}
 }

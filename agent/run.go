@@ -88,6 +88,7 @@ type Agent struct {
 	headLens   lens[schema.HeadRecord]
 	stateLens  lens[schema.StateRecord]
 	asks       asking // hosts that have asked this node to be let in
+	keysDue    signal // the policy may say other gossip keys
 	seen       *seen
 	stampMu    sync.Mutex
 	stampAt    uint64 // version of the records that stampOf is of
@@ -174,7 +175,7 @@ func New(o Options) (a *Agent, err error) {
 	a.problems = map[string]string{}
 	a.fleets = NewFleets(o.Local.Evaluate)
 	a.asks.joins = readJoins(state)
-	a.ring = readRing(state, o.GossipKey)
+	a.ring, a.keysDue = readRing(state, o.GossipKey), newSignal()
 	var problem string
 	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
 		return nil, err

@@ -105,6 +105,7 @@ func (a *Agent) use(p Policy, since time.Time) {
 		a.cluster.Roster()
 	}
 	a.settleJoins()
+	a.keysDue.raise()
 	a.membership()
 	a.heads.raise()
 	a.reports.raise()

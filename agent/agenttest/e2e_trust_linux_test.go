@@ -20,7 +20,7 @@ type realPeople struct {
 
 func newRealPeople(f *realFleet, t *testing.T, names ...string) realPeople {
 	t.Helper()
-	p := realPeople{f, t.TempDir()}
+	p := realPeople{f, f.folder}
 	for _, name := range names {
 		if out, err := runHere("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", filepath.Join(p.dir, name)); err != nil {
 			t.Fatalf("ssh-keygen: %v: %s", err, out)
@@ -98,8 +98,9 @@ func (p realPeople) pin(anchor string) {
 }
 
 // signedPolicy gives the hosts an anchor, over smart HTTP and SSH, and tries what somebody may who can push.
-func (f *realFleet) signedPolicy(t *testing.T, last string) {
-	p := newRealPeople(f, t, "alice", "bob", "carol")
+// It gives the people, and the anchor in the end.
+func (f *realFleet) signedPolicy(t *testing.T, last string) (p realPeople, start string) {
+	p = newRealPeople(f, t, "alice", "bob", "carol", "gate")
 	// The people come first; what is unsigned still counts then.
 	anchor := p.push("alice", last, p.fleet("alice=root,policy", "bob=policy"))
 	f.inForce(anchor, 20*time.Second, f.hosts...)
@@ -117,7 +118,7 @@ func (f *realFleet) signedPolicy(t *testing.T, last string) {
 	p.refused(anchor, good, "signed", trust.Rewind, "does not follow on")
 
 	// The root keys are lost. No commit helps, whoever signs it; each host's own root does.
-	start := p.push("carol", good, p.fleet("carol=root,policy"))
+	start = p.push("carol", good, p.fleet("carol=root,policy"))
 	p.refused(start, good, "signed", trust.NotAgreed, "belongs to no signer")
 	p.pin(start)
 	t.Logf("with another anchor: in force on all after %v", f.inForce(start, 30*time.Second, f.hosts...))
@@ -133,4 +134,5 @@ func (f *realFleet) signedPolicy(t *testing.T, last string) {
 	if out, err := runHere(f.bin, "trust", "verify", "--repo", f.git.Work, "--anchor", start); err != nil || !strings.Contains(out, "is trusted") {
 		t.Errorf("trust verify: %v: %s", err, out)
 	}
+	return p, start
 }

@@ -18,18 +18,19 @@ import (
 // realFleet is three hosts with an agent each, and the Git server that they follow: h1 and h2 over HTTPS, h2 through a
 // proxy, h3 over SSH. h1 and h2 may write reports.
 type realFleet struct {
-	t     *testing.T
-	hosts []*Host
-	git   *GitServer
-	ids   map[string]string // by host name
-	debs  string            // folder of the program's packages, 0.1.0 and 0.2.0
-	bin   string            // the program on this machine
-	proxy func() int64      // how many connections went through it
+	t      *testing.T
+	hosts  []*Host
+	git    *GitServer
+	ids    map[string]string // by host name
+	debs   string            // folder of the program's packages, 0.1.0 and 0.2.0
+	bin    string            // the program on this machine
+	folder string            // of the test's own, over all steps
+	proxy  func() int64      // how many connections went through it
 }
 
 // newRealFleet starts hosts and server, and gives each host the program's package and its own files. No agent runs yet and nothing is pushed.
 func newRealFleet(t *testing.T) *realFleet {
-	f := &realFleet{t: t, ids: map[string]string{}}
+	f := &realFleet{t: t, ids: map[string]string{}, folder: t.TempDir()}
 	f.hosts = Hosts(t, 3, Options{Systemd: true})
 	f.git = NewGitServer(t, f.hosts[0])
 	f.proxy = proxy(t, f.git.netns, "10.77.0.254:3128")
