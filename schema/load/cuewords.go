@@ -13,6 +13,8 @@ import (
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema/load/writing"
 )
 
 // errorWords puts an error of CUE in the words of this language, with the
@@ -299,7 +301,7 @@ func valueWords(s string) string {
 	case s == "", strings.ContainsAny(s, "\n#{") || strings.Contains(s, "_|_") || strings.Contains(s, "(:") || strings.Contains(s, "dunlin.dev/"):
 		return "this"
 	}
-	return plainSentence(clip(s, 60))
+	return plainSentence(writing.Clip(s, 60))
 }
 
 func unquoted(s string) string { return strings.Trim(s, `"`) }
@@ -329,7 +331,7 @@ func plainSentence(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	return clip(strings.TrimSpace(s), 300)
+	return writing.Clip(strings.TrimSpace(s), 300)
 }
 
 // reason is what a function of the standard library says it was given, where these are its own words and not CUE's.
@@ -350,7 +352,7 @@ func reason(err errors.Error) string {
 			_, s, _ = strings.Cut(rest, ": ")
 		}
 		if s != "" && !jargon(s) {
-			return ": " + clip(plainSentence(s), 120)
+			return ": " + writing.Clip(plainSentence(s), 120)
 		}
 	}
 	return ""

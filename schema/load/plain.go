@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/writing"
 )
 
 // plain is a file of plain data, JSON or YAML, and where everything in it stands.
@@ -163,9 +164,9 @@ func (m *mark) put(key string, label textPos, kid *mark) {
 
 // merge tells of a merge that Git has left in the file.
 func (f *plain) merge(p path) bool {
-	found := mergeMarkers(f.src)
+	found := writing.MergeMarkers(f.src)
 	for _, at := range found {
-		f.wrong(p, f.pos(at), unmerged)
+		f.wrong(p, f.pos(at), writing.Unmerged)
 	}
 	return len(found) > 0
 }

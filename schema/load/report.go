@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/writing"
 )
 
 // report gathers faults. It is not safe for concurrent use.
@@ -58,7 +60,7 @@ func readable(s string, most int) string {
 			break
 		}
 	}
-	return clip(b.String(), most)
+	return writing.Clip(b.String(), most)
 }
 
 func (r *report) faultAt(file string, line, column int, path, message string) {
@@ -71,6 +73,19 @@ func (r *report) fault(file string, pos token.Pos, path, message string) {
 		p = schema.Position{File: file}
 	}
 	r.faultAt(file, p.Line, p.Column, path, message)
+}
+
+// syntax reports what keeps a file from being read.
+func (r *report) syntax(name string, text []byte, err error) {
+	for _, s := range writing.Explain(name, text, err) {
+		r.slip(name, text, s)
+	}
+}
+
+func (r *report) slip(name string, text []byte, s writing.Slip) {
+	at := min(s.At, len(text))
+	line := 1 + bytes.Count(text[:at], []byte("\n"))
+	r.faultAt(name, line, at-bytes.LastIndexByte(text[:at], '\n'), "", s.Message)
 }
 
 // once leaves one fault of those that say the same of the same place, and in it

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/writing"
 )
 
 // roster reads nodes/*.jsonl: one node a line, canonical JSON (RFC 8785), sorted by id.
@@ -35,9 +36,9 @@ func (l *loading) roster() {
 		if len(text) > 0 && text[len(text)-1] != '\n' {
 			l.faultAt(name, bytes.Count(text, []byte("\n"))+1, 1, "", "the last line has no newline at its end")
 		}
-		if found := mergeMarkers(text); len(found) > 0 {
+		if found := writing.MergeMarkers(text); len(found) > 0 {
 			for _, at := range found {
-				l.slip(name, text, slip{at, unmerged})
+				l.slip(name, text, writing.Slip{At: at, Message: writing.Unmerged})
 			}
 			continue
 		}

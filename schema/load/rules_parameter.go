@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema/load/writing"
 )
 
 // maxValue is the most that a parameter holds, in bytes (SSM §10.1); maxEnvelope is what is encrypted with it at most: fleet,
@@ -54,7 +56,7 @@ func (l *loading) parameter(o *object, n *value) {
 		case len(text) > maxValue:
 			l.wrong(o, q, fmt.Sprintf("%d bytes; at most %d are allowed", len(text), maxValue))
 		case pattern != "" && re != nil && !re.MatchString(text):
-			l.wrong(o, q, fmt.Sprintf("%s does not match allowedPattern %s", strconv.Quote(clip(text, 60)), pattern))
+			l.wrong(o, q, fmt.Sprintf("%s does not match allowedPattern %s", strconv.Quote(writing.Clip(text, 60)), pattern))
 		}
 	}
 	policies := n.get("policies")

@@ -1,4 +1,6 @@
-package load
+// Package writing says what keeps a file of CUE from being read, in the words of someone who knows what people write by
+// habit and what they take over from other tools.
+package writing
 
 import (
 	"bytes"
@@ -16,31 +18,29 @@ import (
 // maxSlips is how many mistakes of writing one file is told of.
 const maxSlips = 10
 
-// syntax reports what keeps a file from being read, in the words of someone who
-// knows what people write by habit: one fault a mistake, and no more than one
+// Explain says what is wrong with a file that the parser refuses with an error: one slip a mistake, and no more than one
 // for what begins at the start of a line.
-func (r *report) syntax(name string, text []byte, err error) {
+func Explain(name string, text []byte, err error) []Slip {
 	if at := notText(text); at >= 0 {
 		m := fmt.Sprintf("not UTF-8: byte 0x%02x; save the file as UTF-8", text[at])
 		if text[at] == 0 {
 			m = "a NUL byte; the file is no text, or is saved as UTF-16: save it as UTF-8"
 		}
-		r.slip(name, text, slip{at, m})
-		return
+		return []Slip{{at, m}}
 	}
 	if m := regexp.MustCompile("(?m)^(---[ \\t]*$|```)").FindIndex(text); m != nil {
 		what := "YAML"
 		if text[m[0]] == '`' {
 			what = "Markdown"
 		}
-		r.slip(name, text, slip{m[0], fmt.Sprintf("%s belongs to %s and not into a .cue file", text[m[0]:m[0]+3], what)})
-		return
+		return []Slip{{m[0], fmt.Sprintf("%s belongs to %s and not into a .cue file", text[m[0]:m[0]+3], what)}}
 	}
-	if found := mergeMarkers(text); len(found) > 0 {
-		for _, at := range found {
-			r.slip(name, text, slip{at, unmerged})
-		}
-		return
+	var out []Slip
+	for _, at := range MergeMarkers(text) {
+		out = append(out, Slip{at, Unmerged})
+	}
+	if out != nil {
+		return out
 	}
 	start := 0 // of the part that is parsed
 	for n := 0; n < maxSlips && err != nil; n++ {
@@ -50,40 +50,36 @@ func (r *report) syntax(name string, text []byte, err error) {
 		at := min(max(first.Position().Offset(), 0), len(part))
 		form, args := first.Msg()
 		s := writing{text: part, at: at}.explain(form, args)
-		if start > 0 && s.at == at && form == "expected %s, found '%s'" && at < len(part) && strings.IndexByte("}])", part[at]) >= 0 {
-			return // it closes what was cut off
+		if start > 0 && s.At == at && form == "expected %s, found '%s'" && at < len(part) && strings.IndexByte("}])", part[at]) >= 0 {
+			return out // it closes what was cut off
 		}
-		s.at += start
+		s.At += start
 		opened := strings.HasPrefix(form, "string literal not terminated")
 		closed := -1 // where a text ends that goes over several lines between single quotes
 		if opened {
-			closed = closingLine(text, s.at)
+			closed = closingLine(text, s.At)
 		}
 		if closed >= 0 {
-			s.message += `; a text of several lines stands between """`
+			s.Message += `; a text of several lines stands between """`
 		}
-		r.slip(name, text, s)
-		next := nextTop(text, max(s.at, start, closed))
+		out = append(out, s)
+		next := nextTop(text, max(s.At, start, closed))
 		if next < 0 || bytes.Contains(text[start:next], []byte(`"""`)) || bytes.Contains(text[start:next], []byte("'''")) {
-			return // or it would begin within a text
+			return out // or it would begin within a text
 		}
 		start = next
 		_, err = parser.ParseFile(name, text[start:])
 	}
+	return out
 }
 
-const unmerged = "a merge that nobody finished: keep one of the two sides, and delete the lines <<<<<<<, ======= and >>>>>>>"
+// Unmerged is what is said of a merge that Git has left in a file.
+const Unmerged = "a merge that nobody finished: keep one of the two sides, and delete the lines <<<<<<<, ======= and >>>>>>>"
 
-// slip is a mistake of writing and its place, in bytes from the start.
-type slip struct {
-	at      int
-	message string
-}
-
-func (r *report) slip(name string, text []byte, s slip) {
-	at := min(s.at, len(text))
-	line := 1 + bytes.Count(text[:at], []byte("\n"))
-	r.faultAt(name, line, at-bytes.LastIndexByte(text[:at], '\n'), "", s.message)
+// Slip is a mistake of writing and its place, in bytes from the start.
+type Slip struct {
+	At      int
+	Message string
 }
 
 // notText is where text stops to be text, or -1.
@@ -98,8 +94,8 @@ func notText(text []byte) int {
 	return -1
 }
 
-// mergeMarkers finds where conflicts begin that Git has left in a file.
-func mergeMarkers(text []byte) []int {
+// MergeMarkers finds where conflicts begin that Git has left in a file.
+func MergeMarkers(text []byte) []int {
 	if !bytes.Contains(text, []byte("<<<<<<< ")) && !bytes.Contains(text, []byte(">>>>>>> ")) {
 		return nil
 	}
@@ -186,10 +182,10 @@ func (w writing) word() (at int, s string) {
 	return lo, string(w.text[lo:hi])
 }
 
-func (w writing) here(form string, a ...any) slip { return slip{w.at, fmt.Sprintf(form, a...)} }
+func (w writing) here(form string, a ...any) Slip { return Slip{w.at, fmt.Sprintf(form, a...)} }
 
 // explain says what was probably meant.
-func (w writing) explain(form string, args []any) slip {
+func (w writing) explain(form string, args []any) Slip {
 	before, after := w.line()
 	if s, ok := w.sign(form, args); ok {
 		return s
@@ -215,7 +211,7 @@ func (w writing) explain(form string, args []any) slip {
 			return w.here("a comma is missing at the end of this line")
 		}
 		if strings.HasSuffix(before, `"`) && regexp.MustCompile(`^[\pL\pN]`).MatchString(after) {
-			return slip{w.at - 1, `a " within a text is written \"`}
+			return Slip{w.at - 1, `a " within a text is written \"`}
 		}
 		return w.here("a comma is missing before %s", quoted(token1(after)))
 	case strings.Contains(form, "@experiment"), strings.HasPrefix(form, "use 'else'"), strings.HasPrefix(form, "use 'otherwise'"):
@@ -253,10 +249,10 @@ func (w writing) explain(form string, args []any) slip {
 }
 
 // sign explains what has no meaning by itself, and texts.
-func (w writing) sign(form string, args []any) (slip, bool) {
+func (w writing) sign(form string, args []any) (Slip, bool) {
 	before, after := w.line()
 	c, _ := utf8.DecodeRune(w.text[w.at:])
-	ok := func(form string, a ...any) (slip, bool) { return w.here(form, a...), true }
+	ok := func(form string, a ...any) (Slip, bool) { return w.here(form, a...), true }
 	switch {
 	case strings.HasPrefix(form, "illegal byte order mark"):
 		return ok("a byte order mark (U+FEFF), which cannot be seen; delete it")
@@ -266,7 +262,7 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 			at--
 		}
 		_, e := writing{w.text, at}.line()
-		return slip{at, fmt.Sprintf(`%s is no escape; a backslash in a text is written twice: \\`, quoted(firstRunes(e, 2)))}, true
+		return Slip{at, fmt.Sprintf(`%s is no escape; a backslash in a text is written twice: \\`, quoted(firstRunes(e, 2)))}, true
 	case strings.HasPrefix(form, "string literal not terminated"):
 		q := firstRunes(after, 1)
 		if strings.HasPrefix(after, strings.Repeat(q, 3)) {
@@ -285,14 +281,14 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 	case strings.HasPrefix(form, "illegal") && strings.HasSuffix(form, "number"), strings.HasPrefix(form, "illegal '_'"), strings.HasPrefix(form, "illegal exponent"):
 		at, word := w.word()
 		if regexp.MustCompile(`^0[0-7]{3}$`).MatchString(word) {
-			return slip{at, fmt.Sprintf("%s begins with 0, as no number does; a file's mode is text: %q", word, word)}, true
+			return Slip{at, fmt.Sprintf("%s begins with 0, as no number does; a file's mode is text: %q", word, word)}, true
 		}
-		return slip{at, fmt.Sprintf("%s is no number; write it as text: %q", quoted(word), clip(word, 40))}, true
+		return Slip{at, fmt.Sprintf("%s is no number; write it as text: %q", quoted(word), Clip(word, 40))}, true
 	case strings.HasPrefix(form, "illegal token '..'"):
 		return ok(`".." cannot stand here`)
 	}
 	if !strings.HasPrefix(form, "illegal character") {
-		return slip{}, false
+		return Slip{}, false
 	}
 	switch {
 	case strings.ContainsRune("“”„‟«»‘’‚‹›", c):
@@ -303,7 +299,7 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 		return ok(semicolon)
 	case c == '%' && regexp.MustCompile(`[0-9]$`).MatchString(before):
 		at, word := w.word()
-		return slip{at, fmt.Sprintf("a percentage is text: %q", clip(word, 40))}, true
+		return Slip{at, fmt.Sprintf("a percentage is text: %q", Clip(word, 40))}, true
 	case unicode.IsSpace(c):
 		return ok("a blank that is none (%U); write an ordinary one", c)
 	case !unicode.IsPrint(c):
@@ -311,7 +307,7 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 	case c == '\\':
 		return ok("a backslash stands only within a text, and is written twice there")
 	case c == '~' || c == '^' || c == '#':
-		return slip{}, false
+		return Slip{}, false
 	}
 	return ok("%s has no meaning here; texts stand between double quotes", quoted(string(c)))
 }
@@ -319,13 +315,13 @@ func (w writing) sign(form string, args []any) (slip, bool) {
 const semicolon = "; ends nothing here: a line needs no sign at its end, and fields in one line are parted by commas"
 
 // habit explains what other languages write.
-func (w writing) habit(before, after string) (slip, bool) {
+func (w writing) habit(before, after string) (Slip, bool) {
 	lo := w.at - len(before)
 	whole := before + after
 	if len(whole) > 2000 {
-		return slip{}, false // nobody wrote that by habit
+		return Slip{}, false // nobody wrote that by habit
 	}
-	at := func(i int, form string, a ...any) (slip, bool) { return slip{lo + i, fmt.Sprintf(form, a...)}, true }
+	at := func(i int, form string, a ...any) (Slip, bool) { return Slip{lo + i, fmt.Sprintf(form, a...)}, true }
 	find := func(p string) []int { return regexp.MustCompile(p).FindStringSubmatchIndex(whole) }
 	trimmed := strings.TrimLeft(whole, " \t")
 	indent := len(whole) - len(trimmed)
@@ -354,28 +350,28 @@ func (w writing) habit(before, after string) (slip, bool) {
 		return at(indent, "let is written with =: let name = value")
 	}
 	if m := find(`^\s*("[^"]*"|[A-Za-z_][\w.-]*)\s*(=>|:=|=)(\s*[^=~]|\s*$)`); m != nil && w.at >= lo+m[2] {
-		return at(m[4], "a field is written with a colon: %s: ...", clip(whole[m[2]:m[3]], 40))
+		return at(m[4], "a field is written with a colon: %s: ...", Clip(whole[m[2]:m[3]], 40))
 	}
 	if m := find(`^\s*([A-Za-z_]\w*)((\s+("[^"]*"|[A-Za-z_]\w*))+)\s*\{`); m != nil && !slices.Contains([]string{"for", "if", "let"}, whole[m[2]:m[3]]) {
-		return at(m[4]+len(whole[m[4]:m[5]])-len(strings.TrimLeft(whole[m[4]:m[5]], " \t")), "a colon is missing after %s", clip(whole[m[2]:m[3]], 40))
+		return at(m[4]+len(whole[m[4]:m[5]])-len(strings.TrimLeft(whole[m[4]:m[5]], " \t")), "a colon is missing after %s", Clip(whole[m[2]:m[3]], 40))
 	}
 	if m := find(`:\s*(-?\d[^\s,{}\[\]()"]*[A-Za-z./:][^\s,{}\[\]()":]*)`); m != nil && w.at >= lo+m[2] && w.at <= lo+m[3] && !strings.HasSuffix(whole[m[2]:m[3]], ":") && !strings.HasPrefix(strings.TrimLeft(whole[m[3]:], " "), ":") {
-		return at(m[2], "%s is no number; write it as text: %q", quoted(whole[m[2]:m[3]]), clip(whole[m[2]:m[3]], 40))
+		return at(m[2], "%s is no number; write it as text: %q", quoted(whole[m[2]:m[3]]), Clip(whole[m[2]:m[3]], 40))
 	}
 	if m := find(`(?:^|[\s{,:])([A-Za-z0-9_/~.][\w./\\~@-]*[./~@-][\w./\\~@-]*|\d[\w./-]*):(\s|$)`); m != nil && w.at >= lo+m[2] && w.at <= lo+m[3]+1 {
 		word := whole[m[2]:m[3]]
-		return at(m[2], "a name with other signs than letters, digits and _, or with a digit first, stands in quotes: %q", clip(word, 60))
+		return at(m[2], "a name with other signs than letters, digits and _, or with a digit first, stands in quotes: %q", Clip(word, 60))
 	}
 	if m := find(`:\s*(?:div|mod|quo|rem|\d+ (?:div|mod|quo|rem))\b`); m != nil {
 		return at(m[0]+1, "whole numbers are divided by functions: div(a, b) and mod(a, b)")
 	}
 	if m := find(`:\s*(cron|rate|at)\(`); m != nil && w.at >= lo+m[2] {
-		return at(m[2], "a schedule is text: %q", clip(strings.TrimRight(whole[m[2]:], " \t},"), 60))
+		return at(m[2], "a schedule is text: %q", Clip(strings.TrimRight(whole[m[2]:], " \t},"), 60))
 	}
 	if m := find(`:\s*([A-Za-z][\w'-]*(?:\s+[\w'-]+)+)\s*[,}]?\s*$`); m != nil && w.at >= lo+m[2] {
-		return at(m[2], "texts stand between double quotes: %q", clip(whole[m[2]:m[3]], 60))
+		return at(m[2], "texts stand between double quotes: %q", Clip(whole[m[2]:m[3]], 60))
 	}
-	return slip{}, false
+	return Slip{}, false
 }
 
 // bracket is one that opens.
@@ -387,11 +383,11 @@ type bracket struct {
 
 // unclosed finds the bracket that does not end, or ends nothing. Where one does
 // not end, an indentation tells which; the end of the file alone does not.
-func (w writing) unclosed(form string) (slip, bool) {
+func (w writing) unclosed(form string) (Slip, bool) {
 	var stack []bracket
 	suspect := -1
-	missing := func(b bracket) (slip, bool) {
-		return slip{b.at, fmt.Sprintf("%c is not closed: a %c is missing", w.text[b.at], b.close)}, true
+	missing := func(b bracket) (Slip, bool) {
+		return Slip{b.at, fmt.Sprintf("%c is not closed: a %c is missing", w.text[b.at], b.close)}, true
 	}
 	for i := 0; i <= w.at && i < len(w.text); i++ {
 		switch c := w.text[i]; c {
@@ -424,23 +420,23 @@ func (w writing) unclosed(form string) (slip, bool) {
 				stack = stack[:len(stack)-1]
 			}
 			if len(stack) == 0 {
-				return slip{i, fmt.Sprintf("%c closes nothing: it is one too many, or what it should close was closed before", c)}, true
+				return Slip{i, fmt.Sprintf("%c closes nothing: it is one too many, or what it should close was closed before", c)}, true
 			}
 			top := stack[len(stack)-1]
 			if top.close != c {
-				return slip{i, fmt.Sprintf("%c closes nothing: the %c of %s wants a %c first", c, w.text[top.at], w.place(top.at), top.close)}, true
+				return Slip{i, fmt.Sprintf("%c closes nothing: the %c of %s wants a %c first", c, w.text[top.at], w.place(top.at), top.close)}, true
 			}
 			stack = stack[:len(stack)-1]
 		}
 	}
 	if len(stack) == 0 {
-		return slip{}, false
+		return Slip{}, false
 	}
 	top := stack[len(stack)-1]
 	if w.ends() || top.close == ']' && form == "missing ',' in %s" && w.text[w.at] == ':' {
 		return missing(top)
 	}
-	return slip{}, false
+	return Slip{}, false
 }
 
 // ends reports whether the place is the end of the file.
@@ -487,7 +483,7 @@ func firstRunes(s string, n int) string {
 
 // quoted is a piece of the author's text as messages show it: short, and with nothing that a terminal obeys.
 func quoted(s string) string {
-	s = clip(s, 40)
+	s = Clip(s, 40)
 	if strings.Contains(s, `"`) && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return s
 	}
@@ -498,8 +494,8 @@ func quoted(s string) string {
 	return q
 }
 
-// clip shortens a text to so many characters; what was cut shows.
-func clip(s string, n int) string {
+// Clip shortens a text to so many characters; what was cut shows.
+func Clip(s string, n int) string {
 	for i := range s {
 		if n == 0 {
 			return s[:i] + "…"
