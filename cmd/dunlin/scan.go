@@ -24,7 +24,8 @@ func (a *app) scanCommand() *cobra.Command {
 whether it is as it should be, and why. The policy is that in DIR, or without --repo the
 commit that this host's agent has in force; where no agent answers, the one that was in
 force last, as the state folder has it. It reads the package manager's own files,
-refreshes nothing and changes nothing. With --repo it needs no root before the first pass;
+refreshes nothing and changes nothing; where a baseline counts from first sightings, root's
+scan notes them in the state folder. With --repo it needs no root before the first pass;
 after it root alone may read what was installed last.
 
 Exit status: 0 also when patches are missing; with --exit-status 7 when the host is
