@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dunlin-dev/dunlin/schema/load"
 	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
@@ -40,6 +41,8 @@ type app struct {
 	output  string // text or json
 	now     func() time.Time
 	columns int // of the terminal; 0 asks it
+	// evaluate reads a policy repository; nil does so in a child.
+	evaluate load.Func
 }
 
 // json reports whether results are to be one JSON value on standard output.

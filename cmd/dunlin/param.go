@@ -61,14 +61,19 @@ type paramTree struct {
 	texts  map[string][]byte           // of files that change; nil: removed
 	wanted map[string]schema.Parameter // that change
 	gone   []string
+	read   load.Func
 }
 
-func openParams(ctx context.Context, dir string) (*paramTree, error) {
+func (a *app) openParams(ctx context.Context, dir string) (*paramTree, error) {
 	p, err := findPolicy(dir)
 	if err != nil {
 		return nil, err
 	}
-	repo, faults, err := load.Child(loadOptions())(ctx, p.root.FS())
+	read := a.evaluate
+	if read == nil {
+		read = load.Child(loadOptions())
+	}
+	repo, faults, err := read(ctx, p.root.FS())
 	if err == nil && schema.Refused(faults) {
 		err = exitWith{code: exitFaults, err: fmt.Errorf("the repository has faults: %s", firstFaults(faults)), hint: "mend them first: dunlin validate " + safe.Shell(p.dir)}
 	}
@@ -76,7 +81,7 @@ func openParams(ctx context.Context, dir string) (*paramTree, error) {
 		p.root.Close()
 		return nil, err
 	}
-	return &paramTree{p: p, repo: repo, texts: map[string][]byte{}, wanted: map[string]schema.Parameter{}}, nil
+	return &paramTree{p: p, repo: repo, texts: map[string][]byte{}, wanted: map[string]schema.Parameter{}, read: read}, nil
 }
 
 func (t *paramTree) close() { t.p.root.Close() }
@@ -175,7 +180,7 @@ func (t *paramTree) remove(name string) error {
 
 // save writes what was changed, once the repository is seen to mean it and to be valid with it.
 func (t *paramTree) save(ctx context.Context) ([]string, error) {
-	repo, faults, err := load.Child(loadOptions())(ctx, changed{t.p.root.FS(), t.texts})
+	repo, faults, err := t.read(ctx, changed{t.p.root.FS(), t.texts})
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ A label is on one version: the one that had it loses it. VERSION is a number, a 
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, labels := strings.TrimSpace(args[0]), args[2:]
-			t, err := openParams(cmd.Context(), repo)
+			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ it is used.`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := strings.TrimSpace(args[0])
-			t, err := openParams(cmd.Context(), repo)
+			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
 			}

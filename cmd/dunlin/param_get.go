@@ -51,7 +51,7 @@ func (a *app) paramGet(ctx context.Context, arg, repo string, flags keyFlags, re
 	if err := secret.Guard(); err != nil {
 		return err
 	}
-	t, err := openParams(ctx, repo)
+	t, err := a.openParams(ctx, repo)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ that are not encrypted to their readers of today. Values are never printed.`,
   dunlin param list --due -o json | jq -r '.[].parameter'`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := openParams(cmd.Context(), repo)
+			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
 			}
@@ -280,7 +280,7 @@ printed. Who changed what, and when, says Git: git log -p parameters/.`,
   dunlin param history /prod/db/password -o json | jq '.[] | select(.labels != [])'`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := openParams(cmd.Context(), repo)
+			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
 			}

@@ -108,7 +108,7 @@ func (a *app) paramPut(ctx context.Context, args []string, f putFlags) error {
 	if err := secret.Guard(); err != nil {
 		return err
 	}
-	t, err := openParams(ctx, f.repo)
+	t, err := a.openParams(ctx, f.repo)
 	if err != nil {
 		return err
 	}

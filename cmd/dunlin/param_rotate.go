@@ -93,7 +93,7 @@ func (a *app) paramRotate(ctx context.Context, name string, f rotateFlags) error
 	if err := secret.Guard(); err != nil {
 		return err
 	}
-	t, err := openParams(ctx, f.repo)
+	t, err := a.openParams(ctx, f.repo)
 	if err != nil {
 		return err
 	}

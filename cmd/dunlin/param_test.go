@@ -17,6 +17,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load"
 )
 
 // paramLab is a policy repository with nodes that have keys.
@@ -88,7 +89,7 @@ func (l *paramLab) run(stdin string, args ...string) (code int, stdout, stderr s
 	if args[0] == "param" && !slices.Contains(args, "--help") {
 		args = append(args, "--repo", l.dir)
 	}
-	a := &app{streams: streams{in: strings.NewReader(stdin), out: &out, err: &errs}, now: func() time.Time { return l.now }}
+	a := &app{streams: streams{in: strings.NewReader(stdin), out: &out, err: &errs}, now: func() time.Time { return l.now }, evaluate: load.InProcess(loadOptions())}
 	code = a.execute(context.Background(), args)
 	return code, out.String(), errs.String()
 }
