@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,8 +61,21 @@ func (a *Agent) join(ctx context.Context) error {
 	if err := a.cluster.SetKeys(ring.Use, ring.Also...); err != nil {
 		return err
 	}
+	if a.cluster.At().Gossip.Addr().IsLoopback() && slices.ContainsFunc(g.Join, elsewhere) {
+		a.problem("address", "this host had no address that others reach when its agent started, so they do not see it: start the agent again, or set gossip.advertise")
+	}
 	a.membership()
 	return nil
+}
+
+// elsewhere reports whether an address to join is on another host.
+func elsewhere(join string) bool {
+	host, _, err := net.SplitHostPort(join)
+	if err != nil {
+		host = join
+	}
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // advertised is where others reach the peer server: its port, on the host that gossip advertises. Without a host, others

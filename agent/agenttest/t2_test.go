@@ -243,7 +243,7 @@ func TestT2WithTheGossipKey(t *testing.T) {
 				f(n)
 			}
 		}
-		const a = 20 * time.Second
+		const a = 10 * time.Second
 		for _, attack := range []struct {
 			name string
 			do   func()
@@ -498,7 +498,7 @@ func TestT2WithTheKeysOfANode(t *testing.T) {
 
 		// Its own at a bystander's: what reaches that is what one member gets, though it is asked for as fast as can be.
 		r := sign(own, l.Keys.Sign, 3000, 1, third+":7950", third+":7951")
-		const long = 3 * time.Minute
+		const long = 2 * time.Minute
 		spread(long, 100*time.Millisecond, func(n int) {
 			if n%20 == 0 {
 				alive(r, 40+n/20)

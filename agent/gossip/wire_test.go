@@ -180,14 +180,14 @@ func TestNumbersRiseSlowly(t *testing.T) {
 	if !said(3, now) || said(1<<30, now) || !said(3, now) || !said(50, now) || said(1000, now) {
 		t.Error("a number rises as somebody likes")
 	}
-	number, hours := 50, 24
+	number, hours := 50, 3
 	for i := range hours * 3600 / 10 {
 		if said(number+64, now.Add(time.Duration(i)*10*time.Second)) {
 			number += 64
 		}
 	}
 	if number > hours*3600+200 {
-		t.Errorf("a number rises to %d in a day", number)
+		t.Errorf("a number rises to %d in three hours", number)
 	}
 	fresh := doorOf(3)
 	if fresh.packet(sealed(t, message(msgDead, "Incarnation", 1<<31, "Node", idOf(2))), at, now) != nil {
