@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -308,4 +309,64 @@ func TestAStrangersStreamsKeepNobodyOut(t *testing.T) {
 		closeAll(all)
 		held.Wait()
 	})
+}
+
+// An address to join that is not the one that its node has signed, as behind a translator, is not joined over and over.
+func TestASeedUnderAnotherAddressIsJoinedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := agenttest.NewNetwork(5)
+		seeds := []string{memberAddr(0) + ":7950", memberAddr(9) + ":7950"}
+		var all []*gossip.Cluster
+		for i := range 3 {
+			c, err := gossip.Start(joined(i, net, memberKeys(4), seeds))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, c)
+		}
+		// The fourth listens on the address to join and says that it is somewhere else, where it listens, too.
+		other := joined(3, net, memberKeys(4), seeds)
+		stop, done := relay(t, net, memberAddr(9)+":7950", memberAddr(3)+":7950")
+		defer func() { stop(); <-done }()
+		c, err := gossip.Start(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+		defer closeAll(all)
+		waitMembers(t, all, 4, 2*time.Minute)
+		before := net.Dials()[memberAddr(0)]
+		time.Sleep(10 * time.Minute)
+		if n := net.Dials()[memberAddr(0)] - before; n > 25 {
+			t.Errorf("%d connections in 10 minutes", n)
+		}
+	})
+}
+
+// relay passes streams to one address on to another, as a translator does.
+func relay(t *testing.T, n *agenttest.Network, from, to string) (stop func(), done <-chan struct{}) {
+	t.Helper()
+	host := n.Host(strings.TrimSuffix(from, ":7950"))
+	l, err := host.Listen(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := host.Dial(t.Context(), to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			wg.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
+		}
+	})
+	ended := make(chan struct{})
+	return func() { _ = l.Close(); go func() { wg.Wait(); close(ended) }() }, ended
 }

@@ -17,6 +17,8 @@ const (
 	// A member that answers though it is said to be gone is asked again, after leastDoubt and then twice as long each time.
 	leastDoubt = 2 * time.Second
 	mostDoubt  = 30 * time.Second
+	// sweepEvery is the least time between two looks at all that went, when one of them is back.
+	sweepEvery = 3 * time.Second
 	// maxDoubts is how many are asked at the same time.
 	maxDoubts = 256
 )
@@ -118,6 +120,13 @@ func (c *Cluster) judge(ctx context.Context, id string, there bool) {
 		delete(c.lost, id)
 		if !told && was {
 			c.count.deaths.Add(1)
+		}
+		if now := time.Now(); !was && now.Sub(c.swept) > sweepEvery {
+			// Where one is back others are, too: the network was cut.
+			c.swept = now
+			for other := range c.lost {
+				c.doubt(other)
+			}
 		}
 	default:
 		delete(c.here, id)

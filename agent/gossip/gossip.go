@@ -63,6 +63,8 @@ const (
 	maxHeard   = 1024
 	// maxOfSeed is how many addresses of one configured name are tried.
 	maxOfSeed = 16
+	// seedAgain is after how long a seed is joined again that is no member's address, and that answers.
+	seedAgain = 10 * time.Minute
 	// maxLost is how many members that went are tried again.
 	maxLost = 1024
 	// maxStreams is how many streams of others are open at a time. Each lives for seconds.
@@ -127,6 +129,7 @@ type Cluster struct {
 	told   map[string]bool          // the same as memberlist has it, by what others say
 	lost   map[string]bool          // members that went
 	doubts map[string]bool          // members that are to be asked whether they are there
+	swept  time.Time                // when all that went were asked last
 	waits  map[string]time.Duration // until they are asked again
 }
 

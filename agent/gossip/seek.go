@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 func (c *Cluster) seek(ctx context.Context) {
 	wait := time.Duration(0)
 	otherKey, reached := false, false
+	joined := map[string]time.Time{} // when an address was joined last
 	for turn := 0; ; turn++ {
 		t := time.NewTimer(wait)
 		select {
@@ -32,7 +34,7 @@ func (c *Cluster) seek(ctx context.Context) {
 			}
 		case <-t.C:
 		}
-		addr := c.missing(ctx, turn)
+		addr := c.missing(ctx, turn, joined)
 		if addr == "" {
 			c.c.Alone("")
 			wait = jitter(c.c, 10*time.Second)
@@ -42,6 +44,9 @@ func (c *Cluster) seek(ctx context.Context) {
 		if err != nil {
 			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
 			otherKey = otherKey || strings.Contains(err.Error(), "decrypt")
+		}
+		if err == nil && len(joined) < maxLost {
+			joined[addr] = time.Now()
 		}
 		alone := c.anyone() == ""
 		reached = err == nil || reached && !alone
@@ -64,7 +69,10 @@ func (c *Cluster) seek(ctx context.Context) {
 
 // missing is an address to join: of the seeds that are no members, of members that went, and of those that memberlist takes
 // for gone and that answer all the same; one each turn.
-func (c *Cluster) missing(ctx context.Context, turn int) string {
+//
+// A seed that was joined and is no member's address is one that a translator, or another address of its host, stands for: it
+// is joined again now and then.
+func (c *Cluster) missing(ctx context.Context, turn int, joined map[string]time.Time) string {
 	c.mu.Lock()
 	here := map[netip.AddrPort]bool{c.at.Gossip: true}
 	var absent []string
@@ -87,15 +95,16 @@ func (c *Cluster) missing(ctx context.Context, turn int) string {
 	var out []string
 	for _, seed := range c.c.Join {
 		all := c.resolve(ctx, seed)
-		if len(all) > 0 && !slices.ContainsFunc(all, func(a netip.AddrPort) bool { return here[a] }) {
+		known := func(a netip.AddrPort) bool {
+			return here[a] || len(here) > 1 && time.Since(joined[a.String()]) < seedAgain
+		}
+		if len(all) > 0 && !slices.ContainsFunc(all, known) {
 			out = append(out, all[turn%len(all)].String())
 		}
 	}
-	slices.Sort(absent)
+	// Each node in another order, so that they do not all call the same one.
+	rand.Shuffle(len(absent), func(i, j int) { absent[i], absent[j] = absent[j], absent[i] })
 	most := len(c.c.Join) + 8
-	if len(absent) > 0 {
-		absent = append(absent[turn%len(absent):], absent[:turn%len(absent)]...)
-	}
 	for _, id := range absent {
 		if at, ok := c.claims.where(id); ok && len(out) < most {
 			out = append(out, at.Gossip.String())
