@@ -16,21 +16,28 @@ import (
 func Warnings(repo schema.Repo) []schema.Fault {
 	sets := target.Sets{Groups: repo.Groups, ResourceGroups: repo.ResourceGroups}
 	found := map[schema.Fault][]string{} // nodes by warning, which has no node in its words yet
-	// Nodes that the same policies and groups mean have the same conflicts.
+	names := slices.Sorted(maps.Keys(repo.Policies))
+	sees := sightOf(repo)
+	// Nodes that targets cannot tell apart have the same conflicts, and so have those that the same policies and groups mean.
+	alike := map[string][]schema.Fault{}
 	known := map[string][]schema.Fault{}
 	for _, node := range activeNodes(repo) {
-		groups := target.Groups(node, sets)
-		var policies []string
-		for _, name := range slices.Sorted(maps.Keys(repo.Policies)) {
-			if target.Match(repo.Policies[name].Targets, node, sets) {
-				policies = append(policies, name)
-			}
-		}
-		key := strings.Join(groups, "\x00") + "\x01" + strings.Join(policies, "\x00")
-		warnings, ok := known[key]
+		kin := sees.kin(node)
+		warnings, ok := alike[kin]
 		if !ok {
-			warnings = append(manyGroups(repo, groups), conflicts(repo, policies)...)
-			known[key] = warnings
+			groups := target.Groups(node, sets)
+			var policies []string
+			for _, name := range names {
+				if target.Match(repo.Policies[name].Targets, node, sets) {
+					policies = append(policies, name)
+				}
+			}
+			key := strings.Join(groups, "\x00") + "\x01" + strings.Join(policies, "\x00")
+			if warnings, ok = known[key]; !ok {
+				warnings = append(manyGroups(repo, groups), conflicts(repo, policies)...)
+				known[key] = warnings
+			}
+			alike[kin] = warnings
 		}
 		for _, w := range warnings {
 			found[w] = append(found[w], node.Name)
@@ -49,6 +56,61 @@ func Warnings(repo schema.Repo) []schema.Fault {
 		out = append(out, w)
 	}
 	return schema.SortFaults(out)
+}
+
+// sight is what the targets of policies and groups look at: tags, and nodes by their names.
+type sight struct {
+	tags  []string
+	nodes map[string]bool
+}
+
+func sightOf(repo schema.Repo) sight {
+	tags, nodes := map[string]bool{"PatchGroup": true}, map[string]bool{} // the tag of groups without targets
+	look := func(t schema.Targets) {
+		selections := []schema.Selection{t.Selection}
+		if t.Exclude != nil {
+			selections = append(selections, *t.Exclude)
+		}
+		for _, s := range selections {
+			for key := range s.Tags {
+				tags[key] = true
+			}
+			for _, name := range s.Nodes {
+				nodes[name] = true
+			}
+		}
+	}
+	for _, p := range repo.Policies {
+		look(p.Targets)
+	}
+	for _, g := range repo.Groups {
+		if g.Targets != nil {
+			look(*g.Targets)
+		}
+	}
+	for _, g := range repo.ResourceGroups {
+		look(g.Targets)
+	}
+	return sight{slices.Sorted(maps.Keys(tags)), nodes}
+}
+
+// kin is the same for nodes that no target can tell apart.
+func (s sight) kin(n schema.Node) string {
+	var b strings.Builder
+	write := func(text string) { fmt.Fprintf(&b, "%d %s", len(text), text) }
+	write(n.OS)
+	for _, key := range s.tags {
+		if value, ok := n.Tags[key]; ok {
+			write(key)
+			write(value)
+		}
+	}
+	if s.nodes[n.Name] || s.nodes[n.ID] || n.Alone || n.ID == "" {
+		b.WriteString("named ")
+		write(n.Name)
+		write(n.ID)
+	}
+	return b.String()
 }
 
 // activeNodes are the roster's; without a roster those that stand alone, which is how such a repository is used.
