@@ -71,11 +71,19 @@ func (a *Agent) use(p Policy, since time.Time) {
 	roster := make(map[string]schema.RosterLine, len(p.Repo.Roster))
 	pins := make(map[string]string, len(p.Repo.Roster))
 	keys := make(map[string]ed25519.PublicKey, len(p.Repo.Roster))
+	a.mu.Lock()
+	lines, had := a.roster, a.keysOf
+	a.mu.Unlock()
 	for _, l := range p.Repo.Roster {
 		roster[l.ID] = l
-		key, ok := signingKey(l)
-		if l.State != schema.NodeActive || !ok {
+		if l.State != schema.NodeActive {
 			continue
+		}
+		key, ok := had[l.ID] // most lines say what they said before, and reading ten thousand keys takes a while
+		if !ok || lines[l.ID].Keys.Sign != l.Keys.Sign {
+			if key, ok = signingKey(l); !ok {
+				continue
+			}
 		}
 		pins[l.ID], keys[l.ID] = l.Keys.TLS, key
 	}
