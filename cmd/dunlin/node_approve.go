@@ -39,9 +39,8 @@ func (f *joinFlags) add(cmd *cobra.Command) {
 
 // asking is a host that asks to be let in.
 type asking struct {
-	join    trust.Join
-	by      []string // where it was found: proof, git, agent
-	refusal error    // a *trust.JoinRefusal, nil where it may be let in
+	join trust.Join
+	by   []string // where it was found: proof, git, agent
 }
 
 // joins gathers who asks, from files, from the references of the clone and its remote, and from this host's agent.
