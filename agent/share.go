@@ -49,7 +49,7 @@ func (a *Agent) join(ctx context.Context) error {
 	}
 	a.cluster, err = gossip.Start(gossip.Config{
 		Name: a.keys.ID(), Key: ring.Use, Label: "dunlin", Bind: g.Bind, Advertise: g.Advertise,
-		Peer: advertised(a.o.Config.Peer.Bind, g.Advertise), Join: g.Join, Network: a.o.Network,
+		Peer: advertised(bound(a.o.Config.Peer.Bind, l), g.Advertise), Join: g.Join, Network: a.o.Network,
 		Log:  func(text string) { a.log().Warn(text, "what", "gossip") },
 		Keys: a.signingKey, Nodes: func() int { return len(a.pinned()) }, Sign: a.signAddresses, Random: a.o.Random,
 		Alone: func(text string) { a.problem("gossip", text) },
@@ -76,6 +76,15 @@ func elsewhere(join string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+// bound is an address to listen on with the port that was given: 0 is any.
+func bound(bind string, l net.Listener) string {
+	host, port, err := net.SplitHostPort(bind)
+	if _, given, e := net.SplitHostPort(l.Addr().String()); err == nil && e == nil && port == "0" {
+		return net.JoinHostPort(host, given)
+	}
+	return bind
 }
 
 // advertised is where others reach the peer server: its port, on the host that gossip advertises. Without a host, others
