@@ -223,7 +223,11 @@ func (d *doctor) secrets(context.Context) {
 		}
 	}
 	if g := d.config.Gossip; g != nil {
-		look("gossip key", g.KeyFile+" holds a key, and is root's alone", schema.AgentConfig{Gossip: g})
+		text := g.KeyFile + " holds a key, and is root's alone"
+		if _, err := os.Lstat(g.KeyFile); errors.Is(err, fs.ErrNotExist) && len(g.Ask) > 0 {
+			text = "a node gives this host the key once it is let in; it stays in the state folder"
+		}
+		look("gossip key", text, schema.AgentConfig{Gossip: g})
 	}
 	repo := d.config.Repo
 	if repo.CredentialFile != "" {
