@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
@@ -223,7 +224,7 @@ func TestTheLastGoodCommitIsInForceWhateverWasKept(t *testing.T) {
 	}{
 		{"nothing was kept", nil},
 		{"what was before is kept", []func(*testing.T, string){keep(one)}},
-		{"and half of what is in force, under its first name", []func(*testing.T, string){keep(one), write("new-123", "dunlin policy 3\nhalf")}},
+		{"and half of what is in force, under its first name", []func(*testing.T, string){keep(one), write(durable.Unfinished+"123", "dunlin policy 3\nhalf")}},
 		{"half of it under its own name, as a disk without order leaves", []func(*testing.T, string){keep(one), write("policy-"+two.Digest, "dunlin policy 3\nhalf")}},
 		{"all is kept", []func(*testing.T, string){keep(one), keep(two)}},
 	} {
@@ -255,7 +256,7 @@ func TestTheCacheStaysSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := time.Now().Add(-2 * abandoned)
-	for name, at := range map[string]time.Time{"new-1": long, "new-2": time.Now(), "judged": long} {
+	for name, at := range map[string]time.Time{durable.Unfinished + "1": long, durable.Unfinished + "2": time.Now(), "judged": long} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
 			t.Fatal(err)
@@ -278,7 +279,7 @@ func TestTheCacheStaysSmall(t *testing.T) {
 	for _, e := range entries {
 		have = append(have, e.Name())
 	}
-	if want := []string{"judged", "new-2", "policy-git-a", "policy-git-b", "policy-git-c"}; !reflect.DeepEqual(have, want) {
+	if want := []string{durable.Unfinished + "2", "judged", "policy-git-a", "policy-git-b", "policy-git-c"}; !reflect.DeepEqual(have, want) {
 		t.Errorf("the cache has %q, want %q", have, want)
 	}
 }
