@@ -418,7 +418,7 @@ func TestStepsSayWhatTheWholeSays(t *testing.T) {
 		return []schema.Fault{{File: "fleet.cue", Message: fmt.Sprintf("%d policies, %d nodes", len(repo.Policies), len(repo.Roster)), Severity: schema.SeverityWarning}}
 	}
 	short, steps, refused := 0, 0, 0
-	for seed := range uint64(runsOf(8)) {
+	for seed := range uint64(max(1, runsOf(8))) {
 		o := Options{Warn: warn}
 		if seed%2 == 1 {
 			o.Limits = idleOnly()
