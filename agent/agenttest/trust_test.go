@@ -296,7 +296,8 @@ func TestAFreezeIsFoundOut(t *testing.T) {
 func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := agenttest.NewPerson("alice")
-		c, first := anchoredCluster(t, 64, 6, signedFleet("", "alice=root,policy"))
+		// All ask: who asks is drawn, and where that is one half alone, nobody is shown the other side.
+		c, first := anchoredCluster(t, 64, 6, signedFleet("fleet: sync: fetchers: 6\n", "alice=root,policy"))
 		defer c.StopAll()
 		startAll(c)
 		agree(t, c, first, time.Minute)
