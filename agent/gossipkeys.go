@@ -23,8 +23,9 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/secret"
 )
 
-// GossipKeysFile says in a policy repository which gossip keys the fleet takes, and which it uses.
-const GossipKeysFile = "keys/gossip.json"
+// GossipKeysFile says in a policy repository which gossip keys the fleet takes, and which it uses. It lies where root alone
+// changes things.
+const GossipKeysFile = "nodes/gossip/keys.json"
 
 // KeyOfFile stands for the key that each host has in the file of its own configuration.
 const KeyOfFile = "file"
@@ -55,7 +56,7 @@ func GossipKeyID(key []byte) string {
 }
 
 // SealedKeyFile is where a new key is, sealed to some nodes.
-func SealedKeyFile(id string) string { return "keys/gossip/" + id + ".age" }
+func SealedKeyFile(id string) string { return "nodes/gossip/" + id + ".age" }
 
 // SealedKeyName says what such a file holds.
 func SealedKeyName(fleet, id string) secret.ID {

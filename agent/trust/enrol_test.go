@@ -328,6 +328,11 @@ func TestAnEnrolmentRoleMayDoNothingElse(t *testing.T) {
 			files["nodes/x.cue"] = "package fleet\n"
 			return h.pushes("bot", files)
 		}, "is no file of nodes"},
+		{"no gossip key along with a node", func(h *hall) error {
+			files := h.enrols(h.guest())
+			files["nodes/gossip/keys.json"] = "{}\n"
+			return h.pushes("bot", files)
+		}, "is no file of nodes"},
 		{"no commit that changes nothing", func(h *hall) error { return h.pushes("bot", nil) }, "needs 1 of the role policy"},
 		{"nobody but who has the role", func(h *hall) error { return h.pushes("eve", h.enrols(h.guest())) }, "needs 1 of the role root"},
 		{"a line that is executable", func(h *hall) error {

@@ -32,11 +32,11 @@ func (a *app) keyGossipRotateCommand() *cobra.Command {
 		Short: "Exchange the gossip key of a fleet, a step each time",
 		Long: `Take the next of three steps, in the policy repository's work tree; run it three times, and push each step:
 
-  add     a new key is made, and sealed to 16 nodes in keys/gossip/; the others ask them. All take it, none uses it.
+  add     a new key is made, and sealed to 16 nodes in nodes/gossip/; the others ask them. All take it, none uses it.
   use     all use the new key, and still take the old one.
   remove  the old key is taken no more: a node that was retired hears nothing from now on.
 
-keys/gossip.json says which keys the fleet takes and uses, by their SHA-256; the keys themselves are only ever in age
+nodes/gossip/keys.json says which keys the fleet takes and uses, by their SHA-256; the keys themselves are only ever in age
 files and on nodes. A step is refused within 10 minutes of the one before, so that it can reach all nodes: look at dunlin
 status first, which names nodes that lack a key. A node that was away for longer asks the nodes of gossip.ask in its own
 file. The change is committed where git is set to sign.`,
