@@ -167,13 +167,13 @@ func TestTheUnitOfAProcess(t *testing.T) {
 		"0::/\n":                 "",
 		"":                       "",
 		"0::relative":            "",
-		"0::/a\x1b[31mb.service": "a?[31mb.service",
+		"0::/a\x1b[31mb.service": "a [31mb.service",
 	} {
 		if got := unitOfGroup(text); got != want {
 			t.Errorf("unitOfGroup(%q) = %q, want %q", text, got, want)
 		}
 	}
-	if got := processText("x\ny", 7, false); got != "x?y" {
+	if got := processText("x\ny", 7, false); got != "x y" {
 		t.Errorf("processText = %q", got)
 	}
 	if got := processText("", 0, true); got != "" {
