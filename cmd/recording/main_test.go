@@ -124,7 +124,7 @@ func TestTheDemosPicture(t *testing.T) {
 	}
 	shown, _ := texts(t, string(b))
 	all := strings.Join(shown, "\n")
-	for _, want := range []string{"dunlin demo", "1 Push", "3 Converge", "9 Mend", "COMPLIANT", "What happened, with no server"} {
+	for _, want := range []string{"dunlin demo", "1 Push", "3 Converge", "7 Intrude", "10 Mend", "COMPLIANT", "What happened, with no server"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("docs/demo.svg does not show %q: draw it anew with make recording", want)
 		}
