@@ -55,7 +55,7 @@ func (r *reporter) catalogs(ctx context.Context, head string, nodes []report.Nod
 		return a.storedFacts(digest)
 	})
 	for _, set := range out.all {
-		for _, digest := range set.Parts {
+		for _, digest := range slices.Compact(slices.Clone(set.Parts)) {
 			if !missing[digest] && !r.havePart(ctx, digest, holders[digest]) {
 				missing[digest], out.partial = true, true
 			}

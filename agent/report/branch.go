@@ -40,10 +40,22 @@ func OpenBranch(read func(path string) ([]byte, error), list func(dir string) ([
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list %q of the reports: %w", "catalog", err)
 	}
+	room := 3 * maxAllCatalogs // a version is up to three times as much in memory as in a file
 	for _, name := range names[:min(len(names), maxCatalogs)] {
-		c, _, err := readCatalog(read, name)
+		if room <= 0 {
+			break // no reporter writes so much
+		}
+		c, _, err := readCatalog(func(path string) ([]byte, error) {
+			text, err := read(path)
+			room -= len(text)
+			return text, err
+		}, name)
 		if err != nil {
 			return nil, err
+		}
+		c.raws = nil
+		for _, p := range c.Candidates {
+			room -= overhead * (2 + len(p.Origins) + len(p.Advisories))
 		}
 		for _, digest := range c.Facts {
 			b.of[digest] = append(b.of[digest], len(b.catalogs))

@@ -141,13 +141,15 @@ func (b *builder) take(nodes []Node) {
 
 // merge merges all shards and the conflicts, and says how many lines are new.
 func (b *builder) merge(nodes []Node) (changed int, err error) {
-	old := make([][]byte, 256)
+	var old [256]was
 	for i := range old {
 		shard := hex.EncodeToString([]byte{byte(i)})
-		if old[i], err = readOurs(b.old, "nodes/"+shard+".jsonl", maxShard); err != nil {
+		text, err := readOurs(b.old, "nodes/"+shard+".jsonl", maxShard)
+		if err != nil {
 			return 0, err
 		}
-		b.shard(shard, old[i])
+		old[i] = wasText(text)
+		b.shard(shard, text)
 	}
 	conflicts, err := readOurs(b.old, "conflicts.jsonl", maxShard)
 	if err != nil {
@@ -183,7 +185,7 @@ func (b *builder) merge(nodes []Node) (changed int, err error) {
 		shards[i[0]] = append(shards[i[0]], node)
 	}
 	for i := range shards {
-		b.put("nodes/"+hex.EncodeToString([]byte{byte(i)})+".jsonl", old[i], b.shardText(shards[i]))
+		b.putWas("nodes/"+hex.EncodeToString([]byte{byte(i)})+".jsonl", old[i], b.shardText(shards[i]))
 	}
 	b.put("conflicts.jsonl", conflicts, b.writeConflicts())
 	return changed, nil
@@ -206,8 +208,18 @@ func (b *builder) restore(nodes []Node) error {
 		if err != nil {
 			return err
 		}
+		var others share
 		for raw := range bytes.Lines(text) {
-			if s, err := read(bytes.TrimSuffix(raw, []byte("\n"))); err == nil && !s.newer && ours(s.line) {
+			if others.spent() {
+				break
+			}
+			s, err := read(bytes.TrimSuffix(raw, []byte("\n")))
+			if err != nil || s.newer || !ours(s.line) {
+				others.rubbish += len(raw)
+				continue
+			}
+			if b.room(s, &others) {
+				s.raw = bytes.Clone(s.raw)
 				b.merger.take(s)
 			}
 		}
@@ -228,6 +240,21 @@ func (b *builder) restore(nodes []Node) error {
 		}
 	}
 	return nil
+}
+
+// was is the SHA-256 of what a file of the branch was: all that need be kept of it, for it to be compared.
+type was [sha256.Size]byte
+
+func wasText(text []byte) was { return sha256.Sum256(text) }
+
+// putWas is put for a file whose old text is gone.
+func (b *builder) putWas(path string, old was, now []byte) {
+	if wasText(now) != old {
+		b.files[path] = now
+		if len(now) == 0 {
+			b.files[path] = nil
+		}
+	}
 }
 
 // put notes a file where it differs; an empty one is no file.

@@ -80,7 +80,7 @@ func (e *estate) catalogs(which ...int) report.More {
 		if !ok {
 			n = len(m.Catalogs)
 			at[e.sets[i]] = n
-			m.Catalogs = append(m.Catalogs, report.Catalog{Part: func(digest string) ([]byte, error) {
+			m.Catalogs = append(m.Catalogs, report.Catalog{Archives: e.sets[i], Part: func(digest string) ([]byte, error) {
 				if b, ok := e.parts[digest]; ok {
 					return b, nil
 				}

@@ -22,7 +22,29 @@ const (
 	// host that never stops must not fill the branch.
 	maxTwins     = 4
 	maxConflicts = 16
+	// maxStrangers bounds the lines in a shard of nodes whose key the reporter does not know, maxRubbish what is in it that
+	// is no line of a node at all, in bytes: of 10,000 strangers a shard has some 40 KiB, and of rubbish a sound one has none.
+	maxStrangers = 128 << 10
+	maxRubbish   = 1 << 20
 )
+
+// share is what was read of a shard beside the lines that their nodes signed, in bytes. What is beyond gives way: else a
+// branch could have gigabytes of it.
+type share struct{ strangers, rubbish int }
+
+func (s share) spent() bool { return s.rubbish > maxRubbish }
+
+// room counts a line, and reports whether it may be kept: one of a node with a key always may, since it signed it.
+func (m *merger) room(s stored, of *share) bool {
+	if _, known := m.keys[s.line.Node]; known {
+		return true
+	}
+	if of.strangers+len(s.raw) > maxStrangers {
+		return false
+	}
+	of.strangers += len(s.raw)
+	return true
+}
 
 // stored is a line as it stands, or will stand, in a shard.
 type stored struct {
@@ -104,6 +126,7 @@ func (m *merger) conflict(node string, rev uint64, raws ...[]byte) {
 
 // shard merges the lines that a shard of the branch has.
 func (m *merger) shard(shard string, text []byte) {
+	var others share
 	for raw := range bytes.Lines(text) {
 		raw = bytes.TrimSuffix(raw, []byte("\n"))
 		if s, ok := m.own[string(raw)]; ok && Shard(s.line.Node) == shard {
@@ -112,12 +135,20 @@ func (m *merger) shard(shard string, text []byte) {
 			m.take(s) // the very line that the reporter holds; most are
 			continue
 		}
+		if others.spent() {
+			m.dropped++
+			continue
+		}
 		s, err := read(raw)
 		s.old = true
 		switch {
 		case err != nil, Shard(s.line.Node) != shard, s.line.Fleet != m.fleet, !m.signed(s):
 			m.dropped++
+			others.rubbish += len(raw) + 1
+		case !m.room(s, &others):
+			m.dropped++
 		default:
+			s.raw = bytes.Clone(raw) // the shard itself is not kept
 			m.take(s)
 		}
 	}

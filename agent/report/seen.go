@@ -149,19 +149,26 @@ type seenMerger struct {
 	own   map[string]bool // lines that the reporter holds, whose signatures were checked when they came
 }
 
-// take merges one more line. It is checked unless it is one that was.
-func (m *seenMerger) take(raw []byte, checked bool) {
+// take merges one more line. It is checked unless it is one that was. false is a line that is malformed or forged.
+func (m *seenMerger) take(raw []byte, checked bool) bool {
 	r, err := ParseSeen(raw)
+	if err != nil {
+		return false
+	}
 	key, counts := m.keys[r.Node]
-	if err != nil || !counts || !checked && r.Verify(key) != nil {
-		return
+	if !counts {
+		return true // of a node that is retired, as a rule
+	}
+	if !checked && r.Verify(key) != nil {
+		return false
 	}
 	k := seenKey{r.Node, r.Key}
 	old, have := m.lines[k]
 	same := have && old.record.Boot == r.Boot && old.record.Seq == r.Seq
 	if !have || r.Newer(old.record) || same && bytes.Compare(raw, old.raw) < 0 {
-		m.lines[k] = seenStored{raw, r}
+		m.lines[k] = seenStored{bytes.Clone(raw), r} // the shard itself is not kept
 	}
+	return true
 }
 
 // branch merges what a branch has; each is told every shard.
@@ -175,11 +182,10 @@ func (m *seenMerger) branch(old func(path string) ([]byte, error), each func(sha
 		if each != nil {
 			each(shard, text)
 		}
+		var others share
 		for raw := range bytes.Lines(text) {
-			if raw = bytes.TrimSuffix(raw, []byte("\n")); m.own[string(raw)] {
-				m.take(raw, true)
-			} else {
-				m.take(raw, false)
+			if raw = bytes.TrimSuffix(raw, []byte("\n")); !others.spent() && !m.take(raw, m.own[string(raw)]) {
+				others.rubbish += len(raw) + 1
 			}
 		}
 	}
@@ -201,8 +207,8 @@ func (b *builder) seen(nodes []Node, records []schema.Record) error {
 			m.take(raw, true)
 		}
 	}
-	old := map[string][]byte{}
-	if err := m.branch(b.old, func(shard string, text []byte) { old[shard] = text }); err != nil {
+	old := map[string]was{}
+	if err := m.branch(b.old, func(shard string, text []byte) { old[shard] = wasText(text) }); err != nil {
 		return err
 	}
 	if b.before != nil {
@@ -214,14 +220,14 @@ func (b *builder) seen(nodes []Node, records []schema.Record) error {
 	for k := range m.lines {
 		shards[Shard(k.node)] = append(shards[Shard(k.node)], k)
 	}
-	for shard, text := range old {
+	for shard, before := range old {
 		keys := shards[shard]
 		slices.SortFunc(keys, bySeenKey)
 		var now []byte
 		for _, k := range keys {
 			now = append(append(now, m.lines[k].raw...), '\n')
 		}
-		b.put(seenFile(shard), text, now)
+		b.putWas(seenFile(shard), before, now)
 	}
 	return nil
 }
