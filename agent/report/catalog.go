@@ -81,7 +81,7 @@ const (
 	// maxAllCatalogs bounds in bytes what one build reads from catalog/, what it holds of that and of nodes' parts, and what
 	// it writes there.
 	maxAllCatalogs = 64 << 20
-	// maxCandidate bounds one version in bytes, maxObjects the archives and advisories of it.
+	// maxCandidate bounds one version in bytes, maxObjects the archives and advisories of it, and the archives of a catalog.
 	maxCandidate = 256 << 10
 	maxObjects   = 1000
 )
@@ -212,17 +212,20 @@ type catalogReader struct {
 	d     *json.Decoder
 	c     catalogFile
 	most  int // versions
-	items int // archives and advisories, of all
+	items int // archives and advisories, of all versions
 }
 
 func (r *catalogReader) read() error {
 	if t, err := r.d.Token(); err != nil || t != json.Delim('{') {
 		return errors.New("malformed JSON: not an object")
 	}
-	for r.d.More() {
+	for last := ""; r.d.More(); {
 		t, err := r.d.Token()
+		field, _ := t.(string)
 		switch {
 		case err != nil:
+		case field <= last:
+			return errNoCatalog
 		case t == "archives":
 			err = r.each(r.archive)
 		case t == "candidates":
@@ -236,6 +239,7 @@ func (r *catalogReader) read() error {
 		default:
 			return errors.New("malformed JSON: a field that this program does not know")
 		}
+		last = field
 		if err != nil {
 			return errors.New("malformed catalog: " + clip(err.Error()))
 		}
@@ -279,7 +283,9 @@ func (r *catalogReader) archive(raw json.RawMessage) error {
 	if err := strictly(raw, &o); err != nil {
 		return err
 	}
-	r.items++
+	if len(r.c.Archives) == maxObjects {
+		return fmt.Errorf("more than %d archives", maxObjects)
+	}
 	r.c.Archives = append(r.c.Archives, o)
 	return nil
 }
