@@ -178,16 +178,19 @@ func TestATakenOverNodeDoesNotReplaceTheCatalog(t *testing.T) {
 			}
 		}
 	}
-	many := hostFacts(nil)
-	for i := range 20_001 {
-		many.Candidates = append(many.Candidates, schema.PackageFact{Name: fmt.Sprintf("evil%05d", i), Arch: "a", Version: "1"})
+	many := func(name string, n int) []byte {
+		f := hostFacts(nil)
+		for i := range n {
+			f.Candidates = append(f.Candidates, schema.PackageFact{Name: fmt.Sprintf("evil%s%05d", name, i), Arch: "a", Version: "1"})
+		}
+		return of(f, same(0))
 	}
 	lie := pkg("bash", "2")
 	lie.Priority = ""
 	lie.Advisories = []schema.Advisory{{ID: "A-0"}} // its bytes are the lesser
 	tooLarge, _ := large(t, "evil", 5<<20)
 	var full [][]byte
-	for i := range 6 {
+	for i := range 5 {
 		part, _ := large(t, fmt.Sprint("evil", i, "-"), 3<<20+i)
 		full = append(full, part)
 	}
@@ -198,8 +201,9 @@ func TestATakenOverNodeDoesNotReplaceTheCatalog(t *testing.T) {
 		"other archives than it claims": {[][]byte{first()}, false},
 		"rubbish":                       {[][]byte{[]byte(`{"v":1}`)}, false},
 		"a part of 5 MiB":               {[][]byte{tooLarge}, false},
-		"20,001 versions":               {[][]byte{of(many, same(0))}, false},
-		"18 MiB of six nodes":           {full, true},
+		"20,001 versions":               {[][]byte{many("", 20_001)}, false},
+		"15 MiB of five nodes":          {full, true},
+		"50,000 versions":               {[][]byte{many("a", 20_000), many("b", 20_000), many("c", 10_000)}, true},
 		"a version that others know":    {[][]byte{of(hostFacts(nil, lie), same(0))}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
