@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/agent/peer"
@@ -174,11 +176,15 @@ func TestStrangersAreToldLittle(t *testing.T) {
 func TestWhoAsksIsKeptWithinBounds(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	a := doorkeeper(t, &now)
+	recipient, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
 	join := func(n int) trust.Join {
 		key := codeOf(1000 + n)
 		id := schema.NodeID(key.Public().(ed25519.PublicKey))
 		return trust.Join{Proof: trust.Proof{Fleet: "acme", Activation: "act-web", Channel: trust.TLSChannel(make([]byte, 32)), At: now.Format(time.RFC3339), ID: id, Name: fmt.Sprint("web-", n), OS: "debian",
-			Keys: schema.RosterKeys{Sign: publicLine(key), Age: "age1" + strings.Repeat("q", 58), TLS: strings.Repeat("a", 64)}}.Sign(key, codeOf(0))}
+			Keys: schema.RosterKeys{Sign: publicLine(key), Age: recipient.Recipient().String(), TLS: strings.Repeat("a", 64)}}.Sign(key, codeOf(0))}
 	}
 	kept := 0
 	for n := range maxAsking + 20 {

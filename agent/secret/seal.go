@@ -26,10 +26,15 @@ const (
 // ErrNotReader says that a value is not encrypted to any of the keys that were tried.
 var ErrNotReader = errors.New("it is not encrypted to this key")
 
-// CheckRecipient tells whether a text is a native age key to encrypt to: age1..., X25519.
+// CheckRecipient tells whether a text is a native age key to encrypt to: age1..., X25519. Of points of low order age says
+// only when it encrypts that it does not, so it is tried.
 func CheckRecipient(recipient string) error {
-	if _, err := age.ParseX25519Recipient(recipient); err != nil {
+	key, err := age.ParseX25519Recipient(recipient)
+	if err != nil {
 		return fmt.Errorf("%q is not a native age key (age1..., X25519)", clip(recipient))
+	}
+	if _, err := key.Wrap(make([]byte, 16)); err != nil {
+		return fmt.Errorf("nothing can be encrypted to the age key %q: it is of low order", clip(recipient))
 	}
 	return nil
 }
@@ -68,6 +73,11 @@ func Seal(id ID, value Secret, recipients []string) (string, error) {
 	a := armor.NewWriter(&out)
 	w, err := age.Encrypt(a, keys...)
 	if err != nil {
+		for _, r := range to {
+			if bad := CheckRecipient(r); bad != nil {
+				return fail(bad)
+			}
+		}
 		return fail(err)
 	}
 	if _, err := w.Write(plain); err != nil {

@@ -153,6 +153,21 @@ func TestEnvelopesThatAreRefused(t *testing.T) {
 	}
 }
 
+// lowOrder is the point 0: age parses it, and does not encrypt to it.
+const lowOrder = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z"
+
+func TestCheckRecipientTriesTheKey(t *testing.T) {
+	reader, _ := twoKeys(t)
+	if err := CheckRecipient(reader.Recipients()[0]); err != nil {
+		t.Error(err)
+	}
+	for _, key := range []string{lowOrder, "age1" + strings.Repeat("q", 58)} {
+		if err := CheckRecipient(key); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("CheckRecipient(%q) = %v", key, err)
+		}
+	}
+}
+
 func TestSealRefuses(t *testing.T) {
 	reader, _ := twoKeys(t)
 	hybrid, err := age.GenerateHybridIdentity()
@@ -170,6 +185,8 @@ func TestSealRefuses(t *testing.T) {
 		"a hybrid key":   {id(), canary, append(good, hybrid.Recipient().String())},
 		"an SSH key":     {id(), canary, append(good, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA")},
 		"a private key":  {id(), canary, append(good, testKey)},
+		"no checksum":    {id(), canary, append(good, "age1"+strings.Repeat("q", 58))},
+		"of low order":   {id(), canary, append(good, lowOrder)},
 		"empty":          {id(), "", good},
 		"too long":       {id(), strings.Repeat("v", MaxValue+1), good},
 		"a placeholder":  {id(), "{{ssm:/x}}", good},

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,6 +31,75 @@ func sshLine(key ed25519.PublicKey) string {
 	return "ssh-ed25519 " + base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), key...))
 }
 
+// ageRecipient is a point as age writes it: Bech32 (BIP 173), whether anything can be encrypted to it or not.
+func ageRecipient(point []byte) string {
+	const letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+	var five []byte
+	bits, n := 0, 0
+	for _, b := range point {
+		bits, n = bits<<8|int(b), n+8
+		for ; n >= 5; n -= 5 {
+			five = append(five, byte(bits>>(n-5)&31))
+		}
+		bits &= 1<<n - 1
+	}
+	if n > 0 {
+		five = append(five, byte(bits<<(5-n)))
+	}
+	sum := uint32(1)
+	for _, v := range append(append([]byte{3, 3, 3, 0, 'a' & 31, 'g' & 31, 'e' & 31}, five...), 0, 0, 0, 0, 0, 0) {
+		top := sum >> 25
+		sum = sum&0x1ffffff<<5 ^ uint32(v)
+		for i, g := range []uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				sum ^= g
+			}
+		}
+	}
+	sum ^= 1
+	for i := range 6 {
+		five = append(five, byte(sum>>(5*(5-i))&31))
+	}
+	text := []byte("age1")
+	for _, v := range five {
+		text = append(text, letters[v])
+	}
+	return string(text)
+}
+
+// A key that nothing can be encrypted to would keep a secret from all its readers, and the gossip key from the fleet.
+func TestAKeyThatNothingCanBeEncryptedToIsNotLetIn(t *testing.T) {
+	at, code := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC), seed("code", 0)
+	order8, err := hex.DecodeString("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := newGuest(t, 1, "act-web", code, at)
+	if _, err := ParseProof(good.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	last := byte('q')
+	if strings.HasSuffix(good.Keys.Age, "q") {
+		last = 'p'
+	}
+	for name, key := range map[string]string{
+		"letters alone":          "age1" + strings.Repeat("q", 58),
+		"another checksum":       good.Keys.Age[:61] + string(last),
+		"the point 0":            ageRecipient(make([]byte, 32)),
+		"the point 1":            ageRecipient(append([]byte{1}, make([]byte, 31)...)),
+		"a point of order 8":     ageRecipient(order8),
+		"the point 0, as others": "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z",
+	} {
+		g := newGuest(t, 1, "act-web", code, at, func(p *Proof) { p.Keys.Age = key })
+		if _, err := ParseProof(g.Encode()); err == nil || !strings.Contains(err.Error(), "keys.age") {
+			t.Errorf("%s: ParseProof = %v", name, err)
+		}
+		if _, err := ParseJoin(Join{Proof: g.Proof}.Encode()); err == nil || !strings.Contains(err.Error(), "keys.age") {
+			t.Errorf("%s: ParseJoin = %v", name, err)
+		}
+	}
+}
+
 func exporter(n int) []byte { return binary.BigEndian.AppendUint64(make([]byte, 24), uint64(n)) }
 
 // guest is the n-th host that wants to be a node.
@@ -40,7 +110,8 @@ type guest struct {
 
 func newGuest(t testing.TB, n int, act string, code ed25519.PrivateKey, at time.Time, change ...func(*Proof)) guest {
 	t.Helper()
-	recipient := "age1" + strings.ReplaceAll(fmt.Sprintf("%058o", n), "1", "8") // in form; the same in each process of a fuzzer
+	point := sha256.Sum256(fmt.Append(nil, "age", n)) // the same in each process of a fuzzer
+	recipient := ageRecipient(point[:])
 	g := guest{key: seed("host", n)}
 	pub := g.key.Public().(ed25519.PublicKey)
 	g.Proof = Proof{Fleet: "acme", Activation: act, Channel: TLSChannel(exporter(n)), At: instant(at), ID: schema.NodeID(pub), Name: fmt.Sprintf("web-%d", n), OS: "debian",

@@ -19,6 +19,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // betweenSteps is how long a step of a rotation has to reach all nodes before the next.
@@ -73,13 +74,18 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 			}
 		}
 	}
-	step, id := "", ""
+	step, id, leftOut := "", "", []string{}
 	switch last := keys.Keys[len(keys.Keys)-1]; {
 	case len(keys.Keys) == 1:
 		step = "add"
-		if id, err = e.sealNewKey(ctx); err != nil {
+		read := a.evaluate
+		if read == nil {
+			read = load.Child(loadOptions())
+		}
+		if id, leftOut, err = e.sealNewKey(ctx, read); err != nil {
 			return err
 		}
+		a.warnLeftOut("the gossip key", leftOut)
 		keys.Keys = append(keys.Keys, id)
 	case keys.Use != last:
 		step, id = "use", last
@@ -114,7 +120,9 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 			Files  []string `json:"files"`
 			Commit string   `json:"commit"`
 			Pushed bool     `json:"pushed"`
-		}{step, id, keys.Keys, keys.Use, c.Files, c.Commit, f.push})
+			// LeftOut are nodes to whose keys.age nothing can be encrypted.
+			LeftOut []string `json:"leftOut"`
+		}{step, id, keys.Keys, keys.Use, c.Files, c.Commit, f.push, leftOut})
 	}
 	next := map[string]string{
 		"add":    "push it; 10 minutes later, when dunlin status names no node that lacks a key, run this again to use it",
@@ -126,25 +134,34 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 }
 
 // sealNewKey makes a key and seals it to some nodes; the others ask them.
-func (e *rosterEdit) sealNewKey(ctx context.Context) (id string, err error) {
-	repo, _, err := load.Child(loadOptions())(ctx, e.p.root.FS())
+// leftOut are nodes to whose keys nothing can be encrypted: others take their place.
+func (e *rosterEdit) sealNewKey(ctx context.Context, read load.Func) (id string, leftOut []string, err error) {
+	repo, _, err := read(ctx, e.p.root.FS())
 	if err != nil {
-		return "", fmt.Errorf("read the repository: %w", err)
+		return "", nil, fmt.Errorf("read the repository: %w", err)
 	}
 	nodes, err := e.nodes()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	nodes = slices.DeleteFunc(nodes, func(n schema.RosterLine) bool { return n.State != schema.NodeActive })
 	if len(nodes) == 0 {
-		return "", exitWith{code: exitError, err: errors.New("the roster has no active node that could be given a key")}
+		return "", nil, exitWith{code: exitError, err: errors.New("the roster has no active node that could be given a key")}
 	}
+	leftOut = []string{}
 	var to []string
 	for _, n := range nodes { // sorted by ids, which are as good as random
 		if len(to) == agent.SealedKeyReaders {
 			break
 		}
+		if secret.CheckRecipient(n.Keys.Age) != nil {
+			leftOut = append(leftOut, n.Name)
+			continue
+		}
 		to = append(to, n.Keys.Age)
+	}
+	if len(to) == 0 {
+		return "", nil, exitWith{code: exitError, err: fmt.Errorf("nothing can be encrypted to the key keys.age of any active node: %s", listed(leftOut, 5)), hint: "see who let them in; dunlin node retire NAME"}
 	}
 	key := make([]byte, gossip.KeySize)
 	_, _ = rand.Read(key) // never fails
@@ -152,8 +169,16 @@ func (e *rosterEdit) sealNewKey(ctx context.Context) (id string, err error) {
 	id = agent.GossipKeyID(key)
 	sealed, err := secret.Seal(agent.SealedKeyName(repo.Fleet.Name, id), secret.New("gossip key", []byte(base64.StdEncoding.EncodeToString(key))), to)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	e.texts[agent.SealedKeyFile(id)] = []byte(sealed + "\n")
-	return id, nil
+	return id, leftOut, nil
+}
+
+// warnLeftOut names the nodes to whose keys nothing can be encrypted. What is for others, too, is made without them: else who
+// gets one such key into the roster would keep all others from what is secret.
+func (a *app) warnLeftOut(what string, nodes []string) {
+	if len(nodes) > 0 {
+		fmt.Fprintf(a.err, "dunlin: warning: %s is NOT encrypted to %s: nothing can be encrypted to the age key that the roster has\nhint: see who let that host in, and take it out: dunlin node retire %s\n", printable(what), printable(listed(nodes, 20)), printable(safe.Shell(nodes[0])))
+	}
 }
