@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,6 +39,8 @@ const (
 	maxGossipKeys   = 4
 	keyLookEvery    = 15 * time.Second
 	keyAskEvery     = 3 * time.Second // while this node is let in and has none
+	// keyAlone is how long a node that was given its key may meet nobody but who gave it, before it asks others.
+	keyAlone = 5 * time.Minute
 	// SealedKeyReaders is how many nodes a new gossip key is sealed to; the others ask them.
 	SealedKeyReaders = 16
 )
@@ -87,6 +90,8 @@ type keyRing struct {
 	File []byte   `json:"file"` // of the configuration's file, or the one that a member gave
 	Use  []byte   `json:"use"`
 	Also [][]byte `json:"also"`
+	// Giver is the member that gave the key, where the policy does not say by its id which key is used.
+	Giver string `json:"giver,omitempty"`
 }
 
 // readRing reads the keys that are kept; key is that of the configuration's file, nil where it has none.
@@ -207,6 +212,7 @@ func (a *Agent) watchKeys(ctx context.Context) error {
 		return nil
 	}
 	done := "" // the commit whose keys are in use
+	met := a.now()
 	for {
 		a.mu.Lock()
 		commit := ""
@@ -219,12 +225,12 @@ func (a *Agent) watchKeys(ctx context.Context) error {
 		case a.cluster == nil && !active:
 			a.problem("gossip", "this node waits until it is let in, and then for the gossip key")
 		case a.cluster == nil:
-			key, err := a.askKey(ctx, "")
+			ring, err := a.firstKey(ctx, commit)
 			if err != nil {
 				a.problem("gossip", "the gossip key has not come: "+one(err))
 				break
 			}
-			if err := a.setRing(keyRing{File: key, Use: key}); err != nil {
+			if err := a.setRing(ring); err != nil {
 				return err
 			}
 			a.log().Info("the gossip key has come")
@@ -238,6 +244,22 @@ func (a *Agent) watchKeys(ctx context.Context) error {
 				done = commit
 			}
 			a.problem("gossip key", text)
+		}
+		if a.cluster != nil {
+			if !a.metOnlyGiver() {
+				met = a.now()
+			} else if a.now().Sub(met) >= keyAlone {
+				met = a.now()
+				ring, err := a.otherKey(ctx, commit)
+				if err != nil {
+					a.log().Warn("this node meets nobody but who gave it the gossip key, and has no other", "error", one(err))
+				} else if err := a.setRing(ring); err != nil {
+					return err
+				} else {
+					a.log().Warn("this node met nobody but who gave it the gossip key, and takes that of another", "gave", ring.Giver)
+					return ErrAgain
+				}
+			}
 		}
 		wait := keyLookEvery/2 + a.jitter(keyLookEvery)
 		if a.cluster == nil && active {
@@ -255,8 +277,74 @@ func (a *Agent) watchKeys(ctx context.Context) error {
 	}
 }
 
-// askKey asks those who may have a gossip key, the one that is used or one by its id.
-func (a *Agent) askKey(ctx context.Context, id string) ([]byte, error) {
+// usedKey is the key that a commit says is used.
+func (a *Agent) usedKey(commit string) (id string, err error) {
+	text, err := a.policies.Read(commit, GossipKeysFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return KeyOfFile, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	keys, err := ParseGossipKeys(text)
+	return keys.Use, err
+}
+
+// firstKey gets a node that has none its key: the one that the policy names, whoever gives it. Of the one in others' files
+// nothing is known, so it is taken from who gives one.
+func (a *Agent) firstKey(ctx context.Context, commit string) (keyRing, error) {
+	id, err := a.usedKey(commit)
+	if err != nil {
+		return keyRing{}, err
+	}
+	if id != KeyOfFile {
+		key, err := a.fetchKey(ctx, commit, id)
+		return keyRing{Use: key}, err
+	}
+	key, giver, err := a.askKey(ctx, "", "")
+	return keyRing{File: key, Use: key, Giver: giver}, err
+}
+
+// metOnlyGiver reports whether this node was given its key, and meets nobody else of a fleet that has others.
+func (a *Agent) metOnlyGiver() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	giver := a.ring.Giver
+	if giver == "" || a.o.GossipKey != nil {
+		return false
+	}
+	for id := range a.online {
+		if id != giver && id != a.keys.ID() {
+			return false
+		}
+	}
+	for id := range a.pins {
+		if id != giver && id != a.keys.ID() {
+			return true
+		}
+	}
+	return false
+}
+
+// otherKey asks others than who gave the key for theirs. It fails where it is the same, or the policy says which is used.
+func (a *Agent) otherKey(ctx context.Context, commit string) (keyRing, error) {
+	id, err := a.usedKey(commit)
+	if err == nil && id != KeyOfFile {
+		err = errors.New("the policy says which key is used")
+	}
+	if err != nil {
+		return keyRing{}, err
+	}
+	had := a.ringNow()
+	key, giver, err := a.askKey(ctx, "", had.Giver)
+	if err == nil && bytes.Equal(key, had.Use) {
+		err = errors.New("others have the same key")
+	}
+	return keyRing{File: key, Use: key, Giver: giver}, err
+}
+
+// askKey asks those who may have a gossip key, the one that is used or one by its id, and not the node but. giver is who had it.
+func (a *Agent) askKey(ctx context.Context, id, but string) (key []byte, giver string, err error) {
 	path := "/v1/gossip-key"
 	if id != "" {
 		path += "?" + url.Values{"id": {id}}.Encode()
@@ -278,7 +366,7 @@ func (a *Agent) askKey(ctx context.Context, id string) ([]byte, error) {
 	a.mu.Lock()
 	var members []string
 	for m := range a.online {
-		if len(members) < 5 && m != a.keys.ID() {
+		if len(members) < 5 && m != a.keys.ID() && m != but {
 			members = append(members, m)
 		}
 	}
@@ -286,19 +374,21 @@ func (a *Agent) askKey(ctx context.Context, id string) ([]byte, error) {
 	for _, m := range members {
 		b, err := a.fromNode(ctx, m, path, 8<<10)
 		if key := take(b, err); key != nil {
-			return key, nil
+			return key, m, nil
 		}
 	}
+	pins := maps.Clone(a.pinned())
+	delete(pins, but)
 	for _, addr := range a.o.Config.Gossip.Ask {
-		b, err := peer.Get(ctx, addr, a.keys.TLS, a.pinned(), a.o.Network.Dial, path, 8<<10)
+		who, b, err := peer.Get(ctx, addr, a.keys.TLS, pins, a.o.Network.Dial, path, 8<<10)
 		if key := take(b, err); key != nil {
-			return key, nil
+			return key, who, nil
 		}
 	}
 	if why == nil {
 		why = errors.New("nobody is known to ask: gossip.ask of the host's own file names nodes")
 	}
-	return nil, why
+	return nil, "", why
 }
 
 // rekey takes the gossip keys that a commit says.
@@ -316,6 +406,9 @@ func (a *Agent) rekey(ctx context.Context, commit string) error {
 	}
 	ring := a.ringNow()
 	next := keyRing{File: ring.File}
+	if want.Use == KeyOfFile {
+		next.Giver = ring.Giver
+	}
 	for _, id := range want.Keys {
 		key := ring.find(id)
 		if key == nil && id != KeyOfFile {
@@ -347,5 +440,6 @@ func (a *Agent) fetchKey(ctx context.Context, commit, id string) ([]byte, error)
 			return key, nil
 		}
 	}
-	return a.askKey(ctx, id)
+	key, _, err := a.askKey(ctx, id, "")
+	return key, err
 }

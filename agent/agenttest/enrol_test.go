@@ -1,6 +1,7 @@
 package agenttest_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -147,5 +148,69 @@ func TestAHostEnrols(t *testing.T) {
 		guest.Stop()
 		guest.Start()
 		c.Until("it is back", 2*time.Minute, online)
+	})
+}
+
+// A member that is not what it should be gives a new node another gossip key. Where the policy names the key, it is not taken;
+// where it does not, the node meets nobody but that member, asks the others, and is with them.
+func TestAMemberGivesANewNodeAnotherGossipKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := agenttest.NewCluster(t, 72, 4, fleetFiles("one\n"))
+		defer c.StopAll()
+		hostile, member := c.Nodes[3], c.Nodes[0]
+		hostile.Change = func(o *agent.Options) { o.GossipKey = bytes.Repeat([]byte{8}, 32) }
+		for _, n := range c.Nodes[1:3] {
+			n.Start()
+		}
+		hostile.Start()
+		member.Start()
+		guest := func(name, addr string) *agenttest.Node {
+			g := c.Stranger(name, addr)
+			g.Change = func(o *agent.Options) {
+				o.GossipKey, o.Config.Gossip.Ask = nil, []string{hostile.Peer, member.Peer}
+				o.Config.Gossip.Join = append(slices.Clone(o.Config.Gossip.Join), hostile.Gossip)
+			}
+			agree(t, c, c.Roster(g, func(line string) string { return line }), time.Minute)
+			g.Start()
+			return g
+		}
+		again := func(g *agenttest.Node, what string, within time.Duration) {
+			c.Until(what, within, func() bool { return errors.Is(g.Ended(), agent.ErrAgain) })
+			_ = g.Node.Stop()
+			g.Start() // as the command does by itself
+		}
+		isIn := func(g *agenttest.Node) bool {
+			return statusOf(member, g) == schema.Online && statusOf(g, member) == schema.Online && statusOf(g, c.Nodes[1]) == schema.Online
+		}
+		first := guest("guest", "10.8.0.1")
+		again(first, "a key has come", 2*time.Minute)
+		time.Sleep(2 * time.Minute)
+		if isIn(first) || statusOf(first, hostile) != schema.Online {
+			t.Fatalf("the hostile member was not asked first, so this shows nothing")
+		}
+		again(first, "others are asked", 10*time.Minute)
+		c.Until("it is with the others", 2*time.Minute, func() bool { return isIn(first) })
+		time.Sleep(6 * time.Minute)
+		if err := first.Ended(); err != nil || !isIn(first) {
+			t.Errorf("it does not stay: %v", err)
+		}
+
+		key := bytes.Repeat([]byte{7}, 32)
+		id := agent.GossipKeyID(key)
+		sealed, err := secret.Seal(agent.SealedKeyName("acme", id), secret.New("key", []byte(base64.StdEncoding.EncodeToString(key))), []string{member.Keys.Age})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, use := range []string{agent.KeyOfFile, id} {
+			agree(t, c, c.Push(map[string]string{agent.GossipKeysFile: `{"keys":["file","` + id + `"],"use":"` + use + `","v":1}` + "\n", agent.SealedKeyFile(id): sealed + "\n"}), time.Minute)
+			time.Sleep(2 * time.Minute)
+		}
+		second := guest("guest-2", "10.8.0.2")
+		again(second, "the key that the policy names has come", 2*time.Minute)
+		c.Until("it is with the others at once", 2*time.Minute, func() bool { return isIn(second) })
+		if statusOf(second, hostile) == schema.Online {
+			t.Error("it hears the hostile member's gossip")
+		}
 	})
 }

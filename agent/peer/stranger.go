@@ -112,13 +112,13 @@ func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string
 }
 
 // Get asks a node of the roster that is no member yet, or is not known to be one, for what its Handler gives: at most limit
-// bytes. pins and dial are as for Ask.
-func Get(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error), path string, limit int64) ([]byte, error) {
+// bytes. who, pins and dial are as for Ask.
+func Get(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error), path string, limit int64) (who string, text []byte, err error) {
 	who, status, text, err := once(ctx, addr, cert, pins, dial, func([]byte) (string, string, []byte, error) { return http.MethodGet, path, nil, nil }, limit)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("ask %q: node %s answers %d: %.200q", clip(addr), clip(who), status, text)
 	}
-	return text, err
+	return who, text, err
 }
 
 // once makes one request on a connection of its own.
