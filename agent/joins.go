@@ -27,6 +27,8 @@ const (
 	guessesPerSource = 5 // a minute, of one address; of IPv6 one /64
 	guessesInAll     = 100
 	guessesPer       = time.Hour // in all
+	// looksPerMinute is how often proofs are looked at, whoever sends them: that costs two signatures and more.
+	looksPerMinute = 1200
 	// heardPerMinute is how often those that hold a code are heard: to read the roster for them costs something.
 	heardPerMinute = 600
 	maxSources     = 4096
@@ -43,7 +45,8 @@ const joinsFile = "joins.json"
 type guesses struct {
 	mu      sync.Mutex
 	sources map[netip.Prefix]bucket
-	all     bucket
+	looks   bucket // whoever it is
+	wrong   bucket // codes that were wrong
 	holders bucket
 }
 
@@ -91,13 +94,27 @@ func (g *guesses) take(addr netip.Addr, now time.Time) bool {
 			return false
 		}
 	}
-	one, all := g.sources[from].fill(guessesPerSource, time.Minute, now), g.all.fill(guessesInAll, guessesPer, now)
-	ok := one.left >= 1 && all.left >= 1
+	one := g.sources[from].fill(guessesPerSource, time.Minute, now)
+	g.looks = g.looks.fill(looksPerMinute, time.Minute, now)
+	ok := one.left >= 1 && g.looks.left >= 1
 	if ok {
 		one.left--
-		all.left--
+		g.looks.left--
 	}
-	g.sources[from], g.all = one, all
+	g.sources[from] = one
+	return ok
+}
+
+// guess counts a wrong code, and reports whether its sender is told that it was wrong. Who holds a code is never counted here,
+// so guesses do not close the door to those who do.
+func (g *guesses) guess(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wrong = g.wrong.fill(guessesInAll, guessesPer, now)
+	ok := g.wrong.left >= 1
+	if ok {
+		g.wrong.left--
+	}
 	return ok
 }
 
@@ -121,7 +138,7 @@ func (g *guesses) give(addr netip.Addr) {
 	one := g.sources[from]
 	one.left = min(guessesPerSource, one.left+1)
 	g.sources[from] = one
-	g.all.left = min(guessesInAll, g.all.left+1)
+	g.looks.left = min(looksPerMinute, g.looks.left+1)
 }
 
 // asking are the hosts that have asked this node to be let in.
@@ -148,6 +165,9 @@ func (a *Agent) stranger(_ context.Context, s peer.Stranger) (int, string) {
 		a.asks.guesses.give(from) // it was no guess
 	}
 	if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
+		if !holds && r.Kind != trust.JoinRelay && !a.asks.guesses.guess(now) {
+			return http.StatusTooManyRequests, errTooMany.Error()
+		}
 		a.log().Warn("a host is not let in", "from", from.String(), "kind", string(r.Kind), "reason", r.Reason)
 		return http.StatusForbidden, string(r.Kind) + ": " + r.Reason
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -121,12 +122,59 @@ func TestGuessesLetNobodyIn(t *testing.T) {
 		}
 	}
 	t.Logf("%d guesses in %.1f hours: %d looked at, %d turned away", tries, hours, len(all), answers[http.StatusTooManyRequests])
-	// Who holds the code is heard all the same once there is room again, and however often.
-	now = now.Add(time.Hour)
+	// Who holds the code is heard all the same, and however often: guesses close the door to those who guess.
+	if status, _ := a.stranger(t.Context(), knocks(t, host, codeOf(1), tries, "10.0.1.2:1", now)); status != http.StatusTooManyRequests {
+		t.Errorf("one more guess, from another address: %d", status)
+	}
 	for n := range 50 {
-		if status, text := a.stranger(t.Context(), knocks(t, host, codeOf(0), tries+n, "10.0.0.1:1", now)); status == http.StatusTooManyRequests || strings.HasPrefix(text, "code") {
+		if status, text := a.stranger(t.Context(), knocks(t, host, codeOf(0), tries+n, "10.0.1.1:1", now)); status == http.StatusTooManyRequests || strings.HasPrefix(text, "code") {
 			t.Fatalf("the holder of the code, try %d: %d %s", n, status, text)
 		}
+	}
+}
+
+// One address that guesses as often as it may keeps nobody out who holds a code; nor do those who have none and send what is
+// no proof, or one for another connection.
+func TestWhoGuessesKeepsNobodyOut(t *testing.T) {
+	host, err := identity.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*peer.Stranger){
+		"guesses":            func(*peer.Stranger) {},
+		"no proofs":          func(s *peer.Stranger) { s.Message = []byte("{}") },
+		"another connection": func(s *peer.Stranger) { s.Exporter = make([]byte, 32) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+			a := doorkeeper(t, &now)
+			s := knocks(t, host, codeOf(1), 1, "10.0.0.1:1", now)
+			change(&s)
+			answers := map[int]int{}
+			for range 400 { // as many as one address may in 80 minutes
+				now = now.Add(12 * time.Second)
+				status, _ := a.stranger(t.Context(), s)
+				answers[status]++
+			}
+			if name == "guesses" && (answers[http.StatusForbidden] > 2*guessesInAll+50 || answers[http.StatusTooManyRequests] == 0) {
+				t.Errorf("guesses are answered %v", answers)
+			}
+			if status, text := a.stranger(t.Context(), knocks(t, host, codeOf(0), 2, "10.0.0.2:1", now)); status == http.StatusTooManyRequests || strings.HasPrefix(text, "code") {
+				t.Errorf("who holds the code: %d %s", status, text)
+			}
+		})
+	}
+	// What it costs to look is bounded whoever asks, from however many addresses.
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	var g guesses
+	heard := 0
+	for n := range 3 * looksPerMinute {
+		if g.take(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), now) {
+			heard++
+		}
+	}
+	if heard != looksPerMinute {
+		t.Errorf("%d are looked at in a moment, want %d", heard, looksPerMinute)
 	}
 }
 
