@@ -33,9 +33,11 @@ const (
 	heardPerMinute = 600
 	maxSources     = 4096
 	// maxAsking is how many hosts a node keeps that ask, in joinShards records.
-	maxAsking  = 128
-	joinShards = 16
-	maxJoins   = 16 << 10 // bytes of one record
+	maxAsking = 128
+	// spareAsking is how many more than it may let in wait of one activation: some that ask are not let in.
+	spareAsking = 8
+	joinShards  = 16
+	maxJoins    = 16 << 10 // bytes of one record
 )
 
 // joinsFile keeps who asks over a start.
@@ -160,7 +162,7 @@ func (a *Agent) stranger(_ context.Context, s peer.Stranger) (int, string) {
 	if !a.asks.guesses.take(from, now) {
 		return http.StatusTooManyRequests, errTooMany.Error()
 	}
-	j, holds, err := a.judgeStranger(s, from, now)
+	j, room, holds, err := a.judgeStranger(s, from, now)
 	if holds {
 		a.asks.guesses.give(from) // it was no guess
 	}
@@ -178,7 +180,7 @@ func (a *Agent) stranger(_ context.Context, s peer.Stranger) (int, string) {
 		a.log().Warn("a host is not let in", "from", from.String(), "error", one(err))
 		return http.StatusBadRequest, "not a join proof that this node can judge"
 	}
-	if err := a.keepJoin(j); err != nil {
+	if err := a.keepJoin(j, room); err != nil {
 		return http.StatusServiceUnavailable, one(err)
 	}
 	a.log().Info("a host asks to be let in", "id", j.Proof.ID, "name", j.Proof.Name, "activation", j.Proof.Activation, "from", from.String())
@@ -195,20 +197,20 @@ func addressOf(hostPort string) (netip.Addr, error) {
 }
 
 // judgeStranger judges a proof on its connection, by the policy in force. holds is that it was made with the code of an
-// activation.
-func (a *Agent) judgeStranger(s peer.Stranger, from netip.Addr, now time.Time) (j trust.Join, holds bool, err error) {
+// activation, room how many it may still let in.
+func (a *Agent) judgeStranger(s peer.Stranger, from netip.Addr, now time.Time) (j trust.Join, room int, holds bool, err error) {
 	p, err := trust.ParseProof(s.Message)
 	if err != nil {
-		return j, false, err
+		return j, 0, false, err
 	}
 	if err := p.Arrives(s.Exporter, s.Pin); err != nil {
-		return j, false, err
+		return j, 0, false, err
 	}
 	a.mu.Lock()
 	policy := a.policy
 	a.mu.Unlock()
 	if policy == nil {
-		return j, false, errors.New("no policy is in force here")
+		return j, 0, false, errors.New("no policy is in force here")
 	}
 	// First what costs little: a stranger without the code gets no further.
 	gate := trust.Gate{Fleet: policy.Repo.Fleet.Name, Activations: policy.Repo.Activations, Now: now,
@@ -216,17 +218,18 @@ func (a *Agent) judgeStranger(s peer.Stranger, from netip.Addr, now time.Time) (
 	j = trust.See(p, from, now, a.keys.Sign)
 	if err := gate.Judge(j); err != nil {
 		r := (*trust.JoinRefusal)(nil)
-		return j, errors.As(err, &r) && r.Kind != trust.JoinCode && r.Kind != trust.JoinRevoked && r.Kind != trust.JoinFleet, err
+		return j, 0, errors.As(err, &r) && r.Kind != trust.JoinCode && r.Kind != trust.JoinRevoked && r.Kind != trust.JoinFleet, err
 	}
 	if !a.asks.guesses.holder(now) {
-		return j, true, errTooMany
+		return j, 0, true, errTooMany
 	}
 	roll, err := a.roll(policy.Commit)
 	if err != nil {
-		return j, true, err
+		return j, 0, true, err
 	}
 	gate.Enrolled, gate.Known = roll.Enrolled, roll.Known
-	return j, true, gate.Judge(j)
+	room = max(policy.Repo.Activations[p.Activation].Limit, 1) - roll.Enrolled(p.Activation)
+	return j, room, true, gate.Judge(j)
 }
 
 // roll is the roster of a commit, with who has enrolled.
@@ -239,29 +242,66 @@ func (a *Agent) roll(commit string) (*trust.Roll, error) {
 	return trust.ReadRoll(src, tree)
 }
 
-// keepJoin keeps who asks, and tells the others.
-func (a *Agent) keepJoin(j trust.Join) error {
+// keepJoin keeps who asks, and tells the others. Of an activation that has room for so many no more wait than that and a few:
+// the newest takes the place of the oldest. Where no place is left at all, who comes with another code takes one of the
+// activation that has the most, so that one code does not keep out all others.
+func (a *Agent) keepJoin(j trust.Join, room int) error {
 	a.asks.mu.Lock()
-	had, again := a.asks.joins[j.Proof.ID]
-	if !again && len(a.asks.joins) >= maxAsking {
-		a.asks.mu.Unlock()
-		return fmt.Errorf("%d hosts ask to be let in already: ask another node, or wait", maxAsking)
+	before := maps.Clone(a.asks.joins)
+	if _, again := before[j.Proof.ID]; !again {
+		waiting := map[string]int{}
+		for _, o := range before {
+			waiting[o.Proof.Activation]++
+		}
+		own, most := j.Proof.Activation, ""
+		for _, act := range slices.Sorted(maps.Keys(waiting)) {
+			if most == "" || waiting[act] > waiting[most] {
+				most = act
+			}
+		}
+		switch {
+		case waiting[own] > 0 && waiting[own] >= room+spareAsking:
+			delete(a.asks.joins, oldestOf(before, own))
+		case len(before) >= maxAsking && waiting[own]+1 < waiting[most]:
+			delete(a.asks.joins, oldestOf(before, most))
+		case len(before) >= maxAsking:
+			a.asks.mu.Unlock()
+			return fmt.Errorf("%d hosts ask to be let in already: ask another node, or wait", maxAsking)
+		}
 	}
 	a.asks.joins[j.Proof.ID] = j
 	err := a.writeJoins()
 	if err != nil {
-		if again {
-			a.asks.joins[j.Proof.ID] = had
-		} else {
-			delete(a.asks.joins, j.Proof.ID)
+		a.asks.joins = before
+	}
+	shards := map[int]bool{shardOf(j.Proof.ID): true}
+	for id := range before {
+		if _, stays := a.asks.joins[id]; !stays {
+			shards[shardOf(id)] = true
 		}
 	}
 	a.asks.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("keep who asks: %w", err)
 	}
-	a.publishJoins(shardOf(j.Proof.ID))
+	a.publishJoins(slices.Sorted(maps.Keys(shards))...)
 	return nil
+}
+
+// oldestOf is who of an activation has waited longest, by what this node has noted.
+func oldestOf(joins map[string]trust.Join, activation string) (oldest string) {
+	at := func(id string) string {
+		if s := joins[id].Seen; s != nil {
+			return s.At
+		}
+		return ""
+	}
+	for _, id := range slices.Sorted(maps.Keys(joins)) {
+		if joins[id].Proof.Activation == activation && (oldest == "" || at(id) < at(oldest)) {
+			oldest = id
+		}
+	}
+	return oldest
 }
 
 // writeJoins makes who asks durable. The caller holds asks.mu.

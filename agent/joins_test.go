@@ -236,7 +236,7 @@ func TestWhoAsksIsKeptWithinBounds(t *testing.T) {
 	}
 	kept := 0
 	for n := range maxAsking + 20 {
-		if err := a.keepJoin(join(n)); err == nil {
+		if err := a.keepJoin(join(n), 1000); err == nil {
 			kept++
 		}
 	}
@@ -264,5 +264,60 @@ func TestWhoAsksIsKeptWithinBounds(t *testing.T) {
 	a.settleJoins()
 	if got := len(a.asks.joins); got != 0 {
 		t.Errorf("%d ask with no activation", got)
+	}
+}
+
+// One code takes no more places than it may let hosts in, and a few; and where all are taken, not that of another code.
+func TestOneCodeTakesNotAllPlaces(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	a := doorkeeper(t, &now)
+	other := a.policy.Repo.Activations["act-web"]
+	other.PublicKey = publicLine(codeOf(5))
+	a.policy.Repo.Activations["act-db"] = other
+	recipient, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(n int, act string, code ed25519.PrivateKey, room int) (string, error) {
+		now = now.Add(time.Second)
+		key := codeOf(1000 + n)
+		p := trust.Proof{Fleet: "acme", Activation: act, Channel: trust.TLSChannel(make([]byte, 32)), At: now.Format(time.RFC3339), ID: schema.NodeID(key.Public().(ed25519.PublicKey)), Name: fmt.Sprint("web-", n), OS: "debian",
+			Keys: schema.RosterKeys{Sign: publicLine(key), Age: recipient.Recipient().String(), TLS: strings.Repeat("a", 64)}}.Sign(key, code)
+		return p.ID, a.keepJoin(trust.See(p, netip.MustParseAddr("10.0.0.1"), now, a.keys.Sign), room)
+	}
+	var ids []string
+	for n := range 3 + spareAsking + 5 { // it may let in three
+		id, err := ask(n, "act-web", codeOf(0), 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	told := strings.Join(a.Joins(), "\n")
+	if len(a.asks.joins) != 3+spareAsking || len(a.Joins()) != 3+spareAsking {
+		t.Errorf("%d wait, %d are told, want %d", len(a.asks.joins), len(a.Joins()), 3+spareAsking)
+	}
+	for i, id := range ids {
+		if stays := i >= 5; strings.Contains(told, id) != stays || (a.asks.joins[id].Proof.ID == id) != stays {
+			t.Errorf("the host that asked as number %d waits: %t", i, !stays)
+		}
+	}
+	for n := range maxAsking { // a code for many takes what is left
+		_, err = ask(100+n, "act-web", codeOf(0), 1000)
+	}
+	if err == nil || len(a.asks.joins) != maxAsking {
+		t.Fatalf("%d wait: %v", len(a.asks.joins), err)
+	}
+	for n := range maxAsking {
+		if _, err = ask(500+n, "act-db", codeOf(5), 1000); err != nil {
+			break
+		}
+	}
+	waits := map[string]int{}
+	for _, j := range a.asks.joins {
+		waits[j.Proof.Activation]++
+	}
+	if waits["act-web"] != maxAsking/2 || waits["act-db"] != maxAsking/2 || len(readJoins(a.o.Config.State)) != maxAsking {
+		t.Errorf("of two codes there wait %v", waits)
 	}
 }
