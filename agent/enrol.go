@@ -39,7 +39,8 @@ type Asked struct {
 	Fleet  string
 	Commit string // the newest of the branch, which is trusted
 	ID     string
-	// Member is the node that took the proof; empty where none did. Left is that the Git repository has it.
+	// Member is the node that took the proof; empty where none did. Left is that the Git repository has it. Why is what went
+	// wrong on the way, and what members said that refused.
 	Member string
 	Left   bool
 	Proof  string // the text, for somebody to hand over where neither is so
@@ -47,8 +48,11 @@ type Asked struct {
 	In     bool // the roster has the host already
 }
 
-// Ask reads the repository, sees that people have signed it since the anchor, and asks a member, or where none can be reached
-// leaves the proof in the repository. The error is a *trust.JoinRefusal where the code lets nobody in, or no longer.
+// alsoLeftWithin bounds how long a proof that a member has taken may take to be left in the repository too.
+const alsoLeftWithin = 30 * time.Second
+
+// Ask reads the repository, sees that people have signed it since the anchor, and asks a member. It leaves the proof in the
+// repository too, or where no member takes it there alone, unless the activation is for some networks. The error is a *trust.JoinRefusal where the code lets nobody in, or no longer.
 func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
 	remote := gitrepo.Remote{URL: e.Config.Repo.URL, Branch: e.Config.Repo.Branch, CredentialFile: e.Config.Repo.CredentialFile,
 		KnownHosts: e.Config.Repo.KnownHosts, CAFile: e.Config.Repo.CAFile}
@@ -109,21 +113,42 @@ func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
 		a.Proof = string(inGit.Encode())
 		return a, nil
 	}
+	var refused *trust.JoinRefusal
 	for _, addr := range e.Members {
 		who, err := e.askMember(ctx, addr, roll.Pins(), func(exporter []byte) ([]byte, error) {
 			p, err := prove(trust.TLSChannel(exporter))
 			return p.Encode(), err
 		})
-		if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
-			return a, err
-		}
 		if err == nil {
 			a.Member = who
-			return a, nil
+			break
+		}
+		// What one member says is its word alone, and the repository says that the code is good: others are asked. What the
+		// repository cannot tell, or not yet, stands where nobody says otherwise.
+		r := (*trust.JoinRefusal)(nil)
+		if errors.As(err, &r) {
+			switch {
+			case r.Kind != trust.JoinNetwork && r.Kind != trust.JoinTime && r.Kind != trust.JoinLimit:
+			case refused == nil:
+				refused = r
+			}
+			err = fmt.Errorf("ask %q: node %s refuses: %s: %.200q", addr, who, r.Kind, r.Reason)
 		}
 		a.Why = append(a.Why, err)
 	}
-	if len(acts[e.Activation].Networks) > 0 {
+	networks := len(acts[e.Activation].Networks) > 0
+	switch {
+	case a.Member != "" && networks:
+		return a, nil
+	case a.Member != "":
+		// The member may forget it, or want to: the repository has it too, where this host may push there.
+		ctx, cancel := context.WithTimeout(ctx, alsoLeftWithin)
+		defer cancel()
+		a.Left = store.PushStatement(ctx, gitrepo.JoinRef+a.ID, inGit.Encode()) == nil
+		return a, nil
+	case refused != nil:
+		return a, refused
+	case networks:
 		return a, errors.Join(append(a.Why, &trust.JoinRefusal{Kind: trust.JoinNetwork,
 			Reason: "the activation is for some networks alone, so a member must see where this host is, and none could be asked"})...)
 	}

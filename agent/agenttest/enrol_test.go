@@ -2,20 +2,26 @@ package agenttest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/peer"
+	"github.com/dunlin-dev/dunlin/agent/record"
 	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -211,6 +217,91 @@ func TestAMemberGivesANewNodeAnotherGossipKey(t *testing.T) {
 		c.Until("it is with the others at once", 2*time.Minute, func() bool { return isIn(second) })
 		if statusOf(second, hostile) == schema.Online {
 			t.Error("it hears the hostile member's gossip")
+		}
+	})
+}
+
+// A member that refuses what the repository says is good, or says that it has heard a host and does not tell anybody, keeps
+// nobody from asking: others are asked, and the repository has the proof.
+func TestAMemberThatLiesKeepsNobodyFromAsking(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		code := ed25519.NewKeyFromSeed(make([]byte, 32))
+		public := "ssh-ed25519 " + base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), code.Public().(ed25519.PublicKey)...))
+		c := agenttest.NewCluster(t, 73, 3, fleetFiles("one\n"))
+		defer c.StopAll()
+		liar, silent, member := c.Nodes[0], c.Nodes[1], c.Nodes[2]
+		member.Start()
+		act := func(networks string) string {
+			return c.Push(map[string]string{"activations/act-web.cue": fmt.Sprintf("package fleet\n\nactivation: \"act-web\": {publicKey: %q, expires: %q, limit: 5, createdBy: \"alice\"%s}\n",
+				public, time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339), networks)})
+		}
+		open := act("")
+		c.Until("the activation is in force", time.Minute, func() bool { return member.Holds(open) })
+
+		ctx, stop := context.WithCancel(t.Context())
+		var served sync.WaitGroup
+		defer served.Wait()
+		defer stop()
+		answer := "" // of the liar
+		serve := func(n *agenttest.Node, says func() (int, string)) {
+			network := c.Net.Host(n.Addr)
+			l, err := network.Listen(":7951")
+			if err != nil {
+				t.Fatal(err)
+			}
+			peers, err := peer.New(peer.Config{Self: n.Keys.ID(), Cert: n.Keys.TLS, Pins: func() map[string]string { return nil }, Listener: l, Dial: network.Dial,
+				Store:    record.New(record.Config{Key: n.Keys.Sign, Boot: 1, Keys: func(string) (ed25519.PublicKey, bool) { return nil, false }}),
+				Stranger: func(context.Context, peer.Stranger) (int, string) { return says() }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			served.Go(func() { _ = peers.Serve(ctx) })
+		}
+		serve(liar, func() (int, string) { return http.StatusForbidden, answer })
+		serve(silent, func() (int, string) { return http.StatusAccepted, "wait" })
+
+		n := 0
+		ask := func(members ...string) (*agenttest.Node, agent.Asked, error) {
+			n++
+			guest := c.Stranger(fmt.Sprintf("guest-%d", n), fmt.Sprintf("10.8.0.%d", n))
+			config := schema.AgentConfig{Repo: schema.AgentRepo{URL: c.URL()}, Trust: schema.AgentTrust{Unsigned: true}, State: filepath.Join(t.TempDir(), "asks")}
+			asked, err := agent.Enrolment{Config: config, Keys: guest.Keys, Evaluate: c.Evaluate(), Activation: "act-web", Code: code, Name: guest.Name, OS: "debian",
+				Members: members, Dial: c.Net.Host(guest.Addr).Dial, Now: time.Now}.Ask(t.Context())
+			return guest, asked, err
+		}
+		left := func(n *agenttest.Node) bool {
+			id, err := c.Remote.Ref(gitrepo.JoinRef + n.Keys.ID())
+			return err == nil && id != ""
+		}
+		for _, answer = range []string{"code: the code is wrong", "revoked: no", "expired: over", "replay: in", "fleet: another", "nonsense: x", "limit: full", "network: from elsewhere", "time: ahead"} {
+			guest, asked, err := ask(liar.Peer, member.Peer)
+			if err != nil || asked.Member != member.Keys.ID() || !asked.Left || !left(guest) || len(asked.Why) != 1 || !strings.Contains(asked.Why[0].Error(), liar.Keys.ID()) {
+				t.Errorf("%s: Ask = %+v, %v", answer, asked, err)
+			}
+			// Where there is no other member, the repository is.
+			r := (*trust.JoinRefusal)(nil)
+			switch guest, asked, err := ask(liar.Peer); {
+			case strings.HasPrefix(answer, "limit") || strings.HasPrefix(answer, "network") || strings.HasPrefix(answer, "time"):
+				if !errors.As(err, &r) || left(guest) {
+					t.Errorf("%s alone: Ask = %+v, %v", answer, asked, err)
+				}
+			case err != nil || asked.Member != "" || !asked.Left || !left(guest) || len(asked.Why) != 1:
+				t.Errorf("%s alone: Ask = %+v, %v", answer, asked, err)
+			}
+		}
+		if guest, asked, err := ask(silent.Peer); err != nil || asked.Member != silent.Keys.ID() || !asked.Left || !left(guest) || len(asked.Why) > 0 {
+			t.Errorf("a member that tells nobody: Ask = %+v, %v", asked, err)
+		}
+		open = act(`, networks: ["10.8.0.0/16"]`)
+		c.Until("the networks are in force", time.Minute, func() bool { return member.Holds(open) })
+		answer = "code: wrong"
+		if guest, asked, err := ask(liar.Peer, member.Peer); err != nil || asked.Member != member.Keys.ID() || asked.Left || left(guest) {
+			t.Errorf("with networks: Ask = %+v, %v", asked, err)
+		}
+		r := (*trust.JoinRefusal)(nil)
+		if guest, asked, err := ask(liar.Peer); !errors.As(err, &r) || r.Kind != trust.JoinNetwork || left(guest) {
+			t.Errorf("with networks, alone: Ask = %+v, %v", asked, err)
 		}
 	})
 }

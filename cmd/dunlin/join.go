@@ -301,7 +301,7 @@ func (a *app) printJoin(f joinHostFlags, asked agent.Asked) error {
 		fmt.Fprintf(a.err, "dunlin: nobody could be asked; let somebody give this line to dunlin node approve --proof -\n")
 		_, err := fmt.Fprintln(a.out, v.Proof)
 		return err
-	case v.Left:
+	case v.Left && v.Member == "":
 		fmt.Fprintf(a.out, "%s this host asks to be let into the fleet %s as %s: its proof is in the repository\n", l.symbol(good), printable(v.Fleet), v.ID)
 	default:
 		fmt.Fprintf(a.out, "%s this host asks to be let into the fleet %s as %s: node %s has heard it\n", l.symbol(good), printable(v.Fleet), v.ID, v.Member)
