@@ -89,6 +89,8 @@ func (l *loading) rules() {
 			l.grantParameters(o, n)
 		case "group":
 			l.groupBaselines(o, n)
+		case "parameter":
+			l.openReaders(o, n)
 		case "policy":
 			l.policyTargets(o, n)
 		case "window":

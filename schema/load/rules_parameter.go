@@ -71,6 +71,27 @@ func (l *loading) parameter(o *object, n *value) {
 	}
 }
 
+// openReaders warns where a secret is for all nodes, or for all with an os, while a role lets hosts in by itself: which os a
+// host has only it says, so who has a code of the role could read the secret. The tags are those of the activation.
+func (l *loading) openReaders(o *object, n *value) {
+	readers := n.get("readers")
+	if n.str("type") != "SecureString" || readers == nil || readers.k != kStruct || readers.get("os") == nil && readers.get("all") == nil {
+		return
+	}
+	for _, field := range []string{"tags", "nodes", "groups", "resourceGroups"} {
+		if readers.get(field) != nil {
+			return
+		}
+	}
+	for name, role := range l.forFleet().get("roles").fields() {
+		if len(role.get("activations").items()) > 0 {
+			p := o.key.path().field("readers")
+			l.doubtAt(l.labelPos(o, p), p, fmt.Sprintf("select any host that the role %q lets in by itself, since a host's os is what it says of itself; select readers by tags", name))
+			return
+		}
+	}
+}
+
 // versionsOf are the versions of a parameter in order.
 func versionsOf(n *value) []int {
 	var out []int
