@@ -68,7 +68,7 @@ func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
 	}
 	src := TrustSource{store.Source(), NewFleets(e.Evaluate)}
 	if anchor := e.Config.Trust.Anchor; anchor != "" {
-		if _, err := trust.Verify(ctx, src, anchor, a.Commit, e.Now()); err != nil {
+		if err := verifyRemote(ctx, store, src, anchor, a.Commit, e.Now()); err != nil {
 			return a, err
 		}
 	}
@@ -175,6 +175,57 @@ func (e Enrolment) askMember(ctx context.Context, addr string, pins map[string]s
 		return who, fmt.Errorf("ask %q: node %s answers %d: %.200q", addr, who, status, answer)
 	}
 	return who, &trust.JoinRefusal{Kind: trust.JoinKind(kind), Reason: reason}
+}
+
+// maxApprovalFetches is how often approvals are fetched, each time as many as are in one go.
+const maxApprovalFetches = 64
+
+// verifyRemote verifies a commit that was just fetched, with the approvals that the remote has of the steps to it. They are
+// kept nowhere: the agent takes them for itself, once it has judged them.
+func verifyRemote(ctx context.Context, store *gitrepo.Store, src TrustSource, anchor, commit string, now time.Time) error {
+	with := approvedSource{TrustSource: src, found: map[string][][]byte{}}
+	var trees []string
+	for id := commit; id != anchor && len(trees) < trust.MaxSteps && ctx.Err() == nil; {
+		raw, err := src.Commit(id)
+		if err != nil {
+			break // what is wrong with it is said below
+		}
+		c, err := trust.ParseCommit(id, raw)
+		if err != nil {
+			break
+		}
+		trees = append(trees, c.Tree)
+		if len(c.Parents) == 0 {
+			break
+		}
+		id = c.Parents[0]
+	}
+	var unread error
+	for range maxApprovalFetches {
+		got, err := store.FetchStatements(ctx, trees)
+		if unread = err; err != nil || len(got.Approvals) == 0 {
+			break
+		}
+		for tree, texts := range got.Approvals {
+			with.found[tree] = append(with.found[tree], texts...)
+		}
+	}
+	if _, err := trust.Verify(ctx, with, anchor, commit, now); err != nil {
+		return errors.Join(err, unread)
+	}
+	return nil
+}
+
+// approvedSource is a source with approvals that are not in its store.
+type approvedSource struct {
+	TrustSource
+	found map[string][][]byte // by tree
+}
+
+// Approvals are those of the store, and the others.
+func (s approvedSource) Approvals(tree string) ([][]byte, error) {
+	kept, err := s.TrustSource.Approvals(tree)
+	return append(kept, s.found[tree]...), err
 }
 
 // treeOf is the tree of a commit.

@@ -139,7 +139,7 @@ func (a *app) joinFleet(ctx context.Context, f joinHostFlags) error {
 		return exitWith{code: exitNotTrusted, err: fmt.Errorf("this host is not let in: %s: %w", r.Kind, err), hint: hintOfJoining(r.Kind)}
 	}
 	if r := (*trust.Refusal)(nil); errors.As(err, &r) {
-		return exitWith{code: exitNotTrusted, err: err, hint: "is the anchor of this repository? dunlin trust anchor prints it, in a clone"}
+		return exitWith{code: exitNotTrusted, err: err, hint: hintOfRefusal(r.Kind)}
 	}
 	if err != nil {
 		return repositoryError(err)
@@ -148,6 +148,21 @@ func (a *app) joinFleet(ctx context.Context, f joinHostFlags) error {
 		return err
 	}
 	return a.printJoin(f, asked)
+}
+
+// hintOfRefusal says what a host that would join can do where the branch is not trusted.
+func hintOfRefusal(k trust.Kind) string {
+	switch k {
+	case trust.NotAgreed:
+		return "the hosts of the fleet refuse that commit, too: let who must agree sign it or run dunlin approve; dunlin trust verify tells who, in a clone"
+	case trust.Malformed:
+		return "the hosts of the fleet refuse that commit, too: whoever keeps the repository must take it out of the branch"
+	case trust.WrongTime:
+		return "set the clock: this host's, or that of whoever made the commit"
+	case trust.TooFar:
+		return "take a later anchor: dunlin trust anchor prints it, in a clone"
+	}
+	return "is the anchor of this repository? dunlin trust anchor prints it, in a clone"
 }
 
 func hintOfJoining(k trust.JoinKind) string {
