@@ -152,7 +152,7 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 			f.url = withoutSecret(url)
 		}
 	}
-	anchor, why := a.newestAnchor(ctx, p.dir)
+	anchor, why, note := a.newestAnchor(ctx, p.dir)
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make the code: %w", err)
@@ -181,6 +181,9 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	}
 	if why != "" {
 		fmt.Fprintf(a.err, "dunlin: no anchor: %s\n", printable(why))
+	}
+	if note != "" {
+		fmt.Fprintf(a.err, "dunlin: the anchor is not the newest commit: %s\n", printable(note))
 	}
 	if a.json() {
 		return a.printJSON(v)
@@ -223,31 +226,36 @@ func withoutSecret(raw string) string {
 	return scheme + "://" + strings.TrimSuffix(host+"/"+path, "/")
 }
 
-// newestAnchor is the newest commit of a clone whose history people have signed; why says why there is none.
-func (a *app) newestAnchor(ctx context.Context, dir string) (anchor, why string) {
+// newestAnchor is the newest commit of a clone whose history people have signed; why says why there is
+// none, and note why it is not the newest of all.
+func (a *app) newestAnchor(ctx context.Context, dir string) (anchor, why, note string) {
 	t, err := openTrusted(dir)
 	if err != nil {
-		return "", err.Error()
+		return "", err.Error(), ""
 	}
 	head, err := t.commit("HEAD")
 	if err != nil {
-		return "", err.Error()
+		return "", err.Error(), ""
 	}
 	from, err := t.firstSigned(ctx, head)
 	if err != nil {
-		return "", err.Error()
+		return "", err.Error(), ""
 	}
 	steps, err := trust.Verify(ctx, t.src, from, head, a.now())
 	if err == nil {
-		return head, ""
+		return head, "", ""
 	}
-	if r := (*trust.Refusal)(nil); !errors.As(err, &r) {
-		return "", err.Error()
+	r := (*trust.Refusal)(nil)
+	if !errors.As(err, &r) {
+		return "", err.Error(), ""
+	}
+	if note = r.Error(); r.Kind == trust.NotAgreed {
+		note += " (" + fetchApprovals + ")"
 	}
 	if len(steps) > 0 { // what is not agreed to yet comes later
-		return steps[len(steps)-1].Commit, ""
+		return steps[len(steps)-1].Commit, "", note
 	}
-	return from, ""
+	return from, "", note
 }
 
 func activationText(name string, pub ed25519.PublicKey, expires time.Time, f activationFlags, tags map[string]string) ([]byte, error) {

@@ -87,6 +87,10 @@ func (g *gate) once(ctx context.Context) (n int, again bool, err error) {
 	if _, err := own.run(ctx, nil, "reset", "--quiet", "--hard", "FETCH_HEAD"); err != nil {
 		return 0, false, err
 	}
+	// After the branch, so that no commit of it is older than what was agreed to upon it.
+	if _, err := own.run(ctx, nil, "fetch", "--quiet", "--no-tags", g.f.remote, "+"+gitrepo.ApprovalsRef+"*:"+gitrepo.ApprovalsRef+"*"); err != nil {
+		return 0, false, err
+	}
 	t, err := openTrusted(g.p.dir)
 	if err != nil {
 		return 0, false, err

@@ -77,10 +77,17 @@ func (t trusted) commit(rev string) (string, error) {
 	return tree.Commit, nil
 }
 
+// fetchApprovals is how approvals come into a clone: git fetch brings none by itself.
+const fetchApprovals = "approvals count where this clone has them, and git fetch alone brings none: git fetch origin 'refs/dunlin/*:refs/dunlin/*'"
+
 // notTrusted gives a refusal its exit code.
 func notTrusted(err error) error {
 	if r := (*trust.Refusal)(nil); errors.As(err, &r) {
-		return exitWith{code: exitNotTrusted, err: err}
+		hint := ""
+		if r.Kind == trust.NotAgreed {
+			hint = fetchApprovals
+		}
+		return exitWith{code: exitNotTrusted, err: err, hint: hint}
 	}
 	if errors.Is(err, gitrepo.ErrNotHere) {
 		return exitWith{code: exitError, err: err, hint: "the clone is not whole: git fetch --unshallow, or clone it without --depth and --filter"}
@@ -319,7 +326,7 @@ func (a *app) verifyTrust(ctx context.Context, t trusted, from, to string) error
 	}
 	if refusal != nil {
 		fmt.Fprintf(a.out, "%s %s  %s\n", l.symbol(bad), refusal.Commit[:12], printable(string(refusal.Kind)))
-		return exitWith{code: exitNotTrusted, err: refusal}
+		return notTrusted(refusal)
 	}
 	fmt.Fprintf(a.out, "%s is trusted\n", head[:12])
 	return nil
@@ -361,7 +368,8 @@ func (a *app) trustAnchorCommand() *cobra.Command {
 		Short: "Print the commit that a new host is to trust",
 		Long: `Print the full name of a commit that names people (default HEAD) and that a new host can be
 given as its anchor: it goes into the host's own file as trust: {anchor: "<commit>"}. The way
-to it is verified first, from --from or the first commit that names people. The anchor must
+to it is verified first, from --from or the first commit that names people; approvals count where
+the clone has them, as for dunlin trust verify. The anchor must
 reach each host by another way than the repository: your image, your configuration management,
 a person. A later anchor spares a new host the history before it.`,
 		Example: `  dunlin trust anchor
