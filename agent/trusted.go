@@ -55,13 +55,20 @@ func (f *Fleets) of(ctx context.Context, hash string, text []byte) (schema.Fleet
 	if err != nil {
 		return schema.Fleet{}, fmt.Errorf("evaluate fleet.cue: %w", err)
 	}
+	other := ""
 	for _, fault := range faults {
-		if fault.Severity != schema.SeverityWarning && tellsWho(fault) {
+		if fault.Severity == schema.SeverityWarning {
+			continue
+		}
+		if tellsWho(fault) {
 			return schema.Fleet{}, &fleetError{fault.String()}
+		}
+		if other == "" {
+			other = ": " + fault.String()
 		}
 	}
 	if repo.Fleet.Name == "" {
-		return schema.Fleet{}, &fleetError{"it has no fleet that can be read"}
+		return schema.Fleet{}, &fleetError{"it has no fleet that can be read" + other}
 	}
 	f.mu.Lock()
 	if len(f.kept) > 256 {
@@ -122,7 +129,7 @@ func (s TrustSource) Changed(ctx context.Context, from, to string) ([]string, er
 func (s TrustSource) Fleet(ctx context.Context, commit string) (schema.Fleet, error) {
 	refuse := func(why string) (schema.Fleet, error) {
 		return schema.Fleet{}, &trust.Refusal{Commit: commit, Kind: trust.Malformed, Reason: "its fleet.cue does not say who may change what: " + why +
-			"; take the commit out of the branch"}
+			fmt.Sprintf("; no commit on top of it mends that: take the commit out of the branch (git rebase --onto %[1]s^ %[1]s, then git push --force)", short(commit))}
 	}
 	hash, text, err := s.Blob(commit, "fleet.cue", maxFleetFile)
 	switch {
