@@ -71,7 +71,8 @@ type follower struct {
 	forced  bool    // by people
 	asked   []claim // what others claimed when the question that is under way began
 	answers chan polled
-	replies []chan schema.RemoteStatus
+	replies []chan schema.RemoteStatus // to who asked before the question that is under way
+	waiting []chan schema.RemoteStatus // to who asked since: what they know of may be newer than what it saw
 
 	taking  string // commit
 	proving string // commit that is taken to see whether it is a fork
@@ -114,7 +115,11 @@ func (a *Agent) follow(ctx context.Context) error {
 			a.pulses.busy("follow")
 			f.tick(ctx, time.Now())
 		case reply := <-a.syncs:
-			f.replies = append(f.replies, reply)
+			if f.asking {
+				f.waiting = append(f.waiting, reply)
+			} else {
+				f.replies = append(f.replies, reply)
+			}
 			f.forced = true
 			f.ask(ctx)
 		case <-a.heads:
@@ -450,7 +455,7 @@ func (f *follower) answered(ctx context.Context, got polled) {
 		r <- a.remote
 		a.mu.Unlock()
 	}
-	f.replies = nil
+	f.replies, f.waiting = f.waiting, nil
 	f.mustAt, f.hearAt = time.Time{}, time.Time{}
 	if got.local != nil {
 		f.mustAt = f.pollAt // what the remote has is to be had, and nobody else gets it for this host

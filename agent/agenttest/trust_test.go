@@ -217,6 +217,10 @@ func TestApprovalsReachNodesThatNeverAskTheRemote(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		refuseAll(t, c, commit, "not agreed", "only alice signed")
 		c.Approve(bob, "acme", first, commit)
+		one := c.Nodes[5].Agent
+		if _, err := one.Sync(t.Context()); err != nil || one.Status().Commit != commit {
+			t.Errorf("the answer to a sync after the approval: %v, with %s in force", err, one.Status().Commit)
+		}
 		agree(t, c, commit, 2*time.Minute)
 		nothingRefused(c)
 		// A commit that everybody's word is there for before it comes.

@@ -108,6 +108,22 @@ func TestFleetIsShown(t *testing.T) {
 	}
 }
 
+// TestSyncAnswersForThisNode has other nodes that have yet to look again at a head that is in force here.
+func TestSyncAnswersForThisNode(t *testing.T) {
+	f := newFakeFleet(3, noon).refusing()
+	if _, errs, code := asked(serveFleet(t, f), 80, "sync"); code != exitFaults || !strings.Contains(errs, "is refused") {
+		t.Errorf("a head that is refused here: exit %d\n%s", code, errs)
+	}
+	f.status.Refused[0].Faults, f.status.Refused[0].Kind = nil, "not agreed"
+	if _, errs, code := asked(serveFleet(t, f), 80, "sync"); code != exitNotTrusted || !strings.Contains(errs, fakeHead[:12]+" stays in force") {
+		t.Errorf("a head that is not agreed to: exit %d\n%s", code, errs)
+	}
+	f.status.Commit = fakeBad
+	if out, errs, code := asked(serveFleet(t, f), 80, "sync"); code != 0 || errs != "" || !strings.Contains(out, "in force: "+fakeBad[:12]) {
+		t.Errorf("a head that is in force here, and refused by others: exit %d\n%s%s", code, out, errs)
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", "golden", name+".txt")

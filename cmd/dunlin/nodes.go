@@ -237,7 +237,7 @@ func (a *app) printSync(s schema.FleetStatus) error {
 		return exitWith{code: exitError, err: errors.New(s.Remote.Error), hint: stays}
 	}
 	for _, r := range s.Refused {
-		if r.Commit != s.Remote.Head {
+		if r.Commit != s.Remote.Head || s.Commit == r.Commit { // in force here: other nodes have yet to look at it again
 			continue
 		}
 		err := fmt.Errorf("the head %s of %s is refused", short(r.Commit), s.Remote.URL)
