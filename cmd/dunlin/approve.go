@@ -17,6 +17,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/schema"
 )
 
 // signFlags are how a statement is signed and where it goes.
@@ -46,7 +47,10 @@ squash or rebase), or a commit of the branch that too few have signed.
 What is signed is the tree of REV upon --base, the newest commit of the branch that REV goes
 to (default: that of the remote's main branch; where REV is on it already, REV's parent). REV
 must hold all of --base, as after git rebase: else the merge would make another tree, and
-hosts would not count the agreement. What is approved is shown first.
+hosts would not count the agreement. What is approved is shown first. Where no role of yours owns
+a path, your agreement counts for nothing there: that is said, and which roles must still agree.
+Where it counts nowhere you are asked once more before it is pushed, or warned with --yes. That
+knows of approvals which are in the clone, and of REV's own signature if it is right upon --base.
 
 ssh-keygen signs, as for git commit -S: the private key stays in its file, in ssh-agent or on
 its security key. git's user.signingkey and gpg.ssh.program are heeded.
@@ -131,6 +135,15 @@ func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bo
 	if err != nil {
 		return exitWith{code: exitNotTrusted, err: err, hint: "dunlin trust list " + base[:12] + " says whose keys count; --key names another"}
 	}
+	counts := t.countsFor(ctx, fleet, who, b, c, paths)
+	for _, line := range counts.text(who) {
+		fmt.Fprintln(a.err, printable(line))
+	}
+	if counts.Nowhere && !yes {
+		if err := a.ask("push it all the same?"); err != nil {
+			return err
+		}
+	}
 	ref := gitrepo.ApprovalsRef + c.Tree + "/" + who
 	if err := g.publish(ctx, f, ref, s.Encode()); err != nil {
 		return err
@@ -143,7 +156,8 @@ func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bo
 			Tree   string `json:"tree"`
 			Ref    string `json:"ref"`
 			Pushed bool   `json:"pushed"`
-		}{who, commit, base, c.Tree, ref, !f.local})
+			approvalCounts
+		}{who, commit, base, c.Tree, ref, !f.local, counts})
 	}
 	where := "pushed to " + f.remote
 	if f.local {
@@ -151,6 +165,60 @@ func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bo
 	}
 	fmt.Fprintf(a.out, "%s %s agrees to %s upon %s; %s\n", lookOf(a.out).symbol(good), printable(who), commit[:12], base[:12], where)
 	return nil
+}
+
+// approvalCounts is what an agreement is good for.
+type approvalCounts struct {
+	Nowhere bool         `json:"countsNowhere"`
+	InVain  []string     `json:"inVain"` // paths that no role of the person owns
+	Lacking []trust.Lack `json:"lacking"`
+}
+
+// countsFor says what an approval that somebody has signed is good for, beside what others have, as far as this clone knows.
+func (t trusted) countsFor(ctx context.Context, fleet schema.Fleet, who string, base, c trust.Commit, paths []string) approvalCounts {
+	agreed, err := trust.Agreed(ctx, t.src, fleet, base, c)
+	if err != nil {
+		agreed = nil // it is told all the same what this agreement is good for
+	}
+	agreed = append(agreed, who)
+	slices.Sort(agreed)
+	agreed = slices.Compact(agreed)
+	v := approvalCounts{InVain: trust.InVain(fleet, who, paths), Lacking: trust.Lacking(fleet, paths, agreed)}
+	v.Nowhere = len(v.InVain) == len(paths)
+	if len(paths) == 0 { // it counts where a role of theirs owns what no other does
+		v.Nowhere = slices.ContainsFunc(v.Lacking, func(l trust.Lack) bool { return !slices.Contains(l.Agreed, who) })
+	}
+	if slices.Contains(paths, "fleet.cue") {
+		if after, err := t.src.Fleet(ctx, c.ID); err == nil && trust.BecomesRoot(fleet, after, who) {
+			v.Nowhere = false // the new root must agree, too
+		}
+	}
+	return v
+}
+
+// text is that in lines; none where the agreement counts for all and nobody else is needed.
+func (v approvalCounts) text(who string) []string {
+	var out []string
+	if v.Nowhere {
+		out = append(out, fmt.Sprintf("warning: the agreement of %s counts for nothing: no role of theirs owns what changes", who))
+	} else if len(v.InVain) > 0 {
+		out = append(out, fmt.Sprintf("warning: the agreement of %s counts for nothing for %s, which no role of theirs owns", who, listed(v.InVain, 8)))
+	}
+	for _, l := range v.Lacking {
+		who, have := "nobody has it", ""
+		if len(l.People) > 0 {
+			who = listed(l.People, 8)
+		}
+		if len(l.Agreed) > 0 {
+			have = ", beside " + listed(l.Agreed, 8)
+		}
+		what := "it"
+		if len(l.Paths) > 0 {
+			what = listed(l.Paths, 4)
+		}
+		out = append(out, fmt.Sprintf("the role %s must still agree to %s: %d more of %s%s", l.Role, what, l.Threshold-len(l.Agreed), who, have))
+	}
+	return out
 }
 
 // ask waits for a person's yes.
