@@ -15,6 +15,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // Limits of a sealed value.
@@ -31,7 +33,7 @@ var ErrNotReader = errors.New("it is not encrypted to this key")
 func CheckRecipient(recipient string) error {
 	key, err := age.ParseX25519Recipient(recipient)
 	if err != nil {
-		return fmt.Errorf("%q is not a native age key (age1..., X25519)", clip(recipient))
+		return fmt.Errorf("%q is not a native age key (age1..., X25519)", clip(safe.HidePrivateKeys(recipient)))
 	}
 	if _, err := key.Wrap(make([]byte, 16)); err != nil {
 		return fmt.Errorf("nothing can be encrypted to the age key %q: it is of low order", clip(recipient))

@@ -207,7 +207,7 @@ func (s *sourceLines) at(name string, line int) (string, bool) {
 	if line < 1 || line > len(s.lines) {
 		return "", false
 	}
-	return strings.TrimSuffix(string(s.lines[line-1]), "\r"), true
+	return safe.HidePrivateKeys(strings.TrimSuffix(string(s.lines[line-1]), "\r")), true
 }
 
 // excerpt is a line as a terminal shows it, or what is around a place in it.

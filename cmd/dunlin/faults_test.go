@@ -324,3 +324,18 @@ func TestDocsShowAFault(t *testing.T) {
 		t.Errorf("docs/faults.md does not show, %v:\n%s", err, b.String())
 	}
 }
+
+func TestTheLineBelowAFaultHidesAPrivateKey(t *testing.T) {
+	key := "AGE-SECRET-KEY-1ALZ0QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGP"
+	f := findings{tree: fstest.MapFS{"fleet.cue": {Data: []byte("fleet: recovery: [\"" + key + "\"]\n")}}, files: []string{"fleet.cue"},
+		faults: []schema.Fault{{File: "fleet.cue", Line: 1, Column: 20, Path: "fleet.recovery[0]", Message: "this is a private key", Severity: schema.SeverityError}}}
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	f.text(w, look{terminal: true, unicode: true}, 120)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Contains(got, "ALZ0") || !strings.Contains(got, `fleet: recovery: ["AGE-****`) {
+		t.Errorf("shows a private key, or no line:\n%s", got)
+	}
+}

@@ -319,6 +319,9 @@ func (t *paramTree) seal(name string, p schema.Parameter, number int, value secr
 	to = slices.DeleteFunc(reconciler.Recipients(t.repo, p), func(key string) bool { return useless[key] })
 	for _, key := range recovery {
 		if err := secret.CheckRecipient(key); err != nil {
+			if i := slices.Index(t.repo.Fleet.Recovery, key); i >= 0 {
+				err = fmt.Errorf("fleet.recovery[%d]: %w", i, err)
+			}
 			return "", nil, exitWith{code: exitError, err: fmt.Errorf("seal %s: %w", name, err), hint: "keys of plugins, SSH and post-quantum keys cannot be mixed with those of nodes"}
 		}
 	}

@@ -328,9 +328,13 @@ func TestSecretsNeedRecovery(t *testing.T) {
 	l := newParamLab(t)
 	l.node("db-1", "db", schema.NodeActive)
 	l.write(filepath.Join(l.dir, "fleet.cue"), "package fleet\n\nfleet: {name: \"acme\", recovery: [\"age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g\", \"age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g\"]}\n")
+	l.fails(3, "fleet.recovery[1]: the same key as recovery[0]", hunter, "param", "put", "/a", "--type", "SecureString", "--target", "all")
+	l.write(filepath.Join(l.dir, "fleet.cue"), "package fleet\n\nfleet: {name: \"acme\", recovery: [\"age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g\"]}\n")
 	l.fails(1, "fleet.recovery has 1 keys", hunter, "param", "put", "/a", "--type", "SecureString", "--target", "all")
+	l.write(filepath.Join(l.dir, "fleet.cue"), "package fleet\n\nfleet: {name: \"acme\", recovery: [\"age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6q\"]}\n")
+	l.fails(3, "is mistyped", hunter, "param", "put", "/a", "--type", "SecureString", "--target", "all")
 	l.write(filepath.Join(l.dir, "fleet.cue"), "package fleet\n\nfleet: {name: \"acme\", recovery: [\"age1aaa\", \"age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g\"]}\n")
-	l.fails(1, "not a native age key", hunter, "param", "put", "/a", "--type", "SecureString", "--target", "all")
+	l.fails(3, `fleet.recovery[0]: "age1aaa" has 7 characters`, hunter, "param", "put", "/a", "--type", "SecureString", "--target", "all")
 	if entries, err := os.ReadDir(filepath.Join(l.dir, "parameters")); err == nil {
 		t.Errorf("something was written: %v", entries)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load/writing"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // report gathers faults. It is not safe for concurrent use.
@@ -24,7 +25,7 @@ func (r *report) add(f schema.Fault) {
 		f.Severity = schema.SeverityError
 	}
 	f.File = atMost(f.File, maxName)
-	f.Path, f.Message = readable(f.Path, 400), readable(f.Message, 1000)
+	f.Path, f.Message = readable(safe.HidePrivateKeys(f.Path), 400), readable(safe.HidePrivateKeys(f.Message), 1000)
 	r.faults = append(r.faults, f)
 }
 

@@ -26,6 +26,7 @@ func (l *loading) fleet(o *object, n, given *value) {
 		l.waves(o, p.field("rollout").field("waves"), r.get("waves").items())
 	}
 	l.witnesses(o, p.field("witnesses"), n.get("witnesses").items())
+	l.recoveryKeys(o, p.field("recovery"), n.get("recovery").items())
 }
 
 // signers checks that each key is one, and one person's: a role counts people.

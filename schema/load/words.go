@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // hint is what to do instead of what other tools, or earlier versions, would allow.
@@ -242,6 +244,9 @@ func (c *checker) say(s *shape, n *value, p path) string {
 	}
 	if s.def == "#PatchName" && strings.ContainsAny(n.s, " \t\r\n") {
 		return fmt.Sprintf("%s has a blank; a patch is named by its package, or by a pattern such as \"openssl*\"", show(n))
+	}
+	if safe.HasPrivateKey(n.s) {
+		return privateKey
 	}
 	m := fmt.Sprintf("%s is not %s", show(n), w)
 	if i, err := strconv.ParseInt(n.s, 10, 32); n.k == kString && err == nil && s.kinds&kInt != 0 && c.takes(s, &value{k: kInt, i: i, s: n.s}) {
