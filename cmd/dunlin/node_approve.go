@@ -221,7 +221,8 @@ The tags are those of the activation; --tags adds to them, and --name gives anot
 is committed where git is set to sign (commit.gpgsign), and counts once the role root has agreed to it.
 
 --auto lets in by itself, again and again or with --once, whoever may be let in with the activations of the roles
-that this machine's key has: it fetches, commits and pushes in a clone of its own. Its key can do nothing else:
+that this machine's key has: it fetches, commits and pushes in a clone of its own. Its key can do nothing else
+(write root and policy out beside it: roles replaces the default ones, see docs/enrolment.md):
   fleet: roles: enrol: {paths: ["nodes/**"], activations: ["act-7q2m9c"]}`,
 		Example: `  dunlin node approve web-7
   dunlin node approve k3v5n2 --name web-fra-7 --tags site=fra

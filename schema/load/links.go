@@ -165,7 +165,11 @@ func (d *directory) missing(word, kind, name string) string {
 	if d.asked += len(names); d.asked > maxAsked {
 		names = nil
 	}
-	return missing("no "+word, name, names)
+	m := missing("no "+word, name, names)
+	if kind == "role" && (name == "root" || name == "policy") {
+		m += "; roles replaces the default ones: write root and policy out beside yours"
+	}
+	return m
 }
 
 // check checks that a text names an object of a kind.
