@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -187,6 +188,9 @@ func rebootOption(t schema.Task) string {
 	return "RebootIfNeeded"
 }
 
+// ErrNoNode is wrapped where the roster has no node of the name asked for.
+var ErrNoNode = errors.New("no node")
+
 // Find gives the node that a pass is for: the roster's line of that name or id, or, with no name, a node
 // that stands alone with the host's own name and system. It fails for a name that the roster does not
 // have, and for a node that is not active, which starts nothing.
@@ -203,5 +207,13 @@ func Find(repo schema.Repo, name, hostname, os string) (schema.Node, error) {
 		}
 		return line.Node(), nil
 	}
-	return schema.Node{}, fmt.Errorf("no node %q in the roster of %d", name, len(repo.Roster))
+	names := make([]string, 0, len(repo.Roster))
+	for _, line := range repo.Roster {
+		names = append(names, line.Name)
+	}
+	near := ""
+	if n := schema.Nearest(name, names); n != "" {
+		near = fmt.Sprintf(" (did you mean %q?)", n)
+	}
+	return schema.Node{}, fmt.Errorf("%w %q in the roster of %d%s", ErrNoNode, name, len(repo.Roster), near)
 }

@@ -443,7 +443,7 @@ func (a *app) revokeActivation(ctx context.Context, p *policyFolder, name string
 		if n := schema.Nearest(name, slices.Sorted(maps.Keys(all.Activations))); n != "" {
 			near = fmt.Sprintf(" (did you mean %q?)", n)
 		}
-		return exitWith{code: exitError, err: fmt.Errorf("no activation %q%s", name, near), hint: "dunlin activation list"}
+		return exitWith{code: exitNoMatch, err: fmt.Errorf("no activation %q%s", name, near), hint: "dunlin activation list"}
 	}
 	for path, other := range all.Positions {
 		if own := load.ObjectPath("activation", name); other.File == at.File && path != own && !strings.HasPrefix(path, own+".") && !strings.HasPrefix(path, own+"[") {

@@ -294,6 +294,10 @@ func (a *app) can(ctx context.Context, who string, f canFlags) error {
 		return usageError{errors.New("--param goes with --document")}
 	case f.session == "" && (f.as != "" || f.port != 0 || f.lasts != ""):
 		return usageError{errors.New("--run-as, --port and --duration go with --session")}
+	case f.session != "" && !slices.Contains(schema.SessionKind("").Words(), f.session):
+		return usageError{fmt.Errorf("--session %q is not one of %s%s", f.session, strings.Join(schema.SessionKind("").Words(), ", "), didYouMean(f.session, schema.SessionKind("").Words()))}
+	case f.session == string(schema.SessionForward) && f.port == 0:
+		return usageError{errors.New("--port is missing: the port of the node that is to be forwarded")}
 	case len(f.targets) == 0:
 		return usageError{errors.New(`--target is missing: name nodes, or "all"`)}
 	}
@@ -324,6 +328,10 @@ func (a *app) can(ctx context.Context, who string, f canFlags) error {
 	if _, known := repo.Fleet.Signers[who]; !known {
 		return noSigner(repo, who)
 	}
+	if f.document != "" && !known(repo, f.document) {
+		names := append(slices.Sorted(maps.Keys(repo.Documents)), slices.Sorted(maps.Keys(repo.ShippedDocuments))...)
+		return exitWith{code: exitNoMatch, err: fmt.Errorf("no document %q%s", f.document, didYouMean(f.document, names)), hint: "documents/ has the fleet's own; docs/reference names those that are shipped"}
+	}
 	nodes := reconciler.Targeted(repo, t)
 	if len(nodes) == 0 {
 		return exitWith{code: exitNoMatch, err: errors.New("no active node of the roster is meant"), hint: "nodes/*.jsonl has the nodes and their tags"}
@@ -347,6 +355,21 @@ func (a *app) can(ctx context.Context, who string, f canFlags) error {
 		got.Grants = []canGrant{}
 	}
 	return a.printAnswer(got)
+}
+
+// known reports whether a policy has a document, its own or a shipped one.
+func known(repo schema.Repo, document string) bool {
+	_, own := repo.Documents[document]
+	_, shipped := repo.ShippedDocuments[document]
+	return own || shipped
+}
+
+// didYouMean is a suggestion behind a name that nothing has; empty where none is near.
+func didYouMean(name string, names []string) string {
+	if n := schema.Nearest(name, names); n != "" {
+		return fmt.Sprintf(" (did you mean %q?)", n)
+	}
+	return ""
 }
 
 // take adds a verdict; what is said of several nodes alike is said once.

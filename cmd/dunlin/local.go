@@ -198,6 +198,8 @@ func (a *app) localError(ctx context.Context, err error) error {
 			fmt.Fprintln(a.err, printable(f.String()))
 		}
 		return exitWith{code: exitFaults, err: faults, hint: "nothing was changed; mend the lines above and run dunlin validate"}
+	case errors.Is(err, reconciler.ErrNoNode):
+		return exitWith{code: exitNoMatch, err: err, hint: "--node names a node of the roster by its name or id; nodes/*.jsonl has them"}
 	case errors.Is(err, host.ErrNotOwned):
 		return exitWith{code: exitError, err: err, hint: "give it to root alone: chown root:root and chmod 0700; or name another state folder"}
 	case errors.As(err, &locked):

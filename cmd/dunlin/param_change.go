@@ -33,6 +33,9 @@ A label is on one version: the one that had it loses it. VERSION is a number, a 
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, labels := strings.TrimSpace(args[0]), args[2:]
+			if err := checkLabels(labels); err != nil && !remove {
+				return err
+			}
 			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
@@ -82,6 +85,16 @@ A label is on one version: the one that had it loses it. VERSION is a number, a 
 	addRepo(cmd, &repo)
 	cmd.Flags().BoolVar(&remove, "remove", false, "take the labels away from the version")
 	return cmd
+}
+
+// checkLabels refuses what cannot be a label.
+func checkLabels(labels []string) error {
+	for _, l := range labels {
+		if !matches(`^[A-Za-z._-][A-Za-z0-9._-]{0,99}$`, l) || matches(`^(?i:aws|ssm)`, l) {
+			return usageError{fmt.Errorf("%q is not a label: at most 100 letters, digits and . _ -, not starting with a digit, aws or ssm", l)}
+		}
+	}
+	return nil
 }
 
 // cloneVersions is a parameter whose versions can be changed.
