@@ -380,23 +380,31 @@ func edits(a, b string) int {
 
 // patternPhrase is what a pattern wants that belongs to no definition of its own, in an author's words.
 func (s *shape) patternPhrase() string {
-	if len(s.patterns) != 1 || s.patterns[0].not || s.def != "" {
+	others := 0 // that the text is not to match
+	for _, p := range s.patterns {
+		if p.not {
+			others++
+		}
+	}
+	if s.def != "" || len(s.patterns) != others+1 || s.patterns[0].not {
 		return ""
 	}
 	return map[string]string{
-		`^/`:                                     `an absolute path such as "/usr/sbin/nologin"`,
-		`^[a-z_][a-z0-9_.-]{0,31}\$?$`:           `an account: at most 32 lower-case letters, digits and _ . -, starting with a letter or _`,
-		`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`:        `an account such as "deploy"`,
-		`^[A-Za-z0-9][A-Za-z0-9+._:@-]{0,127}$`:  `a package such as "telnetd"`,
-		`^[A-Za-z0-9][A-Za-z0-9@._:\\-]{0,255}$`: `a unit such as "nginx" or "ssh.socket"`,
-		`^[a-z0-9_]+([./][A-Za-z0-9_.*-]+)+$`:    `a kernel parameter such as "net.ipv4.ip_forward"`,
-		`^(HKLM|HKCU|HKCR|HKU|HKCC)\\.+`:         `the path of a value that begins with HKLM\, HKCU\, HKCR\, HKU\ or HKCC\ such as "HKLM\\SOFTWARE\\Acme\\Mode"`,
-		`^[0-9]+\.[0-9]+\.[0-9]+$`:               `a version such as "1.4.0"`,
-		`^age1[0-9a-z]+$`:                        `an age recipient: age1...`,
-		`^[A-Za-z0-9]+$`:                         `a parameter's name: letters and digits`,
-		`^(file|https|s3|gs|azblob)://.+`:        `a URL that begins with file://, https://, s3://, gs:// or azblob://`,
-		`^[A-Za-z0-9_.-]{3,50}$`:                 `a name of 3 to 50 letters, digits and _ . -`,
-		`^[^/].*$`:                               `a path from the root of the repository, without a slash first`,
-		`^[a-z][A-Za-z]*\.([a-z][A-Za-z]*|\*)$`:  `an event such as "node.joined" or "node.*"`,
+		`^/`:                                            `an absolute path such as "/usr/sbin/nologin"`,
+		`^[a-z_][a-z0-9_.-]{0,31}\$?$`:                  `an account: at most 32 lower-case letters, digits and _ . -, starting with a letter or _`,
+		`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`:               `an account such as "deploy"`,
+		`^[A-Za-z0-9][A-Za-z0-9+._:@-]{0,127}$`:         `a package such as "telnetd"`,
+		`^[A-Za-z0-9][A-Za-z0-9@._:\\-]{0,255}$`:        `a unit such as "nginx" or "ssh.socket"`,
+		`^[a-z0-9_]+([./][A-Za-z0-9_.*-]+)+$`:           `a kernel parameter such as "net.ipv4.ip_forward"`,
+		`^(HKLM|HKCU|HKCR|HKU|HKCC)\\.+`:                `the path of a value that begins with HKLM\, HKCU\, HKCR\, HKU\ or HKCC\ such as "HKLM\\SOFTWARE\\Acme\\Mode"`,
+		`^[0-9]+\.[0-9]+\.[0-9]+$`:                      `a version such as "1.4.0"`,
+		`^((https|ssh|file)://.+|[^/:@ ]+@[^/: ]+:.+)$`: `an address that begins with https://, ssh:// or file://, or is of the form git@host:path`,
+		`^[A-Za-z._-][A-Za-z0-9._-]{0,99}$`:             `a label: at most 100 letters, digits and . _ -, not starting with a digit, aws or ssm`,
+		`^age1[0-9a-z]+$`:                               `an age recipient: age1...`,
+		`^[A-Za-z0-9]+$`:                                `a parameter's name: letters and digits`,
+		`^(file|https|s3|gs|azblob)://.+`:               `a URL that begins with file://, https://, s3://, gs:// or azblob://`,
+		`^[A-Za-z0-9_.-]{3,50}$`:                        `a name of 3 to 50 letters, digits and _ . -`,
+		`^[^/].*$`:                                      `a path from the root of the repository, without a slash first`,
+		`^[a-z][A-Za-z]*\.([a-z][A-Za-z]*|\*)$`:         `an event such as "node.joined" or "node.*"`,
 	}[s.patterns[0].source]
 }
