@@ -380,6 +380,8 @@ func (f keyFlags) open() (secret.Keys, error) {
 	return secret.ParseKeys(b)
 }
 
+var errTooLong = errors.New("more")
+
 // readLimited reads a file of at most so many bytes.
 func readLimited(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -398,7 +400,7 @@ func readAllLimited(r io.Reader, what string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	case int64(len(b)) > most:
 		clear(b)
-		return nil, fmt.Errorf("read %s: more than %d bytes", what, most)
+		return nil, fmt.Errorf("read %s: %w than %d bytes", what, errTooLong, most)
 	}
 	return b, nil
 }

@@ -100,6 +100,9 @@ func (a *app) paramPut(ctx context.Context, args []string, f putFlags) error {
 	if err := load.CheckName("parameter", name); err != nil {
 		return usageError{err}
 	}
+	if err := checkLabels(f.labels); err != nil {
+		return err
+	}
 	if err := f.targets.check(); err != nil {
 		return err
 	}
@@ -245,6 +248,9 @@ func (a *app) readValue(name string, given []byte, f valueFlags) (secret.Secret,
 		fmt.Fprintln(a.err)
 	default:
 		b, err = readAllLimited(a.in, "standard input", most)
+	}
+	if errors.Is(err, errTooLong) { // with room for a line break, which is not a part of it
+		err = fmt.Errorf("put %s: more than %d bytes", name, secret.MaxValue)
 	}
 	if err != nil {
 		return secret.Secret{}, err
@@ -401,6 +407,9 @@ func (a *app) printPut(t *paramTree, name string, p schema.Parameter, number int
 		fmt.Fprintf(a.out, "%s %s\n", l.symbol(good), printable(text))
 	}
 	a.warnLeftOut(name, leftOut)
+	if x := p.Policies; x != nil && x.Expires != nil && !a.now().Before(*x.Expires) {
+		fmt.Fprintf(a.err, "dunlin: warning: %s expired at %s: nobody can read it; give --expires\n", printable(name), x.Expires.UTC().Format(time.RFC3339))
+	}
 	if p.Type == schema.StoredSecureString && len(readers) == 0 && len(leftOut) == 0 {
 		fmt.Fprintf(a.err, "dunlin: warning: its readers select no active node of the roster: only the keys of fleet.recovery can read it\nhint: once there are nodes, dunlin param rotate %s\n", printable(safe.Shell(name)))
 	}

@@ -378,6 +378,18 @@ func TestParametersThatAreDue(t *testing.T) {
 	}
 	l.ok("z", "param", "put", "/a", "--expires", "never")
 	l.fails(2, "--expires", "z", "param", "put", "/a", "--expires", "soon")
+	if code, _, errs := l.run("z", "param", "put", "/a", "--expires", "2020-01-01T00:00:00Z"); code != 0 || !strings.Contains(errs, "warning: /a expired at 2020-01-01T00:00:00Z: nobody can read it; give --expires") {
+		t.Errorf("put what is over: exit %d: %s", code, errs)
+	}
+	if code, _, errs := l.run("z", "param", "put", "/a"); code != 0 || !strings.Contains(errs, "nobody can read it") {
+		t.Errorf("put a value of what is over: exit %d: %s", code, errs)
+	}
+	if code, _, errs := l.run("z", "param", "put", "/a", "--expires", "never"); code != 0 || errs != "" {
+		t.Errorf("put what lives again: exit %d: %s", code, errs)
+	}
+	l.fails(2, `"12bad" is not a label`, "", "param", "label", "/a", "1", "12bad")
+	l.fails(2, `"awsome" is not a label`, "z", "param", "put", "/a", "--label", "awsome")
+	l.fails(1, "more than 8192 bytes", strings.Repeat("x", 9000), "param", "put", "/a")
 	l.fails(2, "--notify-before", "z", "param", "put", "/a", "--notify-before", "soon")
 }
 
