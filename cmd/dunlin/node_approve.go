@@ -138,6 +138,15 @@ func readSmall(path string, most int64) ([]byte, error) {
 	return b, err
 }
 
+// agentThere reports whether an agent of this host can be asked.
+func (a *app) agentThere(f socketFlags) bool {
+	path, err := f.path()
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	return err == nil
+}
+
 // agentJoins is who asks as the agent of this host knows; nothing where none runs, or this user may not ask it.
 func (a *app) agentJoins(ctx context.Context, f socketFlags) []string {
 	path, err := f.path()
@@ -210,14 +219,14 @@ type approveFlags struct {
 func (a *app) nodeApproveCommand() *cobra.Command {
 	var f approveFlags
 	cmd := &cobra.Command{
-		Use:   "approve NODE ... | --all-pending | --auto",
+		Use:   "approve NODE ... | --proof FILE | --all-pending | --auto",
 		Short: "Let hosts in that ask with the code of an activation",
 		Long: `Add hosts to the roster of the work tree that have asked to be let in (dunlin join): each with a line, and its proof
 below nodes/joins. Who asks is known from proofs in the Git repository, from this host's agent, and from files
-(--proof). NODE is the name that a host asks for, or its id, or the beginning of one. A proof that is not
+(--proof; with one, NODE may be left out). NODE is the name that a host asks for, or its id, or the beginning of one. A proof that is not
 good is refused: a code that is wrong, an activation that is over, revoked or full, a host that is or was in the roster.
 
-The tags are those of the activation; --tags adds to them, and --name gives another name than the host's own. The change
+The tags are those of the activation; --tags adds to them and changes none, and --name gives another name than the host's own. The change
 is committed where git is set to sign (commit.gpgsign), and counts once the role root has agreed to it.
 
 --auto lets in by itself, again and again or with --once, whoever may be let in with the activations of the roles
@@ -226,6 +235,7 @@ that this machine's key has: it fetches, commits and pushes in a clone of its ow
   fleet: roles: enrol: {paths: ["nodes/**"], activations: ["act-7q2m9c"]}`,
 		Example: `  dunlin node approve web-7
   dunlin node approve k3v5n2 --name web-fra-7 --tags site=fra
+  dunlin node approve --proof web-7.proof
   dunlin node approve --all-pending --yes --push
   dunlin node approve --auto --repo /srv/gate/policy --every 15s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -236,9 +246,9 @@ that this machine's key has: it fetches, commits and pushes in a clone of its ow
 				return a.autoApprove(cmd.Context(), f)
 			case f.once:
 				return usageError{errors.New("--once belongs to --auto")}
-			case f.all == (len(args) > 0):
-				return usageError{errors.New("name nodes, or say --all-pending")}
-			case f.name != "" && len(args) != 1:
+			case f.all && len(args) > 0, !f.all && len(args) == 0 && len(f.proofs) != 1:
+				return usageError{errors.New("name nodes, or say --all-pending, or give one --proof")}
+			case f.name != "" && (f.all || len(args) > 1):
 				return usageError{errors.New("--name goes with one node")}
 			}
 			return a.approveNodes(cmd.Context(), f, args)
@@ -300,7 +310,11 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 			return "", nil, err
 		}
 		chosen := all
-		if !f.all {
+		switch {
+		case f.all:
+		case len(words) == 0: // the one whose proof is given
+			chosen = slices.DeleteFunc(slices.Clone(all), func(x asking) bool { return !slices.Contains(x.by, "proof") })
+		default:
 			if chosen, err = chooseAsking(all, words); err != nil {
 				return "", nil, err
 			}
@@ -364,6 +378,12 @@ func (e *rosterEdit) letIn(p *porch, j trust.Join, name string, more map[string]
 	tags := maps.Clone(p.acts[proof.Activation].Tags)
 	if tags == nil {
 		tags = map[string]string{}
+	}
+	for _, k := range slices.Sorted(maps.Keys(more)) {
+		if given, there := tags[k]; there && given != more[k] {
+			return schema.RosterLine{}, exitWith{code: exitError, err: fmt.Errorf("--tags %s=%s: the activation %s gives %s=%s, and --tags adds tags and changes none", k, more[k], proof.Activation, k, given),
+				hint: "let it in without, and change it then: dunlin node tag"}
+		}
 	}
 	maps.Copy(tags, more)
 	line := proof.Line(name, tags, now)
@@ -494,11 +514,18 @@ func (a *app) listPending(ctx context.Context, e *rosterEdit, f joinFlags) error
 			}
 		}
 	}
+	asked := a.agentThere(f.socketFlags)
+	if !asked {
+		fmt.Fprintln(a.err, "dunlin: no agent of this host was asked, which would know whom the nodes have heard: none runs here; ask on a node, or name its socket with --socket")
+	}
 	if a.json() {
 		return a.printJSON(views)
 	}
-	if len(views) == 0 {
+	if len(views) == 0 && asked {
 		fmt.Fprintln(a.out, "nobody asks to be let in")
+	}
+	if len(views) == 0 && !asked {
+		fmt.Fprintln(a.out, "nobody is known to ask to be let in: the repository has no proof, and no agent was asked")
 	}
 	return nil
 }
