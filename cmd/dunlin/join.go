@@ -256,7 +256,9 @@ func (a *app) readCode(path string) (ed25519.PrivateKey, error) {
 		if info, serr := os.Stat(path); serr == nil && info.Mode().Perm()&0o077 != 0 {
 			return nil, exitWith{code: exitError, err: fmt.Errorf("--code-file %q may be read by others", path), hint: "chmod 0600 " + safe.Shell(path)}
 		}
-		text, err = readSmall(path, 1<<10)
+		if text, err = readSmall(path, 1<<10); err != nil {
+			err = fmt.Errorf("--code-file %q: %w", path, cause(err))
+		}
 	case isFile && term.IsTerminal(int(in.Fd())):
 		fmt.Fprint(a.err, "code: ")
 		text, err = term.ReadPassword(int(in.Fd()))
@@ -270,7 +272,7 @@ func (a *app) readCode(path string) (ed25519.PrivateKey, error) {
 		text = []byte(line)
 	}
 	if err != nil {
-		return nil, exitWith{code: exitError, err: fmt.Errorf("read the code: %w", cause(err)), hint: "--code-file FILE, or - and the code on standard input"}
+		return nil, exitWith{code: exitError, err: fmt.Errorf("read the code: %w", err), hint: "--code-file FILE, or - and the code on standard input"}
 	}
 	key, err := trust.ParseCode(string(text))
 	if err != nil {
