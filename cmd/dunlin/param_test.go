@@ -158,7 +158,7 @@ func TestParametersOfText(t *testing.T) {
 	if got := l.ok("", "param", "get", "/prod/port:next"); got != "8443\n" {
 		t.Errorf("a label that was moved: get = %q", got)
 	}
-	l.fails(3, "", "", "param", "label", "/prod/port", "1", "1st")
+	l.fails(2, "", "", "param", "label", "/prod/port", "1", "1st")
 	l.fails(9, "has no label", "", "param", "label", "/prod/port", "2", "next", "--remove")
 	l.ok("", "param", "label", "/prod/port", "1", "next", "--remove")
 	var list []listedParam
