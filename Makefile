@@ -82,6 +82,9 @@ SMALL_FLEETS = APush|CutOff|AForcePush|AClockAnHour|LastGood|AReadOnlyRemote|ALo
 # that it sees few of them.
 AGAINST_CUE = Mutants|Adversarial|VerdictOfCUE
 
+# A program with the race detector sleeps a second before it ends, lest it cut off reports of its own threads; here
+# hundreds of commands are run one after another. A race is reported when it is seen, and fails the command all the same.
+race: export GORACE = atexit_sleep_ms=0
 race:
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: run make setup"; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 30m -p $(P) $$(go list ./... | grep -v '/agent/agenttest$$')

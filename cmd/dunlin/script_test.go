@@ -29,5 +29,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the command line as users see it.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Setup: func(e *testscript.Env) error {
+		e.Setenv("GORACE", os.Getenv("GORACE"))
+		return nil
+	}})
 }
