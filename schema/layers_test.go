@@ -127,7 +127,7 @@ func arrow(from, to string) string {
 		return "" // a fleet that demo and agenttest share
 	case from == "schema":
 		return "schema is vocabulary: it imports the standard library only"
-	case from == "schema/load" && within(to, "schema/load"):
+	case from == "schema/load" && loaderParts[to] != "":
 		return "" // which composes what is below it, as the root of a layer does
 	case to == "agent/durable" && layer(from) == layer(to):
 		return "" // that a file outlives a power cut is no business of any one leaf
@@ -135,6 +135,39 @@ func arrow(from, to string) string {
 		return ""
 	}
 	return "a leaf never imports a leaf of its layer: it takes a value, or an interface that it declares, and the layer's root composes them"
+}
+
+// loaderParts are the packages that schema/load composes, each with what it is for. None imports another.
+var loaderParts = map[string]string{
+	"schema/load/codec":   "values as bytes, for what is kept and for the child",
+	"schema/load/shipped": "the objects that come with the program",
+	"schema/load/ssm":     "policy of what the command line of AWS prints",
+	"schema/load/writing": "whether a file as it is written can be read",
+}
+
+// A part of the loader is one of the table's, evaluates nothing, and is the loader's own unless others need what it gives.
+func TestPartsOfTheLoader(t *testing.T) {
+	everybodys := []string{"schema/load/shipped", "schema/load/ssm", "schema/load/writing"}
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.pkg != "schema/load" && within(s.pkg, "schema/load") {
+			seen[s.pkg] = true
+		}
+		if s.test {
+			continue
+		}
+		for imp, at := range s.imports() {
+			if to, ours := strings.CutPrefix(imp, module); ours && loaderParts[to] != "" && s.pkg != "schema/load" && !slices.Contains(everybodys, to) {
+				t.Errorf("%s: %s imports %s: it is a part of the loader, which others know by schema/load alone", at, s.pkg, to)
+			}
+			if seen[s.pkg] && imp == "cuelang.org/go/cue" {
+				t.Errorf("%s: %s imports %q: what evaluates CUE is schema/load itself, in the child; a part may read its syntax", at, s.pkg, imp)
+			}
+		}
+	}
+	if want, got := slices.Sorted(maps.Keys(loaderParts)), slices.Sorted(maps.Keys(seen)); !slices.Equal(got, want) {
+		t.Errorf("below schema/load are the packages %q; the table has %q", got, want)
+	}
 }
 
 func TestLayers(t *testing.T) {

@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/codec"
 )
 
 // Limits of the child that evaluates.
@@ -211,10 +211,7 @@ func mainOfChange(o Options, in io.Reader, out io.Writer) int {
 const resultMagic = "dunlin result 1\n"
 
 func encodeResult(w io.Writer, res *result) error {
-	e := &encoder{b: append([]byte(resultMagic), typesOf(reflect.TypeFor[cached]())...), to: w}
-	e.value(reflect.ValueOf(cached(*res)))
-	e.flush()
-	return e.err
+	return codec.Write(w, append([]byte(resultMagic), codec.Types[cached]()...), cached(*res))
 }
 
 func decodeResult(b []byte) (*result, error) {

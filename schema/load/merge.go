@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bytes"
 	"io/fs"
 	"maps"
 	"reflect"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/codec"
 )
 
 // objectField is the field of a schema.Repo that has the objects of a kind.
@@ -129,7 +129,7 @@ func (s *step) objects(v *verdict, was, is map[string]bool) (schema.Repo, error)
 		}
 		for it := a.MapRange(); it.Next(); {
 			has := base.MapIndex(it.Key())
-			if !was[kind.name+" "+it.Key().String()] || !has.IsValid() || !sameBytes(has, it.Value()) {
+			if !was[kind.name+" "+it.Key().String()] || !has.IsValid() || !codec.Same(has, it.Value()) {
 				return repo, whole("%s %s was another", kind.name, it.Key())
 			}
 			merged.SetMapIndex(it.Key(), reflect.Value{})
@@ -162,14 +162,6 @@ func (s *step) objects(v *verdict, was, is map[string]bool) (schema.Repo, error)
 	return repo, nil
 }
 
-// sameBytes reports whether two values are the same in every byte that is kept of them.
-func sameBytes(a, b reflect.Value) bool {
-	x, y := &encoder{}, &encoder{}
-	x.value(a)
-	y.value(b)
-	return bytes.Equal(x.b, y.b)
-}
-
 // lines puts changed lines into the roster.
 func (s *step) lines(repo *schema.Repo, v *verdict) error {
 	if len(s.shards) == 0 {
@@ -190,7 +182,7 @@ func (s *step) lines(repo *schema.Repo, v *verdict) error {
 		}
 	}
 	for _, line := range v.Was.Repo.Roster {
-		if other, ok := had[line.ID]; !ok || !sameBytes(reflect.ValueOf(other), reflect.ValueOf(line)) {
+		if other, ok := had[line.ID]; !ok || !codec.Same(reflect.ValueOf(other), reflect.ValueOf(line)) {
 			return whole("the roster was another")
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"cuelang.org/go/cue/literal"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/codec"
 )
 
 // differing are the paths of all files that are not the same in two repositories.
@@ -126,7 +127,7 @@ func unlike(got, want Evaluated) string {
 	var b strings.Builder
 	a, c := reflect.ValueOf(got.Repo), reflect.ValueOf(want.Repo)
 	for i := range a.NumField() {
-		if !sameBytes(a.Field(i), c.Field(i)) {
+		if !codec.Same(a.Field(i), c.Field(i)) {
 			fmt.Fprintf(&b, "%s:\n%+v\nwant\n%+v\n", a.Type().Field(i).Name, a.Field(i), c.Field(i))
 		}
 	}

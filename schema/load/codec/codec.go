@@ -1,4 +1,10 @@
-package load
+// Package codec writes Go values as bytes and reads them back: what schema/load keeps of an evaluated repository, and what
+// goes between it and its child.
+//
+// Numbers are varints, texts and lists have their length before them, maps are sorted, so that equal values have equal
+// bytes. Nothing in the bytes says what they are of: Types does, and stands before them wherever they may be of another
+// program. Bytes that end too early, or go on, are an error.
+package codec
 
 import (
 	"bytes"
@@ -7,144 +13,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
-// An evaluated repository is kept as: magic, the identity of what it is, the values one after the other, and the SHA-256
-// of all that. Numbers are varints, texts and lists have their length before them, maps are sorted. The identity is of the
-// Go types that the values are made of, of the program that judged them, and of the files that were judged: what another
-// program kept, or what was kept of other files, is an error and never misread.
-const cacheMagic = "dunlin policy 3\n"
-
-// ErrCache says that bytes are not an evaluated repository of this version.
-var ErrCache = errors.New("not an evaluated policy of this version")
-
-// cached is an evaluated repository as it is kept, and as the child gives it.
-type cached struct {
-	Repo    schema.Repo
-	Faults  []schema.Fault
-	Sources []string // of a child's answer: files that hosts are given
-	Known   *Known   // nil where it was not kept
-}
-
-// headSize is what stands before the values.
-const headSize = int64(len(cacheMagic) + sha256.Size)
-
-// headOf is that of what is kept of some files; of names them.
-func headOf(of string) []byte {
-	h := sha256.New()
-	for _, part := range []string{string(typesOf(reflect.TypeFor[cached]())), programName(), of} {
-		fmt.Fprintf(h, "%d %s\n", len(part), part)
-	}
-	return h.Sum([]byte(cacheMagic))
-}
-
-// programName is this program: what it was built of, and the very file that runs, since two builds may say the same of
-// themselves.
-var programName = sync.OnceValue(func() string {
+// Types is the SHA-256 of the names and types of everything that a T is made of: what was written under other types is told
+// by it, and never misread.
+func Types[T any]() []byte {
 	var b strings.Builder
-	if info, ok := debug.ReadBuildInfo(); ok {
-		b.WriteString(info.String())
-	}
-	if self, err := thisProgram(); err == nil {
-		if info, err := os.Stat(self); err == nil {
-			fmt.Fprintf(&b, "\n%d bytes of %d", info.Size(), info.ModTime().UnixNano())
-		}
-	}
-	return b.String()
-})
-
-// Encode writes an evaluated repository; of names the files that it was made of, as Digest does. Equal values have equal bytes.
-func Encode(w io.Writer, e Evaluated, of string) error {
-	sum := sha256.New()
-	enc := &encoder{b: headOf(of), to: io.MultiWriter(w, sum)}
-	enc.value(reflect.ValueOf(cached{Repo: e.Repo, Faults: e.Faults, Known: e.Known}))
-	if enc.flush(); enc.err != nil {
-		return enc.err
-	}
-	_, err := w.Write(sum.Sum(nil))
-	return err
-}
-
-// Decode reads what Encode wrote of the same files, size bytes of it. Anything else is an error that wraps ErrCache.
-func Decode(r io.Reader, size int64, of string) (Evaluated, error) {
-	fail := func(err error) (Evaluated, error) { return Evaluated{}, fmt.Errorf("%w: %w", ErrCache, err) }
-	want := headOf(of)
-	head := make([]byte, headSize)
-	if size < headSize+sha256.Size {
-		return Evaluated{}, ErrCache
-	}
-	if _, err := io.ReadFull(r, head); err != nil {
-		return fail(err)
-	}
-	if !bytes.Equal(head, want) {
-		return Evaluated{}, ErrCache
-	}
-	// Texts are parts of one string, which is filled as it is read and copied no more.
-	var body strings.Builder
-	n := size - headSize - sha256.Size
-	body.Grow(int(n))
-	check := sha256.New()
-	check.Write(head)
-	buf := make([]byte, 32<<10)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(&body, check)}, struct{ io.Reader }{io.LimitReader(r, n)}, buf); err != nil {
-		return fail(err)
-	}
-	sum := make([]byte, sha256.Size)
-	if _, err := io.ReadFull(r, sum); err != nil {
-		return fail(err)
-	}
-	if int64(body.Len()) != n || !bytes.Equal(check.Sum(nil), sum) {
-		return fail(errors.New("damaged"))
-	}
-	var c cached
-	d := &decoder{s: body.String()}
-	if err := d.read(reflect.ValueOf(&c).Elem()); err != nil {
-		return fail(err)
-	}
-	if d.s != "" {
-		return fail(errors.New("there is more after it"))
-	}
-	return Evaluated{Repo: c.Repo, Faults: c.Faults, Known: c.Known}, nil
-}
-
-// encodeAs gives any value made of such types, after magic and the fingerprint of its types. It does not stay: both ends are
-// one program, and the pipe between them does not change what goes through.
-func encodeAs[T any](magic string, v T) []byte {
-	e := &encoder{b: append([]byte(magic), typesOf(reflect.TypeFor[T]())...)}
-	e.value(reflect.ValueOf(&v).Elem())
-	return e.b
-}
-
-func decodeAs[T any](magic string, b []byte) (*T, error) {
-	head := append([]byte(magic), typesOf(reflect.TypeFor[T]())...)
-	body, ok := bytes.CutPrefix(b, head)
-	if !ok {
-		return nil, ErrCache
-	}
-	v := new(T)
-	d := &decoder{s: string(body)}
-	if err := d.read(reflect.ValueOf(v).Elem()); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCache, err)
-	}
-	if d.s != "" {
-		return nil, fmt.Errorf("%w: there is more after it", ErrCache)
-	}
-	return v, nil
-}
-
-// typesOf is the SHA-256 of the names and types of everything that is encoded.
-func typesOf(t reflect.Type) []byte {
-	var b strings.Builder
-	describe(&b, t, map[reflect.Type]bool{})
+	describe(&b, reflect.TypeFor[T](), map[reflect.Type]bool{})
 	sum := sha256.Sum256([]byte(b.String()))
 	return sum[:]
 }
@@ -167,6 +48,42 @@ func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
 	case reflect.Slice, reflect.Pointer, reflect.Array:
 		describe(b, t.Elem(), seen)
 	}
+}
+
+// Write writes head, and after it v.
+func Write[T any](w io.Writer, head []byte, v T) error {
+	e := &encoder{b: head, to: w}
+	e.value(reflect.ValueOf(&v).Elem())
+	e.flush()
+	return e.err
+}
+
+// Append appends v to b.
+func Append[T any](b []byte, v T) []byte {
+	e := &encoder{b: b}
+	e.value(reflect.ValueOf(&v).Elem())
+	return e.b
+}
+
+// Same reports whether two values are the same in every byte that is written of them.
+func Same(a, b reflect.Value) bool {
+	x, y := &encoder{}, &encoder{}
+	x.value(a)
+	y.value(b)
+	return bytes.Equal(x.b, y.b)
+}
+
+// Read reads the one value that s is. Its texts are parts of s.
+func Read[T any](s string) (*T, error) {
+	v := new(T)
+	d := &decoder{s: s}
+	if err := d.read(reflect.ValueOf(v).Elem()); err != nil {
+		return nil, err
+	}
+	if d.s != "" {
+		return nil, errors.New("there is more after it")
+	}
+	return v, nil
 }
 
 // encoder gathers bytes, and writes them on where there is somewhere to write them to.
@@ -193,7 +110,7 @@ func (e *encoder) text(s string) {
 	e.b = append(e.b, s...)
 }
 
-// value writes the kinds that schema has; TestEveryTypeHasACode holds that there are no others.
+// value writes the kinds that schema has; TestEveryTypeHasACode of schema/load holds that there are no others.
 func (e *encoder) value(v reflect.Value) {
 	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		e.b = binary.AppendVarint(e.b, t.Unix())
