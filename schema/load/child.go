@@ -88,7 +88,7 @@ func askChild(ctx context.Context, self string, in io.Reader, ended func(*exec.C
 	cmd, err := startChild(func() *exec.Cmd {
 		cmd := exec.CommandContext(timeout, self, Command)
 		cmd.Args[0] = os.Args[0] // a test binary looks at the name that it was called by
-		cmd.Env = []string{fmt.Sprintf("GOMEMLIMIT=%d", childHeap), "GOTRACEBACK=none", "CUE_REGISTRY=none"}
+		cmd.Env = append(childRace(), fmt.Sprintf("GOMEMLIMIT=%d", childHeap), "GOTRACEBACK=none", "CUE_REGISTRY=none")
 		cmd.Dir = string(os.PathSeparator)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, complaint
 		cmd.WaitDelay = 2 * time.Second
