@@ -178,13 +178,15 @@ func fewProcessors() {
 	}
 }
 
-// staySmall gives back what the start needed, and then now and then what has gathered.
+// staySmall gives back what the start needed as soon as each part of it is over (the policy in force, the host judged, the
+// fleet met), and then now and then what has gathered.
 func staySmall(ctx context.Context) {
-	for wait := 10 * time.Second; ; wait = 10 * time.Minute {
+	const rarely = 10 * time.Minute
+	for at := time.Second; ; at = min(2*at, rarely) { // after 1 s, 2 s more, 4 s more...
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(at):
 			host.GiveBack()
 		}
 	}
