@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // estate is a repository of n objects as people write them, one a file. Of each share objects one refers to others; 0: none.
@@ -134,12 +135,12 @@ func (u *used) report(b *testing.B) {
 // inChild loads a repository in a child, as validate and the agent do.
 func (u *used) inChild(b *testing.B, m fstest.MapFS) *result {
 	b.Helper()
-	t, err := readTree(m)
+	t, err := tree.Read(m)
 	if err != nil {
 		b.Fatal(err)
 	}
 	var in bytes.Buffer
-	if err := t.write(&in); err != nil {
+	if err := t.Write(&in); err != nil {
 		b.Fatal(err)
 	}
 	self, err := os.Executable()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // Limits of the child that evaluates.
@@ -46,7 +47,7 @@ var ErrCrash = errors.New("the evaluator fails on this policy, which is an error
 // Of the options Warn is used here; the child has its own.
 func Child(o Options) Func {
 	return func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
-		t, err := readTree(fsys)
+		t, err := tree.Read(fsys)
 		if err != nil {
 			return schema.Repo{}, nil, err
 		}
@@ -55,7 +56,7 @@ func Child(o Options) Func {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: find this program: %w", err)
 		}
 		var in bytes.Buffer
-		if err := t.write(&in); err != nil {
+		if err := t.Write(&in); err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
 		res, err := runChild(ctx, self, &in, nil)
@@ -167,10 +168,10 @@ func Main(o Options, in io.Reader, out io.Writer) int {
 	if magic, err := from.Peek(len(changeMagic)); err == nil && string(magic) == changeMagic {
 		return mainOfChange(o, from, out)
 	}
-	t, err := readArchive(from)
+	t, err := tree.ReadArchive(from)
 	if err == nil {
 		size, cue := 0, 0
-		for name, b := range t.content {
+		for name, b := range t.Content {
 			size += len(b)
 			if strings.HasSuffix(name, ".cue") {
 				cue += len(b)

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"reflect"
@@ -56,26 +55,9 @@ func TestAChildThatCrashes(t *testing.T) {
 	}
 }
 
-// What is not a tree, or not an answer, is an error.
-func TestRubbishBetweenParentAndChild(t *testing.T) {
-	var ok bytes.Buffer
-	tr := &tree{content: map[string][]byte{"fleet.cue": []byte("package fleet\n")}, size: map[string]int64{"fleet.cue": 14}}
-	if err := tr.write(&ok); err != nil {
-		t.Fatal(err)
-	}
-	got, err := readArchive(bytes.NewReader(ok.Bytes()))
-	if err != nil || !reflect.DeepEqual(got, tr) {
-		t.Errorf("readArchive = %+v, %v, want %+v", got, err, tr)
-	}
-	for n := range ok.Len() {
-		if _, err := readArchive(bytes.NewReader(ok.Bytes()[:n])); err == nil {
-			t.Errorf("a tree cut after %d bytes is read", n)
-		}
-	}
-	for _, b := range []string{"", "{}", archiveMagic + "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"} {
-		if _, err := readArchive(strings.NewReader(b)); err == nil {
-			t.Errorf("readArchive(%q) is no error", b)
-		}
+// What is not an answer is an error.
+func TestRubbishFromTheChild(t *testing.T) {
+	for _, b := range []string{"", "{}", resultMagic, resultMagic + "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"} {
 		if _, err := decodeResult([]byte(b)); !errors.Is(err, ErrCache) {
 			t.Errorf("decodeResult(%q) = %v, want ErrCache", b, err)
 		}

@@ -19,13 +19,14 @@ import (
 	"cuelang.org/go/cue/parser"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // judged is what the loader, in one of its ways, makes of a repository: the values of the objects
 // that it takes, without defaults, in canonical form and by path, and whether it has any fault.
 func judged(t testing.TB, m fstest.MapFS, h how) (map[string]string, []schema.Fault) {
 	t.Helper()
-	tr, err := readTree(m)
+	tr, err := tree.Read(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +290,7 @@ func TestMutantsAreJudgedAsCUEDoes(t *testing.T) {
 						}
 						ms = append(ms, m.mutant(i))
 					}
-					l, err := newLoading(Options{}, &tree{}, how{})
+					l, err := newLoading(Options{}, &tree.Tree{}, how{})
 					if err != nil {
 						t.Error(err)
 						return

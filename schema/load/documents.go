@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // documentFolder has the documents that are files of their own.
@@ -19,14 +20,14 @@ const maxDocument = 64 << 10
 // A name that CUE or another file has too is a fault at the later path.
 func (l *loading) documentFiles() {
 	var names []string
-	for name := range l.tree.content {
+	for name := range l.tree.Content {
 		if rest, ok := strings.CutPrefix(name, documentFolder); ok && slash.Ext(rest) != ".cue" {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	read := make([]*object, len(names))
-	l.inParallel(len(names), func(i int) { read[i] = l.documentFile(names[i], l.tree.content[names[i]]) })
+	l.inParallel(len(names), func(i int) { read[i] = l.documentFile(names[i], l.tree.Content[names[i]]) })
 	for i, name := range names {
 		o := read[i]
 		for _, m := range o.told {
@@ -46,9 +47,9 @@ func (l *loading) documentFiles() {
 		l.faultAt(p.File, p.Line, p.Column, o.key.path().String(), "already in "+place(at, p.File)+"; a document is written once")
 		o.wrong, prev.wrong = true, true
 	}
-	for name := range l.tree.size {
+	for name := range l.tree.Size {
 		rest, ok := strings.CutPrefix(name, documentFolder)
-		if ext := strings.ToLower(slash.Ext(rest)); ok && !evaluated(name) && (ext == ".json" || ext == ".yaml" || ext == ".yml") {
+		if ext := strings.ToLower(slash.Ext(rest)); ok && !tree.Evaluated(name) && (ext == ".json" || ext == ".yaml" || ext == ".yml") {
 			why := "write the ending in small letters"
 			if strings.Contains(rest, "/") {
 				why = "documents are files of " + documentFolder + " itself"
@@ -61,7 +62,7 @@ func (l *loading) documentFiles() {
 // unread warns of files that look like policy or a roster and that nothing reads: people who come from other tools write
 // them as YAML.
 func (l *loading) unread() {
-	for name := range l.tree.size {
+	for name := range l.tree.Size {
 		folder, base := slash.Split(name)
 		ext := strings.ToLower(slash.Ext(base))
 		if ext != ".yaml" && ext != ".yml" && ext != ".json" || l.sources[name] {

@@ -9,6 +9,8 @@ import (
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // explain says what is wrong with objects that CUE refuses. It evaluates them
@@ -232,7 +234,7 @@ func (r *rawReader) generic(err errors.Error, msg string, pos token.Pos) mistake
 func errorStep(name string) seg {
 	i := 0
 	for _, c := range name {
-		if c < '0' || c > '9' || i > maxFile {
+		if c < '0' || c > '9' || i > tree.MaxFile {
 			return seg{strings.Trim(name, `"`), -1}
 		}
 		i = i*10 + int(c-'0')

@@ -11,6 +11,7 @@ import (
 	"cuelang.org/go/cue/parser"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // maxBrackets bounds the nesting of a file that is formatted in this process.
@@ -34,8 +35,8 @@ func Formats(name string) bool {
 // means. A file that cannot be read has faults and no text.
 func Format(name string, text []byte) ([]byte, []schema.Fault) {
 	r := &report{}
-	if len(text) > maxFile {
-		r.faultAt(name, 0, 0, "", fmt.Sprintf("%d bytes; a file that is evaluated has at most %d", len(text), maxFile))
+	if len(text) > tree.MaxFile {
+		r.faultAt(name, 0, 0, "", fmt.Sprintf("%d bytes; a file that is evaluated has at most %d", len(text), tree.MaxFile))
 		return nil, r.faults
 	}
 	var out []byte

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // Every type that Repo is made of has a code: a new kind of type must get one.
@@ -140,7 +141,7 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkDigest(b *testing.B) {
 	m := generated(1000)
 	for b.Loop() {
-		if _, err := Digest(m); err != nil {
+		if _, err := tree.Digest(m); err != nil {
 			b.Fatal(err)
 		}
 	}

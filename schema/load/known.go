@@ -33,8 +33,8 @@ type Folder struct {
 
 // known gathers it.
 func (l *loading) known(warnings []schema.Fault) *Known {
-	k := &Known{Warnings: slices.Clone(warnings), Files: len(l.tree.size), Folders: map[string]Folder{}, Apart: map[string][]string{}, Looks: l.looks(), Tried: l.tried, Asked: l.asked}
-	for name, text := range l.tree.content {
+	k := &Known{Warnings: slices.Clone(warnings), Files: len(l.tree.Size), Folders: map[string]Folder{}, Apart: map[string][]string{}, Looks: l.looks(), Tried: l.tried, Asked: l.asked}
+	for name, text := range l.tree.Content {
 		k.Bytes += int64(len(text))
 		if name == "cue.mod/module.cue" || strings.HasPrefix(name, "lib/") {
 			k.Library = append(k.Library, name)

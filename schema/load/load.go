@@ -15,6 +15,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // Func reads a repository. With faults that refuse the commit the Repo is what
@@ -44,7 +45,7 @@ type FieldFault struct{ Field, Message string }
 // InProcess evaluates in this process, without limits on time and memory.
 func InProcess(o Options) Func {
 	return func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
-		t, err := readTree(fsys)
+		t, err := tree.Read(fsys)
 		if err != nil {
 			return schema.Repo{}, nil, err
 		}
@@ -56,12 +57,18 @@ func InProcess(o Options) Func {
 	}
 }
 
+// Files are the files of a repository that are evaluated, in lexical order.
+func Files(fsys fs.FS) ([]string, error) { return tree.Files(fsys) }
+
+// Digest names all that the meaning of a repository can depend on, and equal digests evaluate alike: see tree.Digest.
+func Digest(fsys fs.FS) (string, error) { return tree.Digest(fsys) }
+
 // result is what an evaluation hands over.
 type result cached
 
 // finish adds what only the repository itself has.
 func finish(o Options, fsys fs.FS, res *result) (schema.Repo, []schema.Fault, error) {
-	b, err := blobs(fsys, res.Sources)
+	b, err := tree.Blobs(fsys, res.Sources)
 	if err != nil {
 		return schema.Repo{}, nil, err
 	}
@@ -76,7 +83,7 @@ func finish(o Options, fsys fs.FS, res *result) (schema.Repo, []schema.Fault, er
 type loading struct {
 	report
 	opts      Options
-	tree      *tree
+	tree      *tree.Tree
 	defs      shapes
 	kinds     map[string]bool
 	kindNames []string
@@ -123,12 +130,12 @@ type how struct {
 // batchSize is how many objects one context evaluates before it is thrown away.
 const batchSize = 250
 
-func evaluate(ctx context.Context, o Options, t *tree) (*result, error) {
+func evaluate(ctx context.Context, o Options, t *tree.Tree) (*result, error) {
 	l, err := newLoading(o, t, how{batch: batchSize})
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(t.faults, func(f schema.Fault) bool { return f.File == "" }) {
+	if slices.ContainsFunc(t.Faults, func(f schema.Fault) bool { return f.File == "" }) {
 		return &result{Faults: schema.SortFaults(l.faults)}, nil // too much to be looked at
 	}
 	l.looked = map[look]bool{}
@@ -172,13 +179,13 @@ func fewer(faults []schema.Fault) []schema.Fault {
 	return faults[:min(len(faults), maxFaults)]
 }
 
-func newLoading(o Options, t *tree, h how) (*loading, error) {
+func newLoading(o Options, t *tree.Tree, h how) (*loading, error) {
 	defs, err := definitions()
 	if err != nil {
 		return nil, err
 	}
 	l := &loading{opts: o, tree: t, defs: defs, kinds: map[string]bool{}, objects: map[objKey]*object{}, complete: true, sources: map[string]bool{}, unsure: map[string]bool{}, elsewhere: map[objKey]bool{}, sizes: map[string]int{}, how: h}
-	l.faults = slices.Clone(t.faults)
+	l.faults = slices.Clone(t.Faults)
 	for _, f := range defs["#Repo"].fields {
 		l.kinds[f.name] = true
 		l.kindNames = append(l.kindNames, f.name)
@@ -221,7 +228,7 @@ func (l *loading) judge(ctx context.Context) error {
 // readModule takes the module's path, under which a repository's own packages are imported.
 func (l *loading) readModule() {
 	const name = "cue.mod/module.cue"
-	b, ok := l.tree.content[name]
+	b, ok := l.tree.Content[name]
 	if !ok {
 		return
 	}
@@ -245,7 +252,7 @@ func (l *loading) readModule() {
 
 func (l *loading) scanAll() {
 	var names []string
-	for name := range l.tree.content {
+	for name := range l.tree.Content {
 		if strings.HasSuffix(name, ".cue") && !strings.HasPrefix(name, "cue.mod/") {
 			names = append(names, name)
 		}
@@ -265,7 +272,7 @@ func (l *loading) scanAll() {
 		if l.cueAlone {
 			sc.defs = nil
 		}
-		l.files[i] = sc.scan(names[i], l.tree.content[names[i]])
+		l.files[i] = sc.scan(names[i], l.tree.Content[names[i]])
 	})
 	for _, r := range reports {
 		l.faults = append(l.faults, r.faults...)

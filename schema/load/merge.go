@@ -9,6 +9,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // objectField is the field of a schema.Repo that has the objects of a kind.
@@ -308,7 +309,7 @@ func (s *step) blobs(repo *schema.Repo, v *verdict) error {
 			if _, done := out[f.Source]; done {
 				continue
 			}
-			one, err := blobs(s.after, []string{f.Source})
+			one, err := tree.Blobs(s.after, []string{f.Source})
 			if err != nil {
 				return whole("%v", err)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // A part of a repository is some of its files: those that a commit has changed, and what must be seen to judge what they
@@ -103,17 +104,17 @@ func judgeChange(ctx context.Context, o Options, c *partChange) (*verdict, error
 }
 
 func judgePart(ctx context.Context, o Options, c *partChange, files map[string]string, sizes map[string]int64, out *side) (doubt string, err error) {
-	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
+	t := &tree.Tree{Content: map[string][]byte{}, Size: map[string]int64{}}
 	for _, in := range []map[string]string{c.Common, files} {
 		for name, text := range in {
-			if at := hidden([]byte(text)); at >= 0 {
+			if at := tree.Hidden([]byte(text)); at >= 0 {
 				return name + " turns writing around", nil
 			}
-			t.content[name], t.size[name] = []byte(text), int64(len(text))
+			t.Content[name], t.Size[name] = []byte(text), int64(len(text))
 		}
 	}
 	for name, n := range sizes {
-		t.size[name] = n
+		t.Size[name] = n
 	}
 	l, err := newLoading(o, t, how{batch: batchSize})
 	if err != nil {
@@ -242,7 +243,7 @@ func (l *loading) cutToPart() {
 			p.own[fr.key] = true
 		}
 	}
-	for name := range l.tree.content {
+	for name := range l.tree.Content {
 		switch {
 		case p.paths[name] && slash.Ext(name) == ".cue" && !seen[name]:
 			l.doubtPart(name + " is not read")

@@ -3,6 +3,8 @@ package load
 import (
 	"testing"
 	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // What an object itself knows of its places is what a search of the text finds.
@@ -34,7 +36,7 @@ policy: {
 	"odd-9": packages: q: {}
 }
 `)}
-	tr, err := readTree(m)
+	tr, err := tree.Read(m)
 	if err != nil {
 		t.Fatal(err)
 	}

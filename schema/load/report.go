@@ -11,9 +11,13 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 	"github.com/dunlin-dev/dunlin/schema/load/writing"
 	"github.com/dunlin-dev/dunlin/schema/safe"
 )
+
+// maxFaults is how many faults are told; beyond these nobody reads on.
+const maxFaults = 1_000
 
 // report gathers faults. It is not safe for concurrent use.
 type report struct {
@@ -24,7 +28,7 @@ func (r *report) add(f schema.Fault) {
 	if f.Severity == "" {
 		f.Severity = schema.SeverityError
 	}
-	f.File = atMost(f.File, maxName)
+	f.File = safe.Clip(f.File, tree.MaxName)
 	f.Path, f.Message = readable(safe.HidePrivateKeys(f.Path), 400), readable(safe.HidePrivateKeys(f.Message), 1000)
 	r.faults = append(r.faults, f)
 }
@@ -164,12 +168,3 @@ func place(p schema.Position, from string) string {
 
 // enough says that more faults than anybody reads are known: what is costly to say need not be said of more.
 func (r *report) enough() bool { return len(r.faults) >= maxFaults }
-
-// atMost shortens a text to so many bytes, and says that it has.
-func atMost(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	const more = "…"
-	return strings.ToValidUTF8(s[:most-len(more)], "") + more
-}

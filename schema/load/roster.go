@@ -20,7 +20,7 @@ import (
 // roster reads nodes/*.jsonl: one node a line, canonical JSON (RFC 8785), sorted by id.
 func (l *loading) roster() {
 	var files []string
-	for name := range l.tree.content {
+	for name := range l.tree.Content {
 		if strings.HasSuffix(name, ".jsonl") {
 			files = append(files, name)
 		}
@@ -32,7 +32,7 @@ func (l *loading) roster() {
 	read := make([][]rosterRead, len(files))
 	l.inParallel(len(files), func(i int) { read[i] = l.rosterFile(files[i]) })
 	for f, name := range files {
-		text := l.tree.content[name]
+		text := l.tree.Content[name]
 		if len(text) > 0 && text[len(text)-1] != '\n' {
 			l.faultAt(name, bytes.Count(text, []byte("\n"))+1, 1, "", "the last line has no newline at its end")
 		}
@@ -92,7 +92,7 @@ type rosterRead struct {
 
 // rosterFile reads every line of a file by itself.
 func (l *loading) rosterFile(name string) []rosterRead {
-	lines := bytes.Split(bytes.TrimSuffix(l.tree.content[name], []byte("\n")), []byte("\n"))
+	lines := bytes.Split(bytes.TrimSuffix(l.tree.Content[name], []byte("\n")), []byte("\n"))
 	out := make([]rosterRead, len(lines))
 	for i, line := range lines {
 		part := &loading{defs: l.defs}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // node makes a roster line for the n-th of a row of keys, with its id.
@@ -96,7 +98,7 @@ func FuzzRoster(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &loading{tree: &tree{content: map[string][]byte{name: text}}, defs: defs}
+		l := &loading{tree: &tree.Tree{Content: map[string][]byte{name: text}}, defs: defs}
 		l.roster()
 		if len(l.faults) == 0 && len(text) > 0 && len(l.repo.Roster) != strings.Count(string(text), "\n") {
 			t.Errorf("%q: %d nodes and no faults", text, len(l.repo.Roster))

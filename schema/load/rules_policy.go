@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 func (l *loading) policy(o *object, n *value) {
@@ -206,23 +207,23 @@ func (l *loading) file(o *object, p path, name string, n *value) {
 	}
 	at := p.field("source")
 	l.look(objKey{lookFile, src.s})
-	size, ok := l.tree.size[src.s]
+	size, ok := l.tree.Size[src.s]
 	switch {
 	case strings.HasPrefix(src.s, "/") || slash.Clean(src.s) != src.s || strings.HasPrefix(src.s, ".."):
 		m := fmt.Sprintf("%q is not a path from the root of the repository such as \"files/motd\"", src.s)
-		if clean := strings.TrimPrefix(slash.Clean(src.s), "/"); l.tree.size[clean] > 0 {
+		if clean := strings.TrimPrefix(slash.Clean(src.s), "/"); l.tree.Size[clean] > 0 {
 			m += fmt.Sprintf(" (did you mean %q?)", clean)
 		}
 		l.wrong(o, at, m)
 	case !ok:
-		files := make([]string, 0, len(l.tree.size))
-		for f := range l.tree.size {
+		files := make([]string, 0, len(l.tree.Size))
+		for f := range l.tree.Size {
 			files = append(files, f)
 		}
 		slices.Sort(files)
 		l.wrong(o, at, missing("no file", src.s, files))
-	case size > maxFile:
-		l.wrong(o, at, fmt.Sprintf("%q has %d bytes; a managed file has at most %d", src.s, size, maxFile))
+	case size > tree.MaxFile:
+		l.wrong(o, at, fmt.Sprintf("%q has %d bytes; a managed file has at most %d", src.s, size, tree.MaxFile))
 	default:
 		l.sources[src.s] = true
 	}

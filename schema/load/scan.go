@@ -11,6 +11,8 @@ import (
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
+
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // objKey names an object. fleet, of which there is one, has no name.
@@ -238,9 +240,9 @@ func ignored(name string) string {
 // scan parses one file and sorts its declarations into plain objects and the rest.
 func (sc *scanner) scan(name string, text []byte) *source {
 	f := &source{name: name, dir: slash.Dir(name), text: text}
-	if at := hidden(text); at >= 0 {
+	if at := tree.Hidden(text); at >= 0 {
 		f.broken = true
-		sc.r.add(turned(name, text, at))
+		sc.r.add(tree.Turned(name, text, at))
 		return f
 	}
 	tree, err := parser.ParseFile(name, text)

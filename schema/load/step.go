@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // Bounds of what is judged as a part. Beyond them the whole is judged.
@@ -45,7 +46,7 @@ type Evaluated struct {
 // Judge evaluates repositories, and changes of them.
 type Judge struct {
 	opts Options
-	tree func(context.Context, *tree) (*result, error)
+	tree func(context.Context, *tree.Tree) (*result, error)
 	part func(context.Context, *partChange) (*verdict, error)
 }
 
@@ -63,9 +64,9 @@ func ChildJudge(o Options) *Judge {
 		return out, nil
 	}
 	return &Judge{opts: o,
-		tree: func(ctx context.Context, t *tree) (*result, error) {
+		tree: func(ctx context.Context, t *tree.Tree) (*result, error) {
 			var in bytes.Buffer
-			if err := t.write(&in); err != nil {
+			if err := t.Write(&in); err != nil {
 				return nil, fmt.Errorf("evaluate: %w", err)
 			}
 			out, err := ask(ctx, in.Bytes())
@@ -87,14 +88,14 @@ func ChildJudge(o Options) *Judge {
 // InProcessJudge evaluates in this process, without limits on time and memory.
 func InProcessJudge(o Options) *Judge {
 	return &Judge{opts: o,
-		tree: func(ctx context.Context, t *tree) (*result, error) { return evaluate(ctx, o, t) },
+		tree: func(ctx context.Context, t *tree.Tree) (*result, error) { return evaluate(ctx, o, t) },
 		part: func(ctx context.Context, c *partChange) (*verdict, error) { return judgeChange(ctx, o, c) },
 	}
 }
 
 // Whole evaluates a repository.
 func (j *Judge) Whole(ctx context.Context, fsys fs.FS) (Evaluated, error) {
-	t, err := readTree(fsys)
+	t, err := tree.Read(fsys)
 	if err != nil {
 		return Evaluated{}, err
 	}
@@ -162,7 +163,7 @@ func sideFile(fsys fs.FS, name string, read bool) (text string, size int64, ther
 	if !read {
 		return "", info.Size(), true, nil
 	}
-	b, err := readFile(fsys, name, maxFile)
+	b, err := tree.ReadFile(fsys, name, tree.MaxFile)
 	if err != nil {
 		return "", 0, false, whole("%v", err)
 	}
@@ -187,7 +188,7 @@ func (s *step) choose() (*partChange, error) {
 			return nil, err
 		}
 	}
-	if k.Files+s.files > maxFiles || k.Bytes+s.bytes > maxTotal {
+	if k.Files+s.files > tree.MaxFiles || k.Bytes+s.bytes > tree.MaxTotal {
 		return nil, whole("the repository is as large as one may be")
 	}
 	for of, list := range k.Looks {
@@ -240,12 +241,12 @@ func (s *step) choose() (*partChange, error) {
 // changedFile takes both sides of one file.
 func (s *step) changedFile(c *partChange, name string) error {
 	switch {
-	case !fs.ValidPath(name) || !utf8.ValidString(name) || len(name) > maxName || strings.Count(name, "/") >= maxDepth:
+	case !fs.ValidPath(name) || !utf8.ValidString(name) || len(name) > tree.MaxName || strings.Count(name, "/") >= tree.MaxFolders:
 		return whole("%q is not a usual path", name)
 	case name == "fleet.cue" || name == ".git" || strings.HasPrefix(name, ".git/") || strings.HasPrefix(name, "lib/") || strings.HasPrefix(name, "cue.mod/"):
 		return whole("%s may concern everything", name)
 	}
-	read := evaluated(name)
+	read := tree.Evaluated(name)
 	sizes := [2]int64{}
 	for i, side := range []struct {
 		fsys  fs.FS

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // differing are the paths of all files that are not the same in two repositories.
@@ -659,7 +660,7 @@ func TestWhatBearsOnAChange(t *testing.T) {
 			map[string]string{"policies/p.cue": "policy: p: targets: nodes: [\"node-00000\", \"node-00001\", \"node-00002\", \"node-00003\", \"node-00004\", \"node-00005\"]"}, map[string]string{"nodes/": "other"}, "part"},
 		{"a file for hosts grows too large",
 			map[string]string{"files/a": "x", "policies/p.cue": "policy: p: {targets: all: true, files: \"/etc/p\": source: \"files/a\"}"},
-			map[string]string{"files/a": strings.Repeat("x", maxFile+1)}, "refused"},
+			map[string]string{"files/a": strings.Repeat("x", tree.MaxFile+1)}, "refused"},
 		{"kinds that carry authority in a wrong place",
 			nil, map[string]string{"policies/a.cue": fmt.Sprintf(activation, "aaaaaa")}, "refused"},
 		{"fleet in another file",

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"testing"
 	"testing/fstest"
+
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 func TestTreeFaults(t *testing.T) {
@@ -14,16 +16,16 @@ func TestTreeFaults(t *testing.T) {
 	link[".git/config"] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777}
 	odd := files("-- a.txt --\n")
 	odd["files/caf\xe9"], odd["d\xff/a.cue"] = &fstest.MapFile{}, &fstest.MapFile{}
-	if _, err := Digest(odd); err != nil {
+	if _, err := tree.Digest(odd); err != nil {
 		t.Error(err)
 	}
 	pipe := files("-- a.txt --\n")
 	pipe["files/p"] = &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o644}
 	huge := files("-- a.cue --\npolicy: p: {targets: all: true, files: \"/x\": source: \"files/image\"}\n")
 	huge["files/image"] = &fstest.MapFile{Data: make([]byte, 64<<20)}
-	huge["big.cue"] = &fstest.MapFile{Data: make([]byte, maxFile+1)}
+	huge["big.cue"] = &fstest.MapFile{Data: make([]byte, tree.MaxFile+1)}
 	many := files("-- a.txt --\n")
-	for i := range maxFiles {
+	for i := range tree.MaxFiles {
 		many[fmt.Sprintf("files/%d", i)] = &fstest.MapFile{}
 	}
 	for _, tt := range []struct {
@@ -61,42 +63,7 @@ func TestUnreadableFolderIsNamed(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) || err.Error() != `read "policies": permission denied` {
 		t.Errorf("err = %v", err)
 	}
-	if _, err := Digest(locked{files("-- policies/a.cue --\n")}); !errors.Is(err, fs.ErrPermission) {
+	if _, err := tree.Digest(locked{files("-- policies/a.cue --\n")}); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("Digest = %v", err)
-	}
-}
-
-func TestDigestSeesWhatMatters(t *testing.T) {
-	digest := func(m fstest.MapFS) string {
-		t.Helper()
-		d, err := Digest(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	base := files("-- a.cue --\n-- files/x --\none\n")
-	seen := map[string]string{digest(base): "the same"}
-	for name, text := range map[string]string{
-		"other content":  "-- a.cue --\n-- files/x --\ntwo\n",
-		"another name":   "-- a.cue --\n-- files/y --\none\n",
-		"another file":   "-- a.cue --\n-- files/x --\none\n-- z --\n",
-		"content moved":  "-- a.cue --\none\n-- files/x --\n",
-		"a file is gone": "-- a.cue --\n",
-	} {
-		d := digest(files(text))
-		if other, ok := seen[d]; ok {
-			t.Errorf("%s has the digest of %s", name, other)
-		}
-		seen[d] = name
-	}
-	link := files("-- a.cue --\n-- files/x --\none\n")
-	link["files/x"].Mode = fs.ModeSymlink | 0o777
-	if _, ok := seen[digest(link)]; ok {
-		t.Error("a link has the digest of a file")
-	}
-	base[".git/HEAD"] = &fstest.MapFile{Data: []byte("x")}
-	if seen[digest(base)] != "the same" {
-		t.Error(".git changes the digest")
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/policies"
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
 // VendorRoot is the folder of a repository under which plain cue finds the packages of dunlin.dev.
@@ -66,12 +67,12 @@ func Vendored(packages []string) (map[string][]byte, error) {
 // ShippedImports are the packages of the shipped library that the files of a
 // repository import, as far as the files can be read, sorted.
 func ShippedImports(fsys fs.FS) ([]string, error) {
-	t, err := readTree(fsys)
+	t, err := tree.Read(fsys)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for name, text := range t.content {
+	for name, text := range t.Content {
 		if slash.Ext(name) != ".cue" || strings.HasPrefix(name, "cue.mod/") {
 			continue
 		}
@@ -121,7 +122,7 @@ func ObjectPath(kind, name string) string { return objKey{kind, name}.path().Str
 // version's. The embedded ones count.
 func (l *loading) vendored() {
 	have := map[string]int{} // files by folder
-	for name := range l.tree.content {
+	for name := range l.tree.Content {
 		if strings.HasPrefix(name, VendorRoot+"/") && slash.Ext(name) == ".cue" {
 			have[slash.Dir(name)]++
 		}
@@ -139,7 +140,7 @@ func (l *loading) vendored() {
 		same := len(names) == n
 		for _, name := range names {
 			b, _ := fs.ReadFile(fsys, name)
-			same = same && bytes.Equal(b, l.tree.content[slash.Join(dir, name)])
+			same = same && bytes.Equal(b, l.tree.Content[slash.Join(dir, name)])
 		}
 		if !same {
 			l.add(schema.Fault{File: dir, Severity: schema.SeverityWarning, Message: "differs from this version's " + what + ", which is the one that counts; renew it with: dunlin schema vendor"})

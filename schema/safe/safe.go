@@ -110,6 +110,15 @@ func Line(s string, most int) string {
 	return b.String()
 }
 
+// Clip shortens a text to so many bytes, and says that it has. It judges no characters.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	const more = "…"
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
+}
+
 // JSON writes characters that are not Shown as JSON's own escapes: the value of the text, which must be JSON, stays the
 // same, but for bytes that are no UTF-8. Line ends and tabs between values stay as they are. It may return b itself.
 func JSON(b []byte) []byte {

@@ -1,4 +1,4 @@
-package load
+package tree
 
 import (
 	"bufio"
@@ -17,28 +17,29 @@ import (
 // uvarints, texts have their length before them. The child trusts none of it.
 const archiveMagic = "dunlin tree 1\n"
 
-func (t *tree) write(w io.Writer) error {
+// Write writes the tree as ReadArchive reads it.
+func (t *Tree) Write(w io.Writer) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	number := func(n int64) { b.Write(binary.AppendUvarint(nil, uint64(n))) } // bufio keeps the error for Flush
 	text := func(s string) { number(int64(len(s))); b.WriteString(s) }
 	b.WriteString(archiveMagic)
-	number(int64(len(t.faults)))
-	for _, f := range t.faults {
+	number(int64(len(t.Faults)))
+	for _, f := range t.Faults {
 		text(f.File)
 		number(int64(f.Line))
 		number(int64(f.Column))
 		text(f.Message)
 	}
-	number(int64(len(t.size)))
-	for _, name := range slices.Sorted(maps.Keys(t.size)) {
+	number(int64(len(t.Size)))
+	for _, name := range slices.Sorted(maps.Keys(t.Size)) {
 		text(name)
-		number(t.size[name])
+		number(t.Size[name])
 	}
-	number(int64(len(t.content)))
-	for _, name := range slices.Sorted(maps.Keys(t.content)) {
+	number(int64(len(t.Content)))
+	for _, name := range slices.Sorted(maps.Keys(t.Content)) {
 		text(name)
-		number(int64(len(t.content[name])))
-		b.Write(t.content[name])
+		number(int64(len(t.Content[name])))
+		b.Write(t.Content[name])
 	}
 	return b.Flush()
 }
@@ -66,8 +67,8 @@ func (a *archiveReader) number(limit int64) int64 {
 
 func (a *archiveReader) bytes(limit int64) []byte {
 	n := a.number(limit)
-	if a.sum += n; a.err == nil && a.sum > 2*maxTotal {
-		a.err = fmt.Errorf("more than %d bytes", 2*maxTotal)
+	if a.sum += n; a.err == nil && a.sum > 2*MaxTotal {
+		a.err = fmt.Errorf("more than %d bytes", 2*MaxTotal)
 	}
 	if a.err != nil {
 		return nil
@@ -77,46 +78,47 @@ func (a *archiveReader) bytes(limit int64) []byte {
 	return b
 }
 
-// maxName is the longest path of a file.
-const maxName = 4096
+// MaxName is the longest path of a file.
+const MaxName = 4096
 
 func (a *archiveReader) name() string {
-	s := string(a.bytes(maxName))
+	s := string(a.bytes(MaxName))
 	if a.err == nil && !fs.ValidPath(s) {
 		a.err = fmt.Errorf("%q is not a path", s)
 	}
 	return s
 }
 
-func readArchive(r io.Reader) (*tree, error) {
+// ReadArchive reads what Write wrote. Anything else is an error.
+func ReadArchive(r io.Reader) (*Tree, error) {
 	a := &archiveReader{r: bufio.NewReaderSize(r, 64<<10)}
 	magic := make([]byte, len(archiveMagic))
 	if _, err := io.ReadFull(a.r, magic); err != nil || string(magic) != archiveMagic {
 		return nil, fmt.Errorf("read tree: not a tree of this version")
 	}
-	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
-	for range a.number(maxFiles + 1) {
+	t := &Tree{Content: map[string][]byte{}, Size: map[string]int64{}}
+	for range a.number(MaxFiles + 1) {
 		if a.err != nil {
 			break
 		}
-		f := schema.Fault{File: string(a.bytes(maxName)), Severity: schema.SeverityError}
-		f.Line, f.Column = int(a.number(maxFile+1)), int(a.number(maxFile+1))
-		f.Message = string(a.bytes(maxName))
-		t.faults = append(t.faults, f)
+		f := schema.Fault{File: string(a.bytes(MaxName)), Severity: schema.SeverityError}
+		f.Line, f.Column = int(a.number(MaxFile+1)), int(a.number(MaxFile+1))
+		f.Message = string(a.bytes(MaxName))
+		t.Faults = append(t.Faults, f)
 	}
-	for range a.number(maxFiles + 1) {
+	for range a.number(MaxFiles + 1) {
 		if a.err != nil {
 			break
 		}
 		name := a.name()
-		t.size[name] = a.number(1 << 62)
+		t.Size[name] = a.number(1 << 62)
 	}
-	for range a.number(maxFiles + 1) {
+	for range a.number(MaxFiles + 1) {
 		if a.err != nil {
 			break
 		}
 		name := a.name()
-		t.content[name] = a.bytes(maxFile)
+		t.Content[name] = a.bytes(MaxFile)
 	}
 	if a.err != nil {
 		return nil, fmt.Errorf("read tree: %w", a.err)

@@ -1,4 +1,6 @@
-package load
+// Package tree reads the files of a policy repository, within bounds: what of them is evaluated, how large the others are,
+// and what is wrong with the tree itself. A tree also crosses to the child, which trusts none of it.
+package tree
 
 import (
 	"bytes"
@@ -15,37 +17,38 @@ import (
 	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // Bounds of a repository.
 const (
-	maxFiles  = 20_000
-	maxFile   = 1 << 20  // bytes of a .cue file, a roster file, or a source
-	maxTotal  = 64 << 20 // bytes of all files that are evaluated
-	maxFaults = 1_000    // beyond these nobody reads on
+	MaxFiles   = 20_000
+	MaxFile    = 1 << 20  // bytes of a .cue file, a roster file, or a source
+	MaxTotal   = 64 << 20 // bytes of all files that are evaluated
+	MaxFolders = 64       // within each other
 )
 
-// tree is the part of a repository that is evaluated, and the size of every other file.
-type tree struct {
-	content map[string][]byte // .cue files, roster, documents
-	size    map[string]int64  // every file, by path from the root
-	faults  []schema.Fault    // what is wrong with the tree itself
+// A Tree is the part of a repository that is evaluated, and the size of every other file.
+type Tree struct {
+	Content map[string][]byte // .cue files, roster, documents
+	Size    map[string]int64  // every file, by path from the root
+	Faults  []schema.Fault    // what is wrong with the tree itself
 }
 
-// readTree walks a repository. What is not a regular file is a fault, as is a
+// Read walks a repository. What is not a regular file is a fault, as is a
 // file that is too large to be what its name says. Other large files are let
 // be: only their size is taken. An error means that something could not be read.
-func readTree(fsys fs.FS) (*tree, error) {
-	t := &tree{content: map[string][]byte{}, size: map[string]int64{}}
+func Read(fsys fs.FS) (*Tree, error) {
+	t := &Tree{Content: map[string][]byte{}, Size: map[string]int64{}}
 	var total int64
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
-		if len(name) > maxName || strings.Count(name, "/") > maxDepth {
-			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "a path of %d bytes, %d folders deep; a policy repository has paths of at most %d bytes, %d folders deep",
-				len(name), strings.Count(name, "/"), maxName, maxDepth)
+		if len(name) > MaxName || strings.Count(name, "/") > MaxFolders {
+			t.fault(safe.Clip(strings.ToValidUTF8(name, "\uFFFD"), 200), "a path of %d bytes, %d folders deep; a policy repository has paths of at most %d bytes, %d folders deep",
+				len(name), strings.Count(name, "/"), MaxName, MaxFolders)
 			return nil
 		}
 		if !utf8.ValidString(name) {
-			t.fault(atMost(strings.ToValidUTF8(name, "\uFFFD"), 200), "%q: the name is not UTF-8; rename it", atMost(name, 200))
+			t.fault(safe.Clip(strings.ToValidUTF8(name, "\uFFFD"), 200), "%q: the name is not UTF-8; rename it", safe.Clip(name, 200))
 			return nil
 		}
 		if why := notRegular(d.Type()); why != "" {
@@ -56,31 +59,31 @@ func readTree(fsys fs.FS) (*tree, error) {
 		if err != nil {
 			return fmt.Errorf("read %q: %w", name, err)
 		}
-		t.size[name] = info.Size()
-		if len(t.size) > maxFiles {
-			t.fault("", "more than %d files; a policy repository has fewer", maxFiles)
+		t.Size[name] = info.Size()
+		if len(t.Size) > MaxFiles {
+			t.fault("", "more than %d files; a policy repository has fewer", MaxFiles)
 			return fs.SkipAll
 		}
-		if !evaluated(name) {
+		if !Evaluated(name) {
 			return nil
 		}
-		if info.Size() > maxFile {
-			t.fault(name, "%d bytes; a file that is evaluated has at most %d", info.Size(), maxFile)
+		if info.Size() > MaxFile {
+			t.fault(name, "%d bytes; a file that is evaluated has at most %d", info.Size(), MaxFile)
 			return nil
 		}
-		if total += info.Size(); total > maxTotal {
-			t.fault("", "more than %d MiB of policy; split the repository", maxTotal>>20)
+		if total += info.Size(); total > MaxTotal {
+			t.fault("", "more than %d MiB of policy; split the repository", MaxTotal>>20)
 			return fs.SkipAll
 		}
-		b, err := readFile(fsys, name, maxFile)
+		b, err := ReadFile(fsys, name, MaxFile)
 		if err != nil {
 			return err
 		}
-		if at := hidden(b); at >= 0 && slash.Ext(name) != ".cue" { // of these the scan tells
-			t.faults = append(t.faults, turned(name, b, at))
+		if at := Hidden(b); at >= 0 && slash.Ext(name) != ".cue" { // of these the scan tells
+			t.Faults = append(t.Faults, Turned(name, b, at))
 			return nil
 		}
-		t.content[name] = b
+		t.Content[name] = b
 		return nil
 	})
 	if err != nil {
@@ -89,8 +92,8 @@ func readTree(fsys fs.FS) (*tree, error) {
 	return t, nil
 }
 
-func (t *tree) fault(name, format string, a ...any) {
-	t.faults = append(t.faults, schema.Fault{File: name, Message: fmt.Sprintf(format, a...), Severity: schema.SeverityError})
+func (t *Tree) fault(name, format string, a ...any) {
+	t.Faults = append(t.Faults, schema.Fault{File: name, Message: fmt.Sprintf(format, a...), Severity: schema.SeverityError})
 }
 
 // walk calls f for everything but folders, in lexical order, without .git.
@@ -109,7 +112,7 @@ func walk(fsys fs.FS, f func(name string, d fs.DirEntry) error) error {
 		case d.IsDir() && !utf8.ValidString(name): // no fs.FS opens it; f tells of it
 			return cmp.Or(f(name, d), fs.SkipDir)
 		case d.IsDir():
-			if len(name) > maxName || strings.Count(name, "/") > maxDepth {
+			if len(name) > MaxName || strings.Count(name, "/") > MaxFolders {
 				return cmp.Or(f(name, d), fs.SkipDir)
 			}
 			return nil
@@ -118,9 +121,9 @@ func walk(fsys fs.FS, f func(name string, d fs.DirEntry) error) error {
 	})
 }
 
-// hidden finds the first character that turns the direction of text around (Unicode UAX 9: embeddings, overrides and
+// Hidden finds the first character that turns the direction of text around (Unicode UAX 9: embeddings, overrides and
 // isolates): with these a reviewer is shown another text than is evaluated (CVE-2021-42574). -1 is none.
-func hidden(b []byte) int {
+func Hidden(b []byte) int {
 	for at := 0; ; at++ {
 		i := bytes.IndexByte(b[at:], 0xE2)
 		if i < 0 {
@@ -133,8 +136,8 @@ func hidden(b []byte) int {
 	}
 }
 
-// turned is the fault of a hidden character.
-func turned(name string, text []byte, at int) schema.Fault {
+// Turned is the fault of a hidden character.
+func Turned(name string, text []byte, at int) schema.Fault {
 	before := text[:at]
 	return schema.Fault{File: name, Line: 1 + bytes.Count(before, []byte("\n")), Column: len(before) - bytes.LastIndexByte(before, '\n'), Severity: schema.SeverityError,
 		Message: fmt.Sprintf("%U turns the direction of text around, so that people read another text than is evaluated; take it out", firstRune(text[at:]))}
@@ -155,8 +158,8 @@ func notRegular(m fs.FileMode) string {
 	return "neither a folder nor a file"
 }
 
-// evaluated reports whether the loader needs what is in a file.
-func evaluated(name string) bool {
+// Evaluated reports whether the loader needs what is in a file.
+func Evaluated(name string) bool {
 	switch slash.Ext(name) {
 	case ".cue":
 		return true
@@ -172,10 +175,10 @@ func evaluated(name string) bool {
 func Files(fsys fs.FS) ([]string, error) {
 	var names []string
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
-		if d.Type().IsRegular() && evaluated(name) && utf8.ValidString(name) {
+		if d.Type().IsRegular() && Evaluated(name) && utf8.ValidString(name) {
 			names = append(names, name)
 		}
-		if len(names) > maxFiles {
+		if len(names) > MaxFiles {
 			return fs.SkipAll
 		}
 		return nil
@@ -184,8 +187,8 @@ func Files(fsys fs.FS) ([]string, error) {
 	return names, err
 }
 
-// readFile reads at most limit bytes; more is an error.
-func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+// ReadFile reads at most limit bytes; more is an error.
+func ReadFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %w", name, cause(err))
@@ -224,14 +227,14 @@ func cause(err error) error {
 	return err
 }
 
-// blobs reads the files that policies take as their source, which the evaluation has found to exist.
-func blobs(fsys fs.FS, sources []string) (map[string]schema.Blob, error) {
+// Blobs reads the files that policies take as their source, which the evaluation has found to exist.
+func Blobs(fsys fs.FS, sources []string) (map[string]schema.Blob, error) {
 	if len(sources) == 0 {
 		return nil, nil
 	}
 	out := make(map[string]schema.Blob, len(sources))
 	for _, name := range sources {
-		b, err := readFile(fsys, name, maxFile)
+		b, err := ReadFile(fsys, name, MaxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -250,7 +253,7 @@ func Digest(fsys fs.FS) (string, error) {
 	var buf []byte
 	n := 0
 	err := walk(fsys, func(name string, d fs.DirEntry) error {
-		if n++; n > maxFiles {
+		if n++; n > MaxFiles {
 			return fs.SkipAll
 		}
 		info, err := d.Info()
@@ -258,7 +261,7 @@ func Digest(fsys fs.FS) (string, error) {
 			return fmt.Errorf("read %q: %w", name, cause(err))
 		}
 		fmt.Fprintf(h, "%q %v %d\n", name, d.Type(), info.Size())
-		if !d.Type().IsRegular() || info.Size() > maxFile || !utf8.ValidString(name) { // the last is a fault, and cannot be opened
+		if !d.Type().IsRegular() || info.Size() > MaxFile || !utf8.ValidString(name) { // the last is a fault, and cannot be opened
 			return nil
 		}
 		f, err := fsys.Open(name)
@@ -270,7 +273,7 @@ func Digest(fsys fs.FS) (string, error) {
 			buf = make([]byte, 64<<10)
 		}
 		// The size above frames the content: a file that changed its size meanwhile is an error.
-		got, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, maxFile+1)}, buf)
+		got, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, MaxFile+1)}, buf)
 		switch {
 		case err != nil:
 			return fmt.Errorf("read %q: %w", name, cause(err))
