@@ -17,7 +17,7 @@ func TestLayersOfWhatIsStarted(t *testing.T) {
 	}
 	allowed := map[string]string{
 		"agent/host/exec_linux.go child": "the one place",
-		"schema/load/child.go askChild":  "the evaluator: this program itself, with an environment of its own",
+		"schema/load/child/child.go Ask": "the evaluator: this program itself, with an environment of its own",
 		"cmd/dunlin/approve.go git.run":  "a person's own git, with their keys and their way to the remote, run as them",
 		"cmd/dunlin/approve.go git.sign": "a person's own ssh-keygen, with their ssh-agent, run as them",
 		"cmd/recording/main.go watch":    "a tool of the project's, not of the program",

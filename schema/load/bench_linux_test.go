@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -143,13 +142,9 @@ func (u *used) inChild(b *testing.B, m fstest.MapFS) *result {
 	if err := t.Write(&in); err != nil {
 		b.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	res, err := runChild(b.Context(), self, &in, func(cmd *exec.Cmd) {
-		u.memory = max(u.memory, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024)
-		u.cpu = float64((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Microseconds()) / 1000
+	res, err := runChild(b.Context(), &in, func(s *os.ProcessState) {
+		u.memory = max(u.memory, float64(s.SysUsage().(*syscall.Rusage).Maxrss)/1024)
+		u.cpu = float64((s.UserTime() + s.SystemTime()).Microseconds()) / 1000
 	})
 	if err != nil {
 		b.Fatal(err)

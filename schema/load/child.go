@@ -4,41 +4,33 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/child"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
 	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
-// Limits of the child that evaluates.
+// How the collector goes about a large policy in the child.
 const (
-	childData   = 512 << 20 // bytes of memory that it may write to
-	childHeap   = 400 << 20 // bytes at which its collector works harder
-	childLarge  = 2 << 20   // bytes of a large policy, whose collector goes another pace:
-	childGC     = 40        // it leaves so much garbage, in percent of what is alive, since CUE makes little else,
-	childRoom   = 16        // and more as long as all is less than so many bytes for each of CUE
-	childCPU    = 15        // seconds
-	childWall   = 30 * time.Second
-	childOutput = 128 << 20 // bytes of its answer
-	childStderr = 64 << 10
+	childLarge = 2 << 20 // bytes of a large one: CUE makes little but garbage,
+	childGC    = 40      // of which it leaves so much, in percent of what is alive,
+	childRoom  = 16      // and more as long as all is less than so many bytes for each of CUE
 )
 
 // Command is the hidden command by which a program answers as the child.
-const Command = "internal-evaluate"
+const Command = child.Command
 
 // ErrLimit says that an evaluation was stopped at one of the child's limits.
-var ErrLimit = errors.New("the policy needs more than an evaluation may use")
+var ErrLimit = child.ErrLimit
 
 // ErrCrash says that an evaluation failed on a policy by an error of its own.
-var ErrCrash = errors.New("the evaluator fails on this policy, which is an error of its own")
+var ErrCrash = child.ErrCrash
 
 // Child evaluates in a process of its own: this program, called with Command,
 // which must answer with Main and the same options. The child has no
@@ -51,15 +43,11 @@ func Child(o Options) Func {
 		if err != nil {
 			return schema.Repo{}, nil, err
 		}
-		self, err := thisProgram()
-		if err != nil {
-			return schema.Repo{}, nil, fmt.Errorf("evaluate: find this program: %w", err)
-		}
 		var in bytes.Buffer
 		if err := t.Write(&in); err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
-		res, err := runChild(ctx, self, &in, nil)
+		res, err := runChild(ctx, &in, nil)
 		if err != nil {
 			return schema.Repo{}, nil, fmt.Errorf("evaluate: %w", err)
 		}
@@ -68,8 +56,8 @@ func Child(o Options) Func {
 }
 
 // runChild starts the child, hands it the tree and reads its answer. ended, which may be nil, sees what the child has used.
-func runChild(ctx context.Context, self string, in io.Reader, ended func(*exec.Cmd)) (*result, error) {
-	out, err := askChild(ctx, self, in, ended)
+func runChild(ctx context.Context, in io.Reader, ended func(*os.ProcessState)) (*result, error) {
+	out, err := child.Ask(ctx, in, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -80,87 +68,9 @@ func runChild(ctx context.Context, self string, in io.Reader, ended func(*exec.C
 	return res, nil
 }
 
-// askChild starts the child, hands it a question and gives its answer as it came.
-func askChild(ctx context.Context, self string, in io.Reader, ended func(*exec.Cmd)) ([]byte, error) {
-	timeout, cancel := context.WithTimeoutCause(ctx, childWall, fmt.Errorf("%w: it took longer than %v", ErrLimit, childWall))
-	defer cancel()
-	out := &bounded{limit: childOutput}
-	complaint := &bounded{limit: childStderr}
-	cmd, err := startChild(func() *exec.Cmd {
-		cmd := exec.CommandContext(timeout, self, Command)
-		cmd.Args[0] = os.Args[0] // a test binary looks at the name that it was called by
-		cmd.Env = append(childRace(), fmt.Sprintf("GOMEMLIMIT=%d", childHeap), "GOTRACEBACK=none", "CUE_REGISTRY=none")
-		cmd.Dir = string(os.PathSeparator)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, complaint
-		cmd.WaitDelay = 2 * time.Second
-		return cmd
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start %q: %w", self, err)
-	}
-	err = cmd.Wait()
-	if ended != nil {
-		ended(cmd)
-	}
-	switch {
-	case timeout.Err() != nil:
-		return nil, context.Cause(timeout)
-	case out.over:
-		return nil, fmt.Errorf("%w: its result has more than %d MiB", ErrLimit, childOutput>>20)
-	case err != nil:
-		return nil, childError(err, cmd, complaint.String())
-	}
-	return out.Bytes(), nil
-}
-
-// childError names the limit that ended the child, as far as that can be told.
-func childError(err error, cmd *exec.Cmd, complaint string) error {
-	if cmd.ProcessState == nil {
-		return err
-	}
-	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	switch {
-	case killedByCPU(cmd.ProcessState) || cpu >= childCPU*time.Second-time.Second/2:
-		return fmt.Errorf("%w: more than %d s of processor time", ErrLimit, childCPU)
-	case strings.Contains(complaint, "out of memory"), strings.Contains(complaint, "cannot allocate memory"), strings.Contains(complaint, "failed to allocate"),
-		strings.Contains(complaint, "failed to create new OS thread"), strings.Contains(complaint, "pthread_create failed"):
-		return fmt.Errorf("%w: more than %d MiB of memory", ErrLimit, childData>>20)
-	case strings.Contains(complaint, "stack exceeds"), strings.Contains(complaint, "stack overflow"):
-		return fmt.Errorf("%w: it is nested too deeply", ErrLimit)
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(complaint), "\n")
-	if len(first) > 200 {
-		first = first[:200]
-	}
-	switch {
-	case first == "":
-		return fmt.Errorf("the child ended: %w", err)
-	case strings.HasPrefix(first, "panic: "), strings.HasPrefix(first, "fatal error: "), strings.HasPrefix(first, "runtime: "):
-		return fmt.Errorf("%w: %q", ErrCrash, first)
-	}
-	return fmt.Errorf("the child ended: %w: %q", err, first)
-}
-
-// bounded keeps the first bytes written to it, and knows whether there were more.
-type bounded struct {
-	bytes.Buffer
-	limit int
-	over  bool
-}
-
-// Write never fails, so that a child that says too much still ends.
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := b.limit - b.Len(); len(p) > room {
-		b.over = true
-		b.Buffer.Write(p[:max(room, 0)])
-		return len(p), nil
-	}
-	return b.Buffer.Write(p)
-}
-
 // Main is the child: a tree or a change on in, the result or verdict on out. It gives the exit code.
 func Main(o Options, in io.Reader, out io.Writer) int {
-	if err := limitSelf(); err != nil {
+	if err := child.Limit(); err != nil {
 		fmt.Fprintln(os.Stderr, "limit this process:", err)
 		return 1
 	}

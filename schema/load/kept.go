@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/child"
 	"github.com/dunlin-dev/dunlin/schema/load/codec"
 )
 
@@ -51,7 +52,7 @@ var programName = sync.OnceValue(func() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		b.WriteString(info.String())
 	}
-	if self, err := thisProgram(); err == nil {
+	if self, err := child.Program(); err == nil {
 		if info, err := os.Stat(self); err == nil {
 			fmt.Fprintf(&b, "\n%d bytes of %d", info.Size(), info.ModTime().UnixNano())
 		}

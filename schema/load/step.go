@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/child"
 	"github.com/dunlin-dev/dunlin/schema/load/tree"
 )
 
@@ -53,11 +54,7 @@ type Judge struct {
 // ChildJudge evaluates in processes of its own, as Child does.
 func ChildJudge(o Options) *Judge {
 	ask := func(ctx context.Context, in []byte) ([]byte, error) {
-		self, err := thisProgram()
-		if err != nil {
-			return nil, fmt.Errorf("evaluate: find this program: %w", err)
-		}
-		out, err := askChild(ctx, self, bytes.NewReader(in), nil)
+		out, err := child.Ask(ctx, bytes.NewReader(in), nil)
 		if err != nil {
 			return nil, fmt.Errorf("evaluate: %w", err)
 		}

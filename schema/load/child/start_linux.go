@@ -1,4 +1,4 @@
-package load
+package child
 
 import (
 	"errors"
@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startChild starts a command in a process group and, where allowed, a network namespace of its own.
+// start starts a command in a process group and, where allowed, a network namespace of its own.
 // The child is killed with its group when its context ends, and by the kernel when this process dies.
 // It inherits no file but the three.
-func startChild(command func() *exec.Cmd) (*exec.Cmd, error) {
+func start(command func() *exec.Cmd) (*exec.Cmd, error) {
 	// Go closes on exec what Go has opened; what this program was given open would be the child's too. Linux before
 	// 5.11 has no such call, and a service of systemd's is given nothing.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	start := func(namespaces bool) (*exec.Cmd, error) {
+	try := func(namespaces bool) (*exec.Cmd, error) {
 		cmd := command()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		if namespaces {
@@ -27,16 +27,16 @@ func startChild(command func() *exec.Cmd) (*exec.Cmd, error) {
 		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 		return cmd, cmd.Start()
 	}
-	cmd, err := start(true)
+	cmd, err := try(true)
 	if notAllowed(err) {
 		// No namespaces here: without one then. The evaluation has no code that opens a connection.
-		return start(false)
+		return try(false)
 	}
 	return cmd, err
 }
 
-// thisProgram is what runs, also where an upgrade has put another program at its place: that one may answer in another form.
-func thisProgram() (string, error) {
+// Program is what runs, also where an upgrade has put another program at its place: that one may answer in another form.
+func Program() (string, error) {
 	const self = "/proc/self/exe"
 	if _, err := os.Stat(self); err == nil {
 		return self, nil
@@ -58,17 +58,17 @@ func notAllowed(err error) bool {
 	return errors.As(err, &e) && (e == syscall.EPERM || e == syscall.ENOSPC || e == syscall.EINVAL || e == syscall.EUSERS || e == syscall.EACCES)
 }
 
-// limitSelf is what the child does first: limits that it cannot lift again.
-func limitSelf() error {
-	debug.SetMemoryLimit(childHeap)
+// Limit is what the child does first: it sets itself limits that it cannot lift again.
+func Limit() error {
+	debug.SetMemoryLimit(maxHeap)
 	debug.SetMaxStack(64 << 20)
 	set := func(what int, soft, hard uint64) error {
 		return unix.Setrlimit(what, &unix.Rlimit{Cur: soft, Max: hard})
 	}
-	if err := set(unix.RLIMIT_DATA, childData, childData); err != nil {
+	if err := set(unix.RLIMIT_DATA, maxData, maxData); err != nil {
 		return err
 	}
-	if err := set(unix.RLIMIT_CPU, childCPU, childCPU+1); err != nil {
+	if err := set(unix.RLIMIT_CPU, maxCPU, maxCPU+1); err != nil {
 		return err
 	}
 	if err := set(unix.RLIMIT_CORE, 0, 0); err != nil {
