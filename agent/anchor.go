@@ -207,24 +207,11 @@ func (a *Agent) fresh(ctx context.Context, src TrustSource, commit string) error
 	if err != nil {
 		return err
 	}
-	if err := trust.Fresh(fleet, text, commit, a.now()); err != nil || fleet.Freshness == "" {
-		return err
-	}
-	h, err := trust.ParseHeartbeat(text)
-	if err != nil || !a.policies.Knows(h.Head) {
-		return err // a head that is newer than all that is here
-	}
-	after, err := a.policies.Descends(ctx, h.Head, commit)
-	if err == nil && !after {
-		after, err = a.policies.Descends(ctx, commit, h.Head)
-	}
-	if err == nil && !after {
-		err = &trust.Refusal{Commit: commit, Kind: kindFork, Reason: fmt.Sprintf("the heartbeat of %s says that %s is the newest, and neither follows on the other: the branch was rewritten, or others are shown another one", h.Time, short(h.Head))}
-	}
-	return err
+	return trust.Fresh(fleet, text, commit, a.now())
 }
 
-// tellFresh says plainly that new commits are refused, also while there are none.
+// tellFresh says plainly that new commits are refused, also while there are none, and what the newest heartbeat names that
+// this node has not. The loop that follows the remote calls it.
 func (a *Agent) tellFresh(ctx context.Context) {
 	p := a.pinNow()
 	if p.Anchor == "" || !a.policies.Knows(p.base()) {
@@ -236,11 +223,14 @@ func (a *Agent) tellFresh(ctx context.Context) {
 	}
 	text, err := a.policies.Heartbeat()
 	seen := schema.TrustStatus{Freshness: fleet.Freshness}
+	var newest beat
 	if h, herr := trust.ParseHeartbeat(text); err == nil && herr == nil {
-		if _, herr = h.By(fleet); herr == nil {
+		if by, herr := h.By(fleet); herr == nil {
 			seen.Heartbeat = h.When()
+			newest = beat{h, by, string(text)}
 		}
 	}
+	seen.Withheld = a.heed(ctx, fleet, newest)
 	if err == nil {
 		err = trust.Fresh(fleet, text, p.base(), a.now())
 	}
@@ -253,6 +243,8 @@ func (a *Agent) tellFresh(ctx context.Context) {
 	a.freshness = seen
 	a.mu.Unlock()
 	a.problem("freshness", problem)
+	a.problem("withheld", seen.Withheld)
+	a.tellForks()
 }
 
 // line is the first-parent line from a commit back to one of those in until, which comes last if it is there.
@@ -374,17 +366,22 @@ func (a *Agent) keepHeartbeat(ctx context.Context, src TrustSource, text []byte)
 	if err != nil || h.When().After(a.now().Add(trust.MaxAhead)) {
 		return false
 	}
-	if had, err := a.policies.Heartbeat(); err == nil && had != nil {
-		if old, err := trust.ParseHeartbeat(had); err == nil && !h.When().After(old.When()) {
-			return false
-		}
-	}
 	fleet, err := src.Fleet(ctx, a.pinNow().base())
 	if err != nil {
 		return false
 	}
 	if _, err := h.By(fleet); err != nil {
 		return false
+	}
+	if had, err := a.policies.Heartbeat(); err == nil && had != nil {
+		old, err := trust.ParseHeartbeat(had)
+		if err == nil {
+			_, err = old.By(fleet)
+		}
+		// One whose key was taken away since, or of a time that this host's clock had by mistake, keeps no other out.
+		if err == nil && !old.When().After(a.now().Add(trust.MaxAhead)) && !h.When().After(old.When()) {
+			return false
+		}
 	}
 	if err := a.policies.KeepHeartbeat(text); err != nil {
 		a.log().Warn("heartbeat is not kept", "error", one(err))
@@ -462,6 +459,8 @@ type evidence struct {
 	Mine   string    `json:"mine"`
 	Theirs string    `json:"theirs"`
 	Seen   time.Time `json:"seen"`
+	// Heartbeat is the text of one that names Theirs, where that is how it was found out.
+	Heartbeat string `json:"heartbeat,omitempty"`
 }
 
 func (e evidence) text() string {
@@ -500,15 +499,12 @@ func (a *Agent) fork(e evidence) {
 	if _, err := os.Stat(path); err == nil {
 		return
 	}
-	b, err := json.Marshal(e)
-	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
-	}
-	if entries, rerr := os.ReadDir(dir); err == nil && rerr == nil && len(entries) >= maxForks {
+	var err error
+	if entries, rerr := os.ReadDir(dir); rerr == nil && len(entries) >= maxForks {
 		err = fmt.Errorf("%d are kept already", len(entries))
 	}
 	if err == nil {
-		err = writeDurably(path, append(b, '\n'))
+		err = e.keep(path)
 	}
 	// The commits themselves stay in the store as long as a reference names them.
 	if err == nil {
@@ -518,7 +514,21 @@ func (a *Agent) fork(e evidence) {
 		a.log().Warn("evidence of a fork is not kept", "commit", e.Theirs, "error", one(err))
 	}
 	a.log().Error("fork", "mine", e.Mine, "theirs", e.Theirs, "base", e.Base)
-	a.problem("fork", e.text()+"; the evidence is in "+dir+", remove it there once the cause is known")
+	if kept := forksKept(a.o.Config.State); kept != "" {
+		a.problem("fork", kept)
+		return
+	}
+	a.problem("fork", e.text()+"; its evidence could not be kept, so this is told until the agent is started anew")
+}
+
+// tellForks ends the alarm of forks once their evidence was removed.
+func (a *Agent) tellForks() {
+	a.mu.Lock()
+	told := a.problems["fork"]
+	a.mu.Unlock()
+	if strings.Contains(told, filepath.Join(a.o.Config.State, forkFolder)) {
+		a.problem("fork", forksKept(a.o.Config.State))
+	}
 }
 
 // forksKept is what to say at a start of forks seen before.
@@ -531,7 +541,7 @@ func forksKept(state string) string {
 	for _, entry := range entries {
 		var e evidence
 		b, err := os.ReadFile(filepath.Join(dir, entry.Name()))
-		if err == nil && strings.HasSuffix(entry.Name(), ".json") && json.Unmarshal(b, &e) == nil {
+		if err == nil && entry.Name() != beatEvidence && strings.HasSuffix(entry.Name(), ".json") && json.Unmarshal(b, &e) == nil {
 			return e.text() + "; the evidence is in " + dir + ", remove it there once the cause is known"
 		}
 	}

@@ -82,6 +82,8 @@ type follower struct {
 	takeAt  time.Time
 	took    chan taken
 	doubts  map[string]doubt
+	// lookedFor is the refused commit that this node has asked the remote for once others ceased to tell of it.
+	lookedFor string
 	// statements says which records of people's statements were looked at last, and for which commit.
 	statements string
 	well       bool // another node could read the remote when that was looked at last
@@ -141,7 +143,7 @@ func (a *Agent) follow(ctx context.Context) error {
 // arm sets the timer to what is due next.
 func (f *follower) arm() {
 	next := f.pollAt
-	for _, t := range []time.Time{f.mustAt, f.hearAt, f.put.at, f.takeAt} {
+	for _, t := range []time.Time{f.mustAt, f.hearAt, f.put.at, f.takeAt, f.a.withheld.due(time.Now())} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -167,6 +169,9 @@ func (f *follower) atLeisure(t time.Time) time.Time {
 // tick does what is due.
 func (f *follower) tick(ctx context.Context, now time.Time) {
 	f.a.tellFresh(ctx)
+	if f.a.withheld.mayAsk(now) {
+		f.mustAsk(now)
+	}
 	if !f.takeAt.IsZero() && !now.Before(f.takeAt) {
 		f.takeAt = time.Time{}
 		f.hear(ctx, now)
@@ -203,6 +208,9 @@ func (f *follower) ask(ctx context.Context) {
 	f.asking, f.forced, f.mustAt, f.hearAt = true, false, time.Time{}, time.Time{}
 	f.pollAt = time.Now().Add(fetchTime + time.Minute)
 	f.asked = a.claims(ctx)
+	if gone := f.gone(); gone != "" {
+		f.lookedFor = gone
+	}
 	a.pulses.busy("ask")
 	go func() {
 		f.answers <- a.ask(ctx, forced)

@@ -112,8 +112,8 @@ func (a *Agent) claims(ctx context.Context) []claim {
 func (f *follower) hear(ctx context.Context, now time.Time) {
 	a := f.a
 	f.hearAgreed(ctx)
-	claims := a.claims(ctx)
-	if len(claims) == 0 {
+	claims, gone := a.claims(ctx), f.gone()
+	if len(claims) == 0 && gone == "" {
 		f.hearAt = time.Time{}
 		if f.pacer.Failures() == 0 {
 			f.well = true
@@ -121,7 +121,7 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 		}
 	}
 	order := a.inTurn()
-	knowing := order[:min(len(order), max(a.fleet().Sync.Fetchers, 2))]
+	knowing := a.knowing(order)
 	f.recover(now, order)
 	say := map[string][]string{}
 	wait := time.Duration(-1)
@@ -129,6 +129,9 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 		if wait < 0 || d < wait {
 			wait = d
 		}
+	}
+	if gone != "" {
+		sooner(hearsay + time.Duration(max(slices.Index(order, a.keys.ID()), 0))*time.Second)
 	}
 	for _, c := range claims {
 		turn := slices.Contains(knowing, c.id)
@@ -162,6 +165,36 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 	if t := f.atLeisure(now.Add(wait)); f.hearAt.IsZero() || t.Before(f.hearAt) {
 		f.hearAt = t
 	}
+}
+
+// knowing are those in the order of turns whose turn it is to know what the remote has.
+func (a *Agent) knowing(order []string) []string {
+	return order[:min(len(order), max(a.fleet().Sync.Fetchers, 2))]
+}
+
+// gone is the commit that is refused here and that nobody tells of any more whose turn it is: it may have been taken out of
+// the branch. For each, that is looked at once; empty where there is nothing to look at.
+func (f *follower) gone() string {
+	a := f.a
+	a.mu.Lock()
+	r := a.refused
+	a.mu.Unlock()
+	if r == nil || r.Commit == f.lookedFor {
+		return ""
+	}
+	told, other := a.headsTold(), false
+	for _, id := range a.knowing(a.inTurn()) {
+		switch h := told[id]; {
+		case h.Commit == r.Commit:
+			return ""
+		case h.Commit != "" && h.Error == "" && id != a.keys.ID():
+			other = true
+		}
+	}
+	if !other {
+		return ""
+	}
+	return r.Commit
 }
 
 // hearAgreed takes in what others tell of people's statements, and judges a commit once more that lacked them.

@@ -84,6 +84,7 @@ type Agent struct {
 	fleets     *Fleets
 	agreedAnew atomic.Bool // statements of people were found on the remote
 	behind     behind      // of the loop that follows the remote
+	withheld   withheld    // of the same
 	partial    atomic.Bool // objects that it takes to verify are to be had of the remote alone
 	headLens   lens[schema.HeadRecord]
 	stateLens  lens[schema.StateRecord]

@@ -97,6 +97,7 @@ type TrustStatus struct {
 	Freshness Duration  `json:"freshness,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"` // of the newest that counts
 	Stale     string    `json:"stale,omitempty"`    // why no new commit is taken until there is a newer one
+	Withheld  string    `json:"withheld,omitempty"` // what a heartbeat names that this node cannot get; nothing is refused for that
 }
 
 // NetworkRefusals counts what a node did not take of others, or not do for them, since its agent started. Where nobody

@@ -297,6 +297,134 @@ func TestAFreezeIsFoundOut(t *testing.T) {
 	})
 }
 
+// TestAFreezeWithALiveHeartbeat: who hides new commits and passes the heartbeat on, which is as new as it should be.
+func TestAFreezeWithALiveHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, clock, other := agenttest.NewPerson("alice"), agenttest.NewPerson("clock"), agenttest.NewPerson("other")
+		more := "fleet: freshness: \"3h\"\nfleet: roles: {root: {paths: [\"fleet.cue\"], threshold: 1}, policy: {paths: [\"**\"], threshold: 1}, beat: {paths: [], threshold: 1}}\n"
+		c, first := anchoredCluster(t, 68, 5, signedFleet(more, "alice=root,policy", "clock=beat", "other=beat"))
+		defer c.StopAll()
+		startAll(c)
+		c.Beat(clock, "acme", first)
+		agree(t, c, first, time.Minute)
+		// alarm waits until all nodes say so, and well until none says anything.
+		alarm := func(words string, d time.Duration) {
+			t.Helper()
+			c.Until("all say: "+words, d, func() bool {
+				for _, n := range c.Nodes {
+					s := n.Agent.Status()
+					if !strings.Contains(strings.Join(s.Problems, "\n"), words) || !strings.Contains(s.Trust.Withheld, words) || s.Trust.Stale != "" {
+						return false
+					}
+				}
+				return true
+			})
+		}
+		silent := func(when string, nodes ...*agenttest.Node) {
+			t.Helper()
+			for _, n := range nodes {
+				if s := n.Agent.Status(); len(s.Problems) > 0 || s.Trust.Withheld != "" || len(s.Refused) > 0 {
+					t.Errorf("%s: %s says %q, %q, %v", when, n.Name, s.Problems, s.Trust.Withheld, s.Refused)
+				}
+			}
+		}
+
+		// Not for what comes within minutes: a heartbeat before its commit, one that is being agreed to, a node that was away.
+		away := c.Nodes[4]
+		away.Stop()
+		two := c.PushSigned(alice, motdFile("two\n"))
+		c.Point(first)
+		c.Beat(clock, "acme", two)
+		time.Sleep(5 * time.Minute)
+		silent("a heartbeat that came before its commit", c.Nodes[:4]...)
+		c.Point(two)
+		time.Sleep(2 * time.Minute)
+		away.Start()
+		agree(t, c, two, 2*time.Minute)
+		time.Sleep(11 * time.Minute)
+		silent("when all is here", c.Nodes...)
+		pending := c.Push(motdFile("nobody's\n"))
+		c.Beat(clock, "acme", pending)
+		refuseAll(t, c, pending, "not agreed", "")
+		time.Sleep(11 * time.Minute)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); s.Trust.Withheld != "" {
+				t.Errorf("%s, of a commit that is refused: %q", n.Name, s.Trust.Withheld)
+			}
+		}
+		// Nor for one that is taken out of the branch, until a heartbeat after that still names it.
+		c.Point(two)
+		time.Sleep(12 * time.Minute)
+		silent("a commit that was taken out of the branch", c.Nodes...)
+		c.Beat(clock, "acme", pending)
+		alarm("clock has signed at", 15*time.Minute)
+		alarm(pending[:12]+" is the newest commit", time.Minute)
+		c.Beat(clock, "acme", two)
+		c.Until("all is well", time.Minute, func() bool {
+			return c.Nodes[0].Agent.Status().Trust.Withheld == "" && away.Agent.Status().Trust.Withheld == ""
+		})
+
+		// The freeze: main stays, the heartbeat goes on. What another machine says, that is shown the old branch, hides nothing.
+		three := c.PushAt(simulated.Repository, two, alice, motdFile("three\n"))
+		c.Point(two)
+		c.Beat(clock, "acme", three)
+		for range 3 {
+			time.Sleep(3 * time.Minute)
+			c.Beat(other, "acme", two)
+		}
+		alarm("a newer commit seems to be held back from here", 5*time.Minute)
+		alarm(three[:12]+" is the newest commit", time.Minute)
+		time.Sleep(10 * time.Minute)
+		c.Beat(clock, "acme", three)
+		time.Sleep(5 * time.Minute)
+		for _, n := range c.Nodes {
+			if got := strings.Count(n.Log.String(), "held back from here: clock has signed"); !n.Holds(two) || got != 2 { // pending, and three
+				t.Errorf("%s: %d alarms in its log, and holds two: %v", n.Name, got, n.Holds(two))
+			}
+		}
+		c.Point(three)
+		agree(t, c, three, 2*time.Minute)
+		time.Sleep(time.Minute)
+		silent("after the freeze", c.Nodes...)
+
+		// Another line, which is nobody's: evidence, an alarm, and nothing else. Who has the key of the heartbeat stops nothing.
+		side, err := c.Commit("side", two, "side", motdFile("side\n"), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Point(side)
+		refuse(t, c, side, "rewind", "does not follow on", 2)
+		c.Point(three)
+		time.Sleep(2 * time.Minute)
+		c.Beat(clock, "acme", side)
+		time.Sleep(2 * time.Minute)
+		c.Beat(clock, "acme", side)
+		c.Until("those that know it tell of the other line", 15*time.Minute, func() bool {
+			told := 0
+			for _, n := range c.Nodes {
+				s := n.Agent.Status()
+				if strings.Contains(strings.Join(s.Problems, "\n"), "neither that nor "+three[:12]) {
+					b, err := os.ReadFile(filepath.Join(n.State(), "forks", "heartbeat.json"))
+					if err != nil || !strings.Contains(string(b), side) || !strings.Contains(string(b), "BEGIN SSH SIGNATURE") {
+						t.Fatalf("%s: evidence %q, %v", n.Name, b, err)
+					}
+					told++
+				} else if s.Trust.Withheld == "" {
+					return false
+				}
+			}
+			return told >= 2
+		})
+		four := c.PushAt(simulated.Repository, three, alice, motdFile("four\n"))
+		agree(t, c, four, 2*time.Minute)
+		c.Beat(clock, "acme", four)
+		c.Until("the alarm ends", 2*time.Minute, func() bool {
+			return c.Nodes[0].Agent.Status().Trust.Withheld == "" && away.Agent.Status().Trust.Withheld == ""
+		})
+		silent("in the end", c.Nodes...)
+	})
+}
+
 func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := agenttest.NewPerson("alice")
@@ -342,6 +470,21 @@ func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
 				t.Errorf("%s: evidence %q, %v", n.Name, b, err)
 			}
 		}
+		// It is told until somebody has looked, after a start, too.
+		n := c.Nodes[0]
+		told := func() bool {
+			return strings.Contains(strings.Join(n.Agent.Status().Problems, "\n"), "both well signed")
+		}
+		n.Stop()
+		n.Start()
+		time.Sleep(time.Minute)
+		if !told() {
+			t.Errorf("after a start it says %q", n.Agent.Status().Problems)
+		}
+		if err := os.RemoveAll(filepath.Join(n.State(), "forks")); err != nil {
+			t.Fatal(err)
+		}
+		c.Until("the alarm ends", 2*time.Minute, func() bool { return !told() })
 	})
 }
 

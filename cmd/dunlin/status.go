@@ -219,6 +219,10 @@ func statusTrust(p page, s schema.FleetStatus, now time.Time) {
 	case !t.Heartbeat.IsZero():
 		texts = append(texts, beat)
 	}
+	if t.Withheld != "" {
+		m = bad
+		texts = append(texts, "the heartbeat names a commit that this node cannot get: see the problem below")
+	}
 	p.fact(m, "trust", texts...)
 }
 
