@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -109,12 +111,13 @@ document: note: {schemaVersion: "2.2", parameters: Text: type: "String", mainSte
 		key := sha256.Sum256([]byte(fmt.Sprint("sign", i)))
 		sum := sha256.Sum256(key[:])
 		id := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))[:26]
-		age := strings.Map(func(r rune) rune {
-			return rune("qpzry9x8gf2tvdw0s3jn54khce6mua7l"[strings.IndexRune("0123456789abcdef", r)])
-		}, fmt.Sprintf("%x", key)[:58])
+		readable, err := age.GenerateX25519Identity()
+		if err != nil {
+			panic(err)
+		}
 		lines[id[:2]] = append(lines[id[:2]], fmt.Sprintf(
-			`{"added":"2026-01-01T00:00:00Z","id":"%s","keys":{"age":"age1%s","sign":"ssh-ed25519 %s","tls":"%x"},"name":"node-%05d","os":"debian","state":"active","tags":{"env":"prod","role":"n%d"}}`,
-			id, age, base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), key[:]...)), sum, i, i%9))
+			`{"added":"2026-01-01T00:00:00Z","id":"%s","keys":{"age":"%s","sign":"ssh-ed25519 %s","tls":"%x"},"name":"node-%05d","os":"debian","state":"active","tags":{"env":"prod","role":"n%d"}}`,
+			id, readable.Recipient(), base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), key[:]...)), sum, i, i%9))
 	}
 	for shard, l := range lines {
 		slices.SortFunc(l, func(a, b string) int {

@@ -16,6 +16,7 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 
+	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
@@ -28,17 +29,13 @@ const (
 // ErrNotReader says that a value is not encrypted to any of the keys that were tried.
 var ErrNotReader = errors.New("it is not encrypted to this key")
 
-// CheckRecipient tells whether a text is a native age key to encrypt to: age1..., X25519. Of points of low order age says
-// only when it encrypts that it does not, so it is tried.
+// CheckRecipient tells whether a text is a native age key to encrypt to, as schema.CheckAgeKey does, without showing one that
+// is private.
 func CheckRecipient(recipient string) error {
-	key, err := age.ParseX25519Recipient(recipient)
-	if err != nil {
-		return fmt.Errorf("%q is not a native age key (age1..., X25519)", clip(safe.HidePrivateKeys(recipient)))
+	if safe.HasPrivateKey(recipient) {
+		return fmt.Errorf("%q is not the public half of an age key (age1..., X25519)", clip(safe.HidePrivateKeys(recipient)))
 	}
-	if _, err := key.Wrap(make([]byte, 16)); err != nil {
-		return fmt.Errorf("nothing can be encrypted to the age key %q: it is of low order", clip(recipient))
-	}
-	return nil
+	return schema.CheckAgeKey(recipient)
 }
 
 func clip(s string) string {
@@ -60,9 +57,12 @@ func Seal(id ID, value Secret, recipients []string) (string, error) {
 	}
 	keys := make([]age.Recipient, len(to))
 	for i, r := range to {
+		if err := CheckRecipient(r); err != nil {
+			return fail(err)
+		}
 		key, err := age.ParseX25519Recipient(r)
 		if err != nil {
-			return fail(CheckRecipient(r))
+			return fail(err)
 		}
 		keys[i] = key
 	}
@@ -75,11 +75,6 @@ func Seal(id ID, value Secret, recipients []string) (string, error) {
 	a := armor.NewWriter(&out)
 	w, err := age.Encrypt(a, keys...)
 	if err != nil {
-		for _, r := range to {
-			if bad := CheckRecipient(r); bad != nil {
-				return fail(bad)
-			}
-		}
 		return fail(err)
 	}
 	if _, err := w.Write(plain); err != nil {

@@ -15,7 +15,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dunlin-dev/dunlin/schema"
@@ -252,21 +251,10 @@ func (p Proof) check() error {
 		return errors.New("code is a signature in base64")
 	case !signed(key, append([]byte(proofByNode), canonical(p.fields())...), p.Sig):
 		return errors.New("it is not signed by the host that it names")
-	case !takesSecrets(p.Keys.Age):
+	case schema.CheckAgeKey(p.Keys.Age) != nil: // a line with it would be a fault of the whole commit
 		return errors.New("keys.age has the form of an age recipient, and nothing can be encrypted to it")
 	}
 	return nil
-}
-
-// takesSecrets reports whether something can be encrypted to an age recipient: its checksum is right, and it is no point of
-// low order, which age refuses only once it encrypts. One such key in the roster would keep secrets from all their readers.
-func takesSecrets(recipient string) bool {
-	key, err := age.ParseX25519Recipient(recipient)
-	if err != nil || key.String() != recipient {
-		return false
-	}
-	_, err = key.Wrap(make([]byte, 16))
-	return err == nil
 }
 
 // of reports whether a text has least to most of the characters in set, where a-z stands for all between.

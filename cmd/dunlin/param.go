@@ -62,8 +62,6 @@ type paramTree struct {
 	wanted map[string]schema.Parameter // that change
 	gone   []string
 	read   load.Func
-	// leftOut are readers to whose keys nothing can be encrypted, by name.
-	leftOut map[string]bool
 }
 
 func (a *app) openParams(ctx context.Context, dir string) (*paramTree, error) {

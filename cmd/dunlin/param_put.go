@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -305,32 +304,14 @@ func (t *paramTree) addVersion(name string, p *schema.Parameter, value secret.Se
 	return number, v.Recipients, nil
 }
 
-// seal encrypts a value to those who should read it, without those to whose keys nothing can be encrypted.
+// seal encrypts a value to those who should read it. The loader has seen that there are keys of recovery, and that all keys
+// are some.
 func (t *paramTree) seal(name string, p schema.Parameter, number int, value secret.Secret) (text string, to []string, err error) {
-	recovery := slices.Compact(slices.Sorted(slices.Values(t.repo.Fleet.Recovery)))
-	if len(recovery) < minRecovery {
-		return "", nil, exitWith{code: exitError, err: fmt.Errorf("fleet.recovery has %d keys, and a secret is encrypted to at least %d: who loses its readers would have lost it", len(recovery), minRecovery),
+	if have := len(t.repo.Fleet.Recovery); have < minRecovery { // a repository without secrets needs none
+		return "", nil, exitWith{code: exitError, err: fmt.Errorf("fleet.recovery has %d keys, and a secret is encrypted to at least %d: who loses its readers would have lost it", have, minRecovery),
 			hint: `make keys with age-keygen, keep them apart and offline, and write their public halves into fleet.cue: recovery: ["age1...", "age1..."]`}
 	}
-	useless := map[string]bool{}
-	for _, line := range reconciler.Readers(t.repo, p) {
-		if secret.CheckRecipient(line.Keys.Age) != nil && !slices.Contains(recovery, line.Keys.Age) {
-			useless[line.Keys.Age] = true
-			if t.leftOut == nil {
-				t.leftOut = map[string]bool{}
-			}
-			t.leftOut[line.Name] = true
-		}
-	}
-	to = slices.DeleteFunc(reconciler.Recipients(t.repo, p), func(key string) bool { return useless[key] })
-	for _, key := range recovery {
-		if err := secret.CheckRecipient(key); err != nil {
-			if i := slices.Index(t.repo.Fleet.Recovery, key); i >= 0 {
-				err = fmt.Errorf("fleet.recovery[%d]: %w", i, err)
-			}
-			return "", nil, exitWith{code: exitError, err: fmt.Errorf("seal %s: %w", name, err), hint: "keys of plugins, SSH and post-quantum keys cannot be mixed with those of nodes"}
-		}
-	}
+	to = reconciler.Recipients(t.repo, p)
 	text, err = secret.Seal(secret.ID{Fleet: t.repo.Fleet.Name, Name: name, Version: number}, value, to)
 	return text, to, err
 }
@@ -372,12 +353,9 @@ func (a *app) printPut(t *paramTree, name string, p schema.Parameter, number int
 	readers := []string{}
 	if p.Type == schema.StoredSecureString {
 		for _, line := range reconciler.Readers(t.repo, p) {
-			if !t.leftOut[line.Name] {
-				readers = append(readers, line.Name)
-			}
+			readers = append(readers, line.Name)
 		}
 	}
-	leftOut := append([]string{}, slices.Sorted(maps.Keys(t.leftOut))...)
 	if a.json() {
 		out := struct {
 			Parameter  string            `json:"parameter"`
@@ -387,8 +365,7 @@ func (a *app) printPut(t *paramTree, name string, p schema.Parameter, number int
 			Recipients int               `json:"recipients"`
 			Dropped    string            `json:"dropped,omitempty"`
 			Files      []string          `json:"files"`
-			LeftOut    []string          `json:"leftOut,omitempty"` // readers to whose keys nothing can be encrypted
-		}{name, p.Type, number, readers, len(sealed), dropped, files, leftOut}
+		}{name, p.Type, number, readers, len(sealed), dropped, files}
 		if err := a.printJSON(out); err != nil {
 			return err
 		}
@@ -406,11 +383,10 @@ func (a *app) printPut(t *paramTree, name string, p schema.Parameter, number int
 		}
 		fmt.Fprintf(a.out, "%s %s\n", l.symbol(good), printable(text))
 	}
-	a.warnLeftOut(name, leftOut)
 	if x := p.Policies; x != nil && x.Expires != nil && !a.now().Before(*x.Expires) {
 		fmt.Fprintf(a.err, "dunlin: warning: %s expired at %s: nobody can read it; give --expires\n", printable(name), x.Expires.UTC().Format(time.RFC3339))
 	}
-	if p.Type == schema.StoredSecureString && len(readers) == 0 && len(leftOut) == 0 {
+	if p.Type == schema.StoredSecureString && len(readers) == 0 {
 		fmt.Fprintf(a.err, "dunlin: warning: its readers select no active node of the roster: only the keys of fleet.recovery can read it\nhint: once there are nodes, dunlin param rotate %s\n", printable(safe.Shell(name)))
 	}
 	return nil

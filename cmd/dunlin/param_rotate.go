@@ -124,7 +124,6 @@ func (a *app) paramRotate(ctx context.Context, name string, f rotateFlags) error
 			return err
 		}
 	}
-	a.warnLeftOut("what was written", slices.Sorted(maps.Keys(t.leftOut)))
 	return a.printRotations(due, f)
 }
 

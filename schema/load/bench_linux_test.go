@@ -107,12 +107,9 @@ func register(n int) fstest.MapFS {
 		if err != nil {
 			panic(err)
 		}
-		age := strings.Map(func(r rune) rune {
-			return rune("qpzry9x8gf2tvdw0s3jn54khce6mua7l"[strings.IndexRune("0123456789abcdef", r)])
-		}, fmt.Sprintf("%x", key)[:58])
 		lines[id[:2]] = append(lines[id[:2]], fmt.Sprintf(
-			`{"added":"2026-01-01T00:00:00Z","id":"%s","keys":{"age":"age1%s","sign":"ssh-ed25519 %s","tls":"%x"},"name":"node-%05d","os":"debian","state":"active","tags":{"env":"prod","role":"r%d"}}`,
-			id, age, sign, sha256.Sum256(key[:]), i, i%9))
+			`{"added":"2026-01-01T00:00:00Z","id":"%s","keys":{"age":"%s","sign":"ssh-ed25519 %s","tls":"%x"},"name":"node-%05d","os":"debian","state":"active","tags":{"env":"prod","role":"r%d"}}`,
+			id, ageKey(string(key[:])), sign, sha256.Sum256(key[:]), i, i%9))
 	}
 	for shard, l := range lines {
 		slices.SortFunc(l, func(a, b string) int {

@@ -257,8 +257,8 @@ func (s *step) globals(repo *schema.Repo, v *verdict, was, is map[string]bool) e
 			first[a.PublicKey] = true
 		}
 	}
-	if touched["parameter"] && firstSecret(s.base.Repo) != firstSecret(*repo) {
-		return whole("the first secret is another, which the fleet's recovery is told of with")
+	if touched["parameter"] && len(repo.Fleet.Recovery) < minRecovery && (hasSecret(s.base.Repo) || hasSecret(*repo)) {
+		return whole("there are secrets, and fewer keys of recovery than they need")
 	}
 	return nil
 }
@@ -274,14 +274,13 @@ func least(m reflect.Value) string {
 	return first
 }
 
-func firstSecret(repo schema.Repo) string {
-	first := ""
-	for name, p := range repo.Parameters {
-		if p.Type == "SecureString" && (first == "" || name < first) {
-			first = name
+func hasSecret(repo schema.Repo) bool {
+	for _, p := range repo.Parameters {
+		if p.Type == schema.StoredSecureString {
+			return true
 		}
 	}
-	return first
+	return false
 }
 
 // blobs are the files that policies give to hosts.

@@ -39,7 +39,7 @@ func referencePages() []referencePage {
 			"`witnesses` are an odd number; the last of `rollout.waves` is `100%`.",
 			"Each role's `threshold` is one that its people can reach; `signers` name `roles` that exist.",
 			"A path belongs to the roles with the most specific matching pattern; the default paths of `root` are its own whatever other patterns say.",
-			"Once there is a SecureString, `recovery` has at least two recipients (a warning).",
+			"Once there is a SecureString, `recovery` has at least two recipients, each another (a warning only where it is not given and no version lists its `recipients`).",
 		}},
 		{word: "baseline", examples: []string{"baselines/debian.cue"}, guide: "../patching.md", rules: []string{
 			"At most one `default` per operating system.",

@@ -158,6 +158,9 @@ func (l *loading) rosterLine(file string, number int, line []byte) (schema.Roste
 	if err != nil {
 		return fail(at("keys", "sign"), err.Error())
 	}
+	if m := ageKeyFault(node.Keys.Age); m != "" {
+		return fail(at("keys", "age"), m)
+	}
 	if id != node.ID {
 		return fail(at("id"), fmt.Sprintf("%q is not the id of keys.sign; that is %q", node.ID, id))
 	}

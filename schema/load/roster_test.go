@@ -2,9 +2,11 @@ package load
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -24,15 +26,54 @@ func node(t testing.TB, n byte, name string) (id, line string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	age := "age1" + strings.Repeat("q", 56) + string("acdefghjkl"[n%10]) + "q"
 	return id, fmt.Sprintf(`{"added":"2026-11-20T09:00:00Z","id":"%s","keys":{"age":"%s","sign":"%s","tls":"%s"},"name":"%s","os":"debian","state":"active","tags":{"role":"web"}}`,
-		id, age, sign, hex.EncodeToString(pub), name)
+		id, ageKey(name), sign, hex.EncodeToString(pub), name)
+}
+
+// ageKey writes the public half of a key that belongs to a text.
+func ageKey(text string) string {
+	const alphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+	point := sha256.Sum256([]byte(text))
+	point[31] &= 0x7f
+	n := new(big.Int).SetBytes(point[:])
+	n.Lsh(n, 4) // of 52 digits of 5 bits
+	s := "age1"
+	sum := uint32(1)
+	step := func(v uint32) {
+		top := sum >> 25
+		sum = (sum&0x1ffffff)<<5 ^ v
+		for i, g := range []uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				sum ^= g
+			}
+		}
+	}
+	for _, v := range []uint32{3, 3, 3, 0, 'a' & 31, 'g' & 31, 'e' & 31} {
+		step(v)
+	}
+	for i := range 52 {
+		d := new(big.Int).Rsh(n, uint(5*(51-i))).Uint64() & 31
+		step(uint32(d))
+		s += alphabet[d : d+1]
+	}
+	for range 6 {
+		step(0)
+	}
+	sum ^= 1
+	for i := range 6 {
+		d := sum >> (5 * (5 - i)) & 31
+		s += alphabet[d : d+1]
+	}
+	return s
 }
 
 func TestRoster(t *testing.T) {
 	id, good := node(t, 1, "web-1")
 	file := "nodes/" + id[:2] + ".jsonl"
 	other, _ := node(t, 2, "web-2")
+	key := good[strings.Index(good, "age1"):][:62]
+	mistyped := key[:61] + string("qp"[strings.Count(key[61:], "q")])
+	const zero = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z"
 	for _, tt := range []struct{ name, file, text, want string }{
 		{"a line as it should be", file, good + "\n", ""},
 		{"no newline at the end", file, good, file + ":1:1: the last line has no newline at its end\n"},
@@ -42,6 +83,10 @@ func TestRoster(t *testing.T) {
 		{"a missing field", file, strings.Replace(good, `,"os":"debian"`, ``, 1) + "\n", file + ":1:1: os: required; an ID of os-release in lower case such as \"debian\"\n"},
 		{"blanks", file, strings.Replace(good, `":`, `": `, 1) + "\n", file + ":1:10: not canonical JSON (RFC 8785): keys sorted, no blanks, nothing escaped without need\n"},
 		{"an id of another key", file, strings.Replace(good, id, other, 1) + "\n", file + ":1:38: id: \"" + other + "\" is not the id of keys.sign; that is \"" + id + "\"\n"},
+		{"an age key with another checksum", file, strings.Replace(good, key, mistyped, 1) + "\n",
+			file + ":1:81: keys.age: \"" + mistyped + "\" is mistyped: its checksum is wrong; copy the line that age-keygen prints\n"},
+		{"an age key that takes nothing", file, strings.Replace(good, key, zero, 1) + "\n",
+			file + ":1:81: keys.age: nothing can be encrypted to \"" + zero + "\": it is a point of low order, which nobody has the private half of\n"},
 		{"the same line twice", file, good + "\n" + good + "\n", file + ":2:38: id: already in " + file + ":1\n"},
 		{"no JSON", file, "web-1\n", file + ":1:1: not a line of JSON: invalid character 'w' where a value is wanted\n"},
 		{"a blank line", file, good + "\n\n", file + ":2:1: a blank line: take it out\n"},

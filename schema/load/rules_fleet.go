@@ -1,7 +1,6 @@
 package load
 
 import (
-	"cmp"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -206,22 +205,48 @@ func (l *loading) witnesses(o *object, p path, names []*value) {
 	}
 }
 
-// recovery warns where a secret is kept and nobody but its readers could ever read it. secret is the first one's path.
+// minRecovery is how many keys could open a secret whose readers are lost.
+const minRecovery = 2
+
+// recovery refuses secrets of which, once their readers are lost, at most one key could open any. Where fleet.recovery is not
+// given at all, and no secret says to whom it is encrypted, nobody has begun to keep secrets with it: a warning.
 func (l *loading) recovery() {
 	f := l.objects[objKey{"fleet", ""}]
-	i := slices.IndexFunc(l.list, func(o *object) bool {
-		return o.key.kind == "parameter" && o.read().str("type") == "SecureString"
-	})
-	if f == nil || f.read() == nil || i < 0 {
+	if f == nil || f.read() == nil {
 		return
 	}
-	if n := len(f.read().get("recovery").items()); n < 2 {
-		at := f.key.path()
-		if n > 0 {
-			at = at.field("recovery")
+	keys := texts(f.read().get("recovery"))
+	slices.Sort(keys)
+	n := len(slices.Compact(keys))
+	if n >= minRecovery {
+		return
+	}
+	var first *object
+	listed := false
+	for _, o := range l.list {
+		if o.key.kind != "parameter" || o.read().str("type") != "SecureString" {
+			continue
 		}
-		l.doubtAt(l.labelPos(f, at), f.key.path().field("recovery"),
-			fmt.Sprintf("%s; at least 2 age recipients are wanted once there is a SecureString (%s): who loses its readers has lost it", cmp.Or(map[int]string{1: "1 recipient"}[n], "none"), l.list[i].key.path()))
+		if first == nil {
+			first = o
+		}
+		for _, v := range o.read().get("versions").fields() {
+			listed = listed || v.get("recipients") != nil
+		}
+	}
+	if first == nil {
+		return
+	}
+	p := f.key.path()
+	have := map[int]string{0: "none", 1: "1 recipient"}[n]
+	m := fmt.Sprintf("%s; at least %d age recipients are wanted once there is a SecureString (%s): who loses its readers has lost it; age-keygen makes a key, of which the public half stands here", have, minRecovery, first.key.path())
+	switch {
+	case f.read().get("recovery") != nil:
+		l.wrongLabel(f, p.field("recovery"), m)
+	case listed:
+		l.lacks(f, p, "recovery", m)
+	default:
+		l.doubtAt(l.labelPos(f, p), p.field("recovery"), m)
 	}
 }
 

@@ -399,6 +399,7 @@ fleet: {
 	name: "acme"
 	signers: alice: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMTYVQnG1/bgtfbVmZnu8ALSIYohPkBNXjuj9rse4YpS alice"], roles: ["root", "policy"]}
 	roles: {root: {paths: ["fleet.cue"], threshold: 1}, policy: {paths: ["**"], threshold: 1}}
+	recovery: ["age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g", "age1nufj3u903wee3anw6zpep9thqavdy0zx9x7clx8s2sc5sltkad7qmal2q5"]
 }
 _web: role: "web"
 _days: 3
@@ -639,12 +640,18 @@ func TestWhatBearsOnAChange(t *testing.T) {
 		{"a document asks for a parameter more",
 			map[string]string{"documents/d.cue": fmt.Sprintf(last, "d"), "policies/p.cue": "policy: p: {targets: all: true, checks: c: document: \"d\"}"},
 			map[string]string{"documents/d.cue": strings.Replace(fmt.Sprintf(last, "d"), "mainSteps", "parameters: Text: type: \"String\", mainSteps", 1)}, "refused"},
-		{"the first secret",
+		{"another secret",
 			map[string]string{"parameters/b.cue": fmt.Sprintf(secret, "b")},
-			map[string]string{"parameters/a.cue": fmt.Sprintf(secret, "a")}, "whole"},
-		{"a second secret",
-			map[string]string{"parameters/b.cue": fmt.Sprintf(secret, "b")},
-			map[string]string{"parameters/c.cue": fmt.Sprintf(secret, "c")}, "part"},
+			map[string]string{"parameters/a.cue": fmt.Sprintf(secret, "a")}, "part"},
+		{"another secret, where none could be recovered",
+			map[string]string{"fleet.cue": `fleet: name: "acme"`, "parameters/b.cue": fmt.Sprintf(secret, "b")},
+			map[string]string{"parameters/c.cue": fmt.Sprintf(secret, "c")}, "whole"},
+		{"the last secret, where none could be recovered",
+			map[string]string{"fleet.cue": `fleet: name: "acme"`, "parameters/b.cue": fmt.Sprintf(secret, "b")},
+			map[string]string{"parameters/b.cue": ""}, "whole"},
+		{"the first secret, with one key of recovery",
+			map[string]string{"fleet.cue": `fleet: {name: "acme", recovery: ["age1lcd5axs8aea79aln5rnfmm04l4wezttp6zu543y4mqpccn9lf4vq9spx6g"]}`},
+			map[string]string{"parameters/b.cue": fmt.Sprintf(secret, "b")}, "refused"},
 		{"a warning that two objects take from one place, one of them gone",
 			map[string]string{"policies/t.cue": "_t: nodes: [\"nobody\"]", "policies/p.cue": "policy: p: targets: _t", "policies/q.cue": "policy: q: targets: _t"},
 			map[string]string{"policies/q.cue": ""}, "whole"},
