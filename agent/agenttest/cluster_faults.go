@@ -1,13 +1,10 @@
 package agenttest
 
 import (
-	"bytes"
-	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // Git's own
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,30 +186,22 @@ func (c *Cluster) PowerCut() {
 	}
 }
 
-// PushObject commits one file of so many zero bytes and nothing else, written as Git's own loose objects, which have no limits.
-func (c *Cluster) PushObject(name string, size int) string {
+// PushObjects commits these files and nothing else, written as Git's own loose objects, which have no limits.
+func (c *Cluster) PushObjects(files map[string][]byte) string {
 	c.t.Helper()
-	put := func(kind string, content []byte) []byte {
-		whole := append(fmt.Appendf(nil, "%s %d\x00", kind, len(content)), content...)
-		sum := sha1.Sum(whole) //nolint:gosec // Git's own
-		path := filepath.Join(c.Dir, simulated.Repository, "objects", hex.EncodeToString(sum[:1]), hex.EncodeToString(sum[1:]))
-		var packed bytes.Buffer
-		z := zlib.NewWriter(&packed)
-		_, err := z.Write(whole)
-		if err = errors.Join(err, z.Close(), os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, packed.Bytes(), 0o600)); err != nil {
+	put := func(kind string, content []byte) string { return c.writeObject(simulated.Repository, kind, content) }
+	var tree []byte
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		id, err := hex.DecodeString(put("blob", files[name]))
+		if err != nil {
 			c.t.Fatal(err)
 		}
-		return sum[:]
+		tree = append(append(tree, "100644 "+name+"\x00"...), id...)
 	}
-	blob := put("blob", make([]byte, size))
-	tree := put("tree", append([]byte("100644 "+name+"\x00"), blob...))
 	who := fmt.Sprintf("ann <ann@example.org> %d +0000", time.Now().Unix())
-	commit := put("commit", fmt.Appendf(nil, "tree %x\nparent %s\nauthor %s\ncommitter %s\n\nlarge\n", tree, c.head, who, who))
-	ref := filepath.Join(c.Dir, simulated.Repository, "refs", "heads", "main")
-	if err := os.WriteFile(ref, fmt.Appendf(nil, "%x\n", commit), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	return hex.EncodeToString(commit)
+	commit := put("commit", fmt.Appendf(nil, "tree %s\nparent %s\nauthor %s\ncommitter %s\n\nobjects\n", put("tree", tree), c.head, who, who))
+	c.PointAt(simulated.Repository, commit)
+	return commit
 }
 
 // Point points the policy branch at a commit; "" removes it.

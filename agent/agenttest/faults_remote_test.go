@@ -3,6 +3,7 @@ package agenttest_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,41 +111,73 @@ func TestABranchThatIsMissing(t *testing.T) {
 			}
 		}
 		c.Point(first)
-		agree(t, c, c.Push(motd("two\n")), 16*time.Minute)
+		second := c.Push(motd("two\n"))
+		agree(t, c, second, 16*time.Minute)
+		// A commit without any file is none that could be in force.
+		empty := c.PushObjects(nil)
+		if tree := c.TreeOf(empty); tree != "4b825dc642cb6eb9a060e54bf8d69288fbee4904" { // Git's name for no files
+			t.Fatalf("the tree is %s", tree)
+		}
+		refused := func() bool {
+			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool {
+				s := n.Agent.Status()
+				return s.Commit != second || len(s.Refused) != 1 || s.Refused[0].Commit != empty || motdOf(n) != "two\n"
+			})
+		}
+		c.Until("all refuse the commit without files", time.Minute, refused)
+		time.Sleep(10 * time.Minute)
+		if !refused() {
+			t.Error("it is not refused any more")
+		}
+		if s := c.Nodes[0].Agent.Status(); len(s.Refused[0].Faults) != 1 || s.Nodes["Online"] != 3 {
+			t.Errorf("refused: %+v; %v", s.Refused, s.Nodes)
+		}
+		c.Point(second)
+		agree(t, c, c.Push(motd("three\n")), 16*time.Minute)
 	})
 }
 
-// A commit that no host takes, because a file is larger than an object may be, is refused with its reason, and is not
-// fetched over and over by one node after the other.
+// A commit that no host takes, because a file is larger than an object may be or all of it is more than a pack may hold, is
+// refused with its reason, and is not fetched over and over by one node after the other.
 func TestACommitThatIsTooLarge(t *testing.T) {
 	cluster(t, 43, 6, func(t *testing.T, c *agenttest.Cluster) {
-		first, _ := c.Remote.Ref("refs/heads/main")
-		agree(t, c, first, time.Minute)
-		before := asked(c).Fetches
-		large := c.PushObject("large.bin", 33<<20)
-		c.Until("all name the commit and say why", 2*time.Minute, func() bool {
-			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool {
-				s := n.Agent.Status()
-				return s.Commit != first || len(s.Refused) != 1 || s.Refused[0].Commit != large || !strings.Contains(s.Refused[0].Reason, "too large")
+		good, _ := c.Remote.Ref("refs/heads/main")
+		agree(t, c, good, time.Minute)
+		noise := make([]byte, 66<<20) // random, so that it stays as large as it is
+		_, _ = rand.NewChaCha8([32]byte{43}).Read(noise)
+		third := len(noise) / 3
+		for i, files := range []map[string][]byte{
+			{"large.bin": make([]byte, 33<<20)},
+			{"a.bin": noise[:third], "b.bin": noise[third : 2*third], "c.bin": noise[2*third:]},
+		} {
+			before := asked(c).Fetches
+			large := c.PushObjects(files)
+			c.Until("all name the commit and say why", 2*time.Minute, func() bool {
+				return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool {
+					s := n.Agent.Status()
+					return s.Commit != good || len(s.Refused) != 1 || s.Refused[0].Commit != large || !strings.Contains(s.Refused[0].Reason, "too large")
+				})
 			})
-		})
-		time.Sleep(20 * time.Minute)
-		if n := asked(c).Fetches - before; n > 3 {
-			t.Errorf("it was fetched %d times in twenty minutes", n)
-		}
-		for _, n := range c.Nodes {
-			if s := n.Agent.Status(); s.Remote.Error != "" || s.Commit != first {
-				t.Errorf("%s: %s in force, remote %q", n.Name, s.Commit, s.Remote.Error)
+			time.Sleep(20 * time.Minute)
+			if n := asked(c).Fetches - before; n > 3 {
+				t.Errorf("it was fetched %d times in twenty minutes", n)
 			}
+			for _, n := range c.Nodes {
+				if s := n.Agent.Status(); s.Remote.Error != "" || s.Commit != good || len(s.Refused) != 1 || motdOf(n) != motdText(i) {
+					t.Errorf("%s: %s in force, motd %q, remote %q, refused %+v", n.Name, s.Commit, motdOf(n), s.Remote.Error, s.Refused)
+				}
+			}
+			c.Point(good)
+			good = c.Push(motd(motdText(i + 1)))
+			agree(t, c, good, time.Minute)
+			c.Until("nobody refuses anything", 10*time.Second, func() bool {
+				return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return len(n.Agent.Status().Refused) > 0 })
+			})
 		}
-		c.Point(first)
-		second := c.Push(motd("two\n"))
-		agree(t, c, second, time.Minute)
-		c.Until("nobody refuses anything", 10*time.Second, func() bool {
-			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return len(n.Agent.Status().Refused) > 0 })
-		})
 	})
 }
+
+func motdText(i int) string { return []string{"one\n", "two\n", "three\n"}[i] }
 
 // readOnly is a remote for reports that takes nothing while it is shut.
 type readOnly struct {

@@ -96,8 +96,10 @@ func (c *Cluster) writeObject(repository, kind string, content []byte) string {
 	id := hex.EncodeToString(sum[:])
 	path := filepath.Join(c.Dir, repository, "objects", id[:2], id[2:])
 	var packed bytes.Buffer
-	z := zlib.NewWriter(&packed)
-	_, err := z.Write(whole)
+	z, err := zlib.NewWriterLevel(&packed, zlib.BestSpeed)
+	if err == nil {
+		_, err = z.Write(whole)
+	}
 	if err = errors.Join(err, z.Close(), os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, packed.Bytes(), 0o600)); err != nil {
 		c.t.Fatal(err)
 	}

@@ -95,8 +95,16 @@ func follow(t *testing.T, r Remote, bare, work string) {
 	if got := str(s.Fetch(ctx, "main", "absent")); got != c1 || str(s.Ref("refs/dunlin/incoming/main")) != c1 {
 		t.Fatalf("Fetch = %s, want %s", got, c1)
 	}
+	// What is on another branch does not come along with a new commit.
+	run(t, work, "checkout", "-q", "-b", "other")
+	aside := push(t, bare, work, map[string]string{"aside": "9"})
+	run(t, work, "push", "-q", bare, "other")
+	run(t, work, "checkout", "-q", "main")
 	c2 := push(t, bare, work, map[string]string{"a": "3"})
 	str(s.Fetch(ctx, "main"))
+	if s.Knows(aside) || s.Has(aside) || str(s.Ref("refs/heads/other")) != "" || str(s.Ref("refs/dunlin/incoming/other")) != "" {
+		t.Fatal("another branch was taken, too")
+	}
 	if !yes(s.Descends(context.Background(), c2, c1)) || yes(s.Descends(context.Background(), c1, c2)) {
 		t.Fatal("the second commit follows on the first")
 	}

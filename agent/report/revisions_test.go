@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +134,30 @@ func TestReportersMergeInAnyOrder(t *testing.T) {
 	build(t, one, all)
 	if n := build(t, one, all); n != 0 {
 		t.Fatalf("building again wrote %d files", n)
+	}
+}
+
+// One host that says something new costs the file of its shard, beside the pages.
+func TestOneChangedLineWritesOneShard(t *testing.T) {
+	nodes, newer := fleetOf(t, 12, 3), fleetOf(t, 12, 4)
+	b := branch{}
+	build(t, b, nodes)
+	for _, i := range []int{0, 5, 11} {
+		nodes[i] = newer[i]
+		files, _, err := report.Build(b.read, "acme", nodes, time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wrote []string
+		for _, path := range slices.Sorted(maps.Keys(files)) {
+			if strings.Contains(path, "/") && !strings.HasPrefix(path, "charts/") && !strings.HasPrefix(path, "badges/") {
+				wrote = append(wrote, path)
+			}
+		}
+		if want := []string{"nodes/" + report.Shard(nodes[i].Line.Node) + ".jsonl"}; !slices.Equal(wrote, want) {
+			t.Errorf("for the line of node %d, %q are written, want %q", i, wrote, want)
+		}
+		b.apply(files)
 	}
 }
 

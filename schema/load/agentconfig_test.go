@@ -31,15 +31,16 @@ func TestAgentConfigInThreeForms(t *testing.T) {
 func TestAWrongAgentConfigIsPlaced(t *testing.T) {
 	const head = "repo: url: \"https://git.example.org/p.git\"\ntrust: \"unsigned\"\n"
 	for text, want := range map[string]string{
-		head + "ceiling: pakages: false\n":             "agent.cue:3:10: ceiling.pakages: no such field",
-		head + "ceiling: packages: \"no\"\n":           "ceiling.packages: \"no\" is text",
-		head + "gossip: {join: []}\n":                  "gossip.keyFile: required",
-		"trust: \"unsigned\"\n":                        "agent.cue:1:1: repo: required",
-		head + "state: \"relative\"\n":                 "agent.cue:3:8: state:",
-		head + "state: {\n":                            "agent.cue:3:8: { is not closed",
-		head + "trust: \"signed\"\n":                   "trust",
-		"import \"strings\"\n" + head:                  "may not import",
-		head + "ceiling: packages: ceiling.packages\n": "ceiling.packages",
+		head + "ceiling: pakages: false\n":               "agent.cue:3:10: ceiling.pakages: no such field",
+		head + "ceiling: packages: \"no\"\n":             "ceiling.packages: \"no\" is text",
+		head + "gossip: {join: []}\n":                    "gossip.keyFile: required",
+		"trust: \"unsigned\"\n":                          "agent.cue:1:1: repo: required",
+		"repo: url: \"https://git.example.org/p.git\"\n": "agent.cue:1:1: trust: required",
+		head + "state: \"relative\"\n":                   "agent.cue:3:8: state:",
+		head + "state: {\n":                              "agent.cue:3:8: { is not closed",
+		head + "trust: \"signed\"\n":                     "trust",
+		"import \"strings\"\n" + head:                    "may not import",
+		head + "ceiling: packages: ceiling.packages\n":   "ceiling.packages",
 	} {
 		_, faults := AgentConfig("agent.cue", []byte(text))
 		if len(faults) == 0 || !strings.Contains(faults[0].String(), want) {
