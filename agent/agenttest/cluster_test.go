@@ -237,33 +237,52 @@ func TestAFleetKeepsToItsBudgets(t *testing.T) {
 			reads := asked(c)
 			commit := c.Push(map[string]string{"policies/web.cue": fleetFiles("two\n")["policies/web.cue"]})
 			pushed := time.Now()
-			c.Until("a member holds the new head", time.Minute, func() bool {
-				for _, n := range c.Nodes {
-					if n.Agent.Head() == commit {
-						return true
-					}
-				}
-				return false
+			finely(t, c, "a member holds the new head", time.Minute, func() bool {
+				return slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return n.Agent.Head() == commit })
 			})
 			seen := time.Now()
-			again, ended := map[*agenttest.Node]bool{}, 0 // and how often they fetched before
+			again, ended := map[*agenttest.Node]time.Time{}, 0 // when they were there again, and how often they fetched before
 			var restarts sync.WaitGroup
 			for i := 10; i < n; i += 10 { // what they enforce and say survives
-				again[c.Nodes[i]] = true
 				traffic, _ := c.Nodes[i].Agent.Traffic()
 				ended += traffic.Fetches
-				restarts.Go(func() { c.Nodes[i].Stop(); c.Nodes[i].Start() })
+				again[c.Nodes[i]] = time.Time{}
+				restarts.Go(func() {
+					c.Nodes[i].Stop()
+					c.Nodes[i].Start()
+					mu.Lock()
+					defer mu.Unlock()
+					again[c.Nodes[i]] = time.Now()
+				})
 			}
-			c.Until("in force on all that are not started again", 30*time.Second, func() bool {
-				return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return !again[n] && !n.Holds(commit) })
+			var d, late time.Duration // the longest of those that run on, and of the others since they run again
+			left := slices.Clone(c.Nodes)
+			finely(t, c, "in force on all", time.Minute, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				left = slices.DeleteFunc(left, func(n *agenttest.Node) bool {
+					started, is := again[n]
+					switch {
+					case is && started.IsZero() || !n.Holds(commit):
+						return false
+					case is:
+						late = max(late, time.Since(started))
+					default:
+						d = time.Since(seen)
+					}
+					return true
+				})
+				return len(left) == 0
 			})
-			d := time.Since(seen)
 			restarts.Wait()
-			t.Logf("in force on those that were started again after %s", agree(t, c, commit, 15*time.Second))
+			t.Logf("in force on those that were started again %s after that", late)
 			fetches := asked(c).Fetches + ended - reads.Fetches
 			t.Logf("seen after %s, in force on all %s later, after %d fetches of the remote", seen.Sub(pushed), d, fetches)
 			if d > 3*time.Second {
 				t.Errorf("in force on all %s after a member held it, more than 3 s", d)
+			}
+			if late > 3*time.Second {
+				t.Errorf("in force on those that were started again %s after that, more than 3 s", late)
 			}
 			if fetches >= 10 {
 				t.Errorf("%d nodes fetched one commit from the remote", fetches)
@@ -306,7 +325,18 @@ func TestAFleetKeepsToItsBudgets(t *testing.T) {
 			}
 		}()
 		t.Logf("reported after %s", settledReports(c, 10*time.Minute))
+		t.Logf("%d commits of reports", audit(t, c))
 	})
+}
+
+// finely is Until that looks every 20 ms for as long as it takes, for what must not be measured as longer than it was.
+func finely(t *testing.T, c *agenttest.Cluster, what string, d time.Duration, ok func() bool) {
+	t.Helper()
+	for start := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(start) > d {
+			t.Fatalf("not within %s: %s", d, what)
+		}
+	}
 }
 
 func TestCutOffNodesKeepEnforcingAndHeal(t *testing.T) {
@@ -370,88 +400,184 @@ func TestAForcePushIsRefused(t *testing.T) {
 	})
 }
 
-// A host whose clock is an hour off says so, installs no patch in a window that its clock says is open, and enforces all
-// else. A node that lies about its time stops nobody. Once the clock is set, patches are installed.
-func TestAClockAnHourOffStartsNothing(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		files := fleetFiles("one\n")
-		files["baselines/debian.cue"] = `package fleet
+// patching is a fleet whose nodes have a security update to install: a baseline that approves it at once, and a window.
+func patching(window string) map[string]string {
+	files := fleetFiles("one\n")
+	files["baselines/debian.cue"] = `package fleet
 
 baseline: debian: {operatingSystem: "DEBIAN", default: true, approvalRules: [{filters: PRIORITY: ["*"], approveAfterDays: 0}]}
 `
-		files["windows/night.cue"] = `package fleet
+	files["windows/night.cue"] = `package fleet
 
 window: night: {
-	schedule: "cron(0 0 ? * * *)"
-	duration: "4h"
+	` + window + `
 	targets: all: true
 	tasks: patch: {document: "AWS-RunPatchBaseline", parameters: {Operation: "Install", RebootOption: "NoReboot"}, maxConcurrency: "100%", maxErrors: "100%"}
 }
 `
-		c := agenttest.NewCluster(t, 5, 6, files)
-		defer c.StopAll()
-		wrong := c.Nodes[2]
-		var skew atomic.Int64
-		skew.Store(int64(time.Hour))
-		wrong.Change = func(o *agent.Options) {
-			o.Local.Now = func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }
+	return files
+}
+
+// opensslNow is the version of openssl that a node has.
+func opensslNow(t *testing.T, n *agenttest.Node) string {
+	t.Helper()
+	all, err := n.Host.Packages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.Name == "openssl" {
+			return p.Version
 		}
-		patched := func(n *agenttest.Node) bool {
-			all, err := n.Host.Packages(t.Context())
-			if err != nil {
-				t.Fatal(err)
+	}
+	return ""
+}
+
+// offers makes a node's archives offer these versions of openssl, of which it has one; all others are security updates.
+func offers(t *testing.T, n *agenttest.Node, has string, versions ...string) {
+	t.Helper()
+	of := []host.SimulatedVersion{{Version: has, Section: "utils"}}
+	for _, v := range versions {
+		of = append(of, host.SimulatedVersion{Version: v, Section: "utils", Security: true})
+	}
+	if err := n.Host.SetArchive(host.SimulatedArchive{
+		Arch: "amd64", Debian: "12",
+		Installed: map[string]host.SimulatedInstalled{
+			"dpkg":    {Version: "1.21.22", State: schema.PackageInstalled},
+			"openssl": {Version: has, State: schema.PackageInstalled},
+		},
+		Versions: map[string][]host.SimulatedVersion{
+			"dpkg":    {{Version: "1.21.22", Priority: "required", Section: "admin"}},
+			"openssl": of,
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Updates of openssl, oldest first.
+const (
+	opensslOld = "3.0.16-1~deb12u1"
+	opensslFix = "3.0.17-1~deb12u2"
+	opensslSec = "3.0.17-1~deb12u3"
+	opensslEnd = "3.0.17-1~deb12u4"
+)
+
+// A window opens while the agents wait for it: nothing is installed before, all of it within a minute, what appears while
+// it is open as well, and what appears after its cutoff only when it opens next.
+func TestAWindowOpensWhileAgentsWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // its clock begins at midnight, UTC
+		midnight := time.Now().UTC().Truncate(24 * time.Hour)
+		at := func(clock string) {
+			t.Helper()
+			of, err := time.ParseDuration(clock)
+			if err != nil || time.Until(midnight.Add(of)) < 0 {
+				t.Fatalf("it is %s already, %v", time.Now().UTC(), err)
 			}
-			return slices.ContainsFunc(all, func(p schema.PackageStatus) bool { return p.Name == "openssl" && p.Version == "3.0.17-1~deb12u2" })
+			time.Sleep(time.Until(midnight.Add(of)))
+		}
+		c := agenttest.NewCluster(t, 62, 3, patching(`schedule: "cron(30 0,3 ? * * *)"
+	duration: "2h"
+	cutoff: "1h"`))
+		defer shows(t, c)
+		defer c.StopAll()
+		all := func(want string) {
+			t.Helper()
+			for _, n := range c.Nodes {
+				if got := opensslNow(t, n); got != want {
+					t.Errorf("at %s %s has openssl %s, want %s", time.Now().UTC().Format(time.TimeOnly), n.Name, got, want)
+				}
+			}
 		}
 		for _, n := range c.Nodes {
-			if err := n.Host.SetArchive(host.SimulatedArchive{
-				Arch: "amd64", Debian: "12",
-				Installed: map[string]host.SimulatedInstalled{
-					"dpkg":    {Version: "1.21.22", State: schema.PackageInstalled},
-					"openssl": {Version: "3.0.16-1~deb12u1", State: schema.PackageInstalled},
-				},
-				Versions: map[string][]host.SimulatedVersion{
-					"dpkg":    {{Version: "1.21.22", Priority: "required", Section: "admin"}},
-					"openssl": {{Version: "3.0.16-1~deb12u1", Section: "utils"}, {Version: "3.0.17-1~deb12u2", Section: "utils", Security: true}},
-				},
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, n := range c.Nodes[:5] {
+			offers(t, n, opensslOld, opensslFix)
 			n.Start()
 		}
-		liar, end := lie(t, c, c.Nodes[5])
-		defer end()
-		liar.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprintln(w, time.Now().Add(-24*time.Hour).UnixMilli())
-		}))
-		liar.say(t, schema.RecordState, "", schema.StateRecord{Name: c.Nodes[5].Name, Types: []schema.TypeCompliance{}})
-		sound := slices.DeleteFunc(slices.Clone(c.Nodes[:5]), func(n *agenttest.Node) bool { return n == wrong })
-		c.Until("the node knows that its clock is off", 30*time.Minute, func() bool { return strings.Contains(problems(wrong), "ahead of") })
-		c.Until("the others are patched", 10*time.Minute, func() bool {
-			return !slices.ContainsFunc(sound, func(n *agenttest.Node) bool { return !patched(n) })
-		})
-		time.Sleep(30 * time.Minute)
-		for _, n := range sound {
-			if p := problems(n); p != "" {
-				t.Errorf("%s blames itself: %s", n.Name, p)
+		first, _ := c.Remote.Ref("refs/heads/main")
+		agree(t, c, first, time.Minute)
+		at("29m59s")
+		all(opensslOld)
+		at("31m")
+		all(opensslFix)
+		at("1h")
+		for _, n := range c.Nodes {
+			offers(t, n, opensslFix, opensslSec)
+		}
+		at("1h2m")
+		all(opensslSec)
+		at("1h30m10s") // an hour before its end
+		for _, n := range c.Nodes {
+			offers(t, n, opensslSec, opensslEnd)
+		}
+		at("3h29m59s")
+		all(opensslSec)
+		for _, n := range c.Nodes {
+			if s := n.Agent.Status(); s.Commit != first || len(s.Problems) > 0 {
+				t.Errorf("%s: %s in force, %q", n.Name, s.Commit, s.Problems)
 			}
 		}
-		if patched(wrong) {
-			t.Error("patches were installed under a wrong clock")
-		}
-		if motdOf(wrong) != "one\n" {
-			t.Error("what is in force is not enforced under a wrong clock")
-		}
-		holds(c, c.Nodes[:5], c.Push(motd("two\n")), time.Minute)
-		skew.Store(0)
-		t.Logf("patched %s after the clock was set", c.Until("the node is patched", 5*time.Minute, func() bool { return patched(wrong) }))
-		if p := problems(wrong); p != "" {
-			t.Errorf("it still blames itself: %s", p)
-		}
+		at("3h31m")
+		all(opensslEnd)
 	})
+}
+
+// A host whose clock is an hour off says so, installs no patch in a window that its clock says is open, and enforces all
+// else. A node that lies about its time stops nobody. Once the clock is set, patches are installed.
+func TestAClockAnHourOffStartsNothing(t *testing.T) {
+	t.Parallel()
+	for off, word := range map[time.Duration]string{time.Hour: "ahead of", -time.Hour: "behind"} {
+		t.Run(strings.Fields(word)[0], func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := agenttest.NewCluster(t, 5, 6, patching(`schedule: "cron(0 0 ? * * *)"
+	duration: "4h"`))
+				defer c.StopAll()
+				wrong := c.Nodes[2]
+				var skew atomic.Int64
+				skew.Store(int64(off))
+				wrong.Change = func(o *agent.Options) {
+					o.Local.Now = func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }
+				}
+				patched := func(n *agenttest.Node) bool { return opensslNow(t, n) == opensslFix }
+				for _, n := range c.Nodes {
+					offers(t, n, opensslOld, opensslFix)
+				}
+				for _, n := range c.Nodes[:5] {
+					n.Start()
+				}
+				liar, end := lie(t, c, c.Nodes[5])
+				defer end()
+				liar.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprintln(w, time.Now().Add(-24*time.Hour).UnixMilli())
+				}))
+				liar.say(t, schema.RecordState, "", schema.StateRecord{Name: c.Nodes[5].Name, Types: []schema.TypeCompliance{}})
+				sound := slices.DeleteFunc(slices.Clone(c.Nodes[:5]), func(n *agenttest.Node) bool { return n == wrong })
+				c.Until("the node knows that its clock is off", 30*time.Minute, func() bool { return strings.Contains(problems(wrong), word) })
+				c.Until("the others are patched", 10*time.Minute, func() bool {
+					return !slices.ContainsFunc(sound, func(n *agenttest.Node) bool { return !patched(n) })
+				})
+				time.Sleep(30*time.Minute + max(0, -off)) // now it is open by the wrong clock, too
+				for _, n := range sound {
+					if p := problems(n); p != "" {
+						t.Errorf("%s blames itself: %s", n.Name, p)
+					}
+				}
+				if patched(wrong) {
+					t.Error("patches were installed under a wrong clock")
+				}
+				if motdOf(wrong) != "one\n" {
+					t.Error("what is in force is not enforced under a wrong clock")
+				}
+				holds(c, c.Nodes[:5], c.Push(motd("two\n")), time.Minute)
+				skew.Store(0)
+				t.Logf("patched %s after the clock was set", c.Until("the node is patched", 5*time.Minute, func() bool { return patched(wrong) }))
+				if p := problems(wrong); p != "" {
+					t.Errorf("it still blames itself: %s", p)
+				}
+			})
+		})
+	}
 }
 
 func TestLastGoodCommitIsEnforcedWithoutTheRemote(t *testing.T) {
