@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -26,9 +27,7 @@ func (c *Cluster) seek(ctx context.Context) {
 		case <-c.resync:
 			t.Stop()
 			if addr := c.anyone(); addr != "" {
-				if _, err := c.list.Load().Join([]string{addr}); err != nil {
-					c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
-				}
+				_ = c.join(addr, false)
 				wait = jitter(c.c, 5*time.Second)
 				continue
 			}
@@ -40,15 +39,18 @@ func (c *Cluster) seek(ctx context.Context) {
 			wait = jitter(c.c, 10*time.Second)
 			continue
 		}
-		_, err := c.list.Load().Join([]string{addr})
-		if err != nil {
-			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
-			otherKey = otherKey || strings.Contains(err.Error(), "decrypt")
+		alone := c.anyone() == ""
+		hedged := alone && turn < len(c.c.Join)-1
+		err := c.join(addr, hedged)
+		if errors.Is(err, errSlow) {
+			wait = 0
+			continue
 		}
+		otherKey = otherKey || err != nil && strings.Contains(err.Error(), "decrypt")
 		if err == nil && len(joined) < maxLost {
 			joined[addr] = time.Now()
 		}
-		alone := c.anyone() == ""
+		alone = c.anyone() == ""
 		reached = err == nil || reached && !alone
 		switch {
 		case reached || !alone: // before there is a roster nobody is a member
@@ -64,6 +66,36 @@ func (c *Cluster) seek(ctx context.Context) {
 		if alone && turn < 2*len(c.c.Join) {
 			wait = jitter(c.c, time.Second)
 		}
+	}
+}
+
+// slowJoin is after how long, while nobody is there yet, another address is joined beside one that has not answered: where
+// packets are lost, a stream may take seconds to open, and it is rarely all of them that do.
+const slowJoin = 500 * time.Millisecond
+
+// errSlow says that an address is still being joined.
+var errSlow = errors.New("it does not answer yet")
+
+// join joins an address. Where it is hedged and takes long it goes on beside, and the error is errSlow.
+func (c *Cluster) join(addr string, hedged bool) error {
+	done := make(chan error, 1)
+	c.loops.Go(func() {
+		_, err := c.list.Load().Join([]string{addr})
+		if err != nil {
+			c.tell.say("join "+addr, fmt.Sprintf("%s cannot be joined: %s", addr, cause(err)))
+		}
+		done <- err
+	})
+	if !hedged {
+		return <-done
+	}
+	t := time.NewTimer(slowJoin)
+	defer t.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-t.C:
+		return errSlow
 	}
 }
 
