@@ -422,3 +422,50 @@ func TestAWrongGossipKey(t *testing.T) {
 		agree(t, c, c.Push(motd("two\n")), 25*time.Second)
 	})
 }
+
+// Who reads all that goes over the network learns neither who the nodes are nor what they tell: no hint, id, name, record, commit
+// or part of the policy goes over it as it is.
+func TestWhoTapsTheNetworkReadsNothing(t *testing.T) {
+	cluster(t, 55, 4, func(t *testing.T, c *agenttest.Cluster) {
+		var mu sync.Mutex
+		var all bytes.Buffer
+		c.Net.Tap(func(b []byte) { mu.Lock(); defer mu.Unlock(); all.Write(b) })
+		away := c.Nodes[3] // it comes anew, handshakes and lists of members included
+		away.Stop()
+		commit := c.Push(motd("a line that nobody overhears\n"))
+		away.Start()
+		agree(t, c, commit, 30*time.Second)
+		mend := spoil(t, c.Nodes[1])
+		c.Until("all know it", 3*time.Minute, func() bool {
+			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return n.Agent.Status().Compliance[schema.NonCompliant] != 1 })
+		})
+		mend()
+		settledReports(c, 10*time.Minute)
+		time.Sleep(2 * time.Minute)
+		c.Net.Tap(nil)
+		// What the nodes have told, as it is and as JSON and JSON Lines carry it.
+		secret := map[string][]byte{"the commit": []byte(commit), "a hint of the commit": topic(commit), "a part of the policy": []byte("nobody overhears"),
+			"a request": []byte("/v1/"), "a kind of record": []byte(schema.RecordAddress), "a verdict": []byte(schema.NonCompliant),
+			"a report": []byte(`"compliance"`), "the gossip key": bytes.Repeat([]byte{9}, 32)}
+		for _, n := range c.Nodes {
+			secret["the id of "+n.Name], secret["the name of "+n.Name] = []byte(n.Keys.ID()), []byte(n.Name)
+			secret["the key of "+n.Name], secret["the TLS pin of "+n.Name] = n.Keys.Public(), []byte(n.Keys.TLSPin())
+			secret["the TLS key of "+n.Name] = n.Keys.TLS.Leaf.RawSubjectPublicKeyInfo
+			secret["the report of "+n.Name] = []byte(own(n))
+		}
+		if all.Len() < 50_000 || !bytes.Contains(all.Bytes(), []byte("dunlin")) { // the label of gossip is for all to read
+			t.Fatalf("%d bytes were overheard", all.Len())
+		}
+		t.Logf("%d bytes overheard", all.Len())
+		for what, text := range secret {
+			if len(text) < 4 {
+				t.Errorf("%s is %q", what, text)
+			}
+			if i := bytes.Index(all.Bytes(), text); i >= 0 {
+				t.Errorf("%s goes over the network as it is: %q", what, all.Bytes()[max(0, i-40):min(all.Len(), i+60)])
+			}
+		}
+	})
+}
+
+func topic(commit string) []byte { t := topicOf(commit); return t[:] }

@@ -26,6 +26,19 @@ type Network struct {
 	changed chan struct{} // closed when the partition changes
 	hosts   map[netip.Addr]*HostNetwork
 	dials   map[string]int
+	tap     func(b []byte)
+}
+
+// Tap lets somebody who sits on the network read all that is sent from now on. It is called from many goroutines, one at a time.
+func (n *Network) Tap(read func(b []byte)) { n.mu.Lock(); n.tap = read; n.mu.Unlock() }
+
+// overhear gives what is sent to who taps.
+func (n *Network) overhear(b []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.tap != nil {
+		n.tap(b)
+	}
 }
 
 // Dials is how many streams each address has tried to open.
@@ -351,6 +364,7 @@ func (p *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	p.h.count(len(b), 28)
+	p.h.n.overhear(b)
 	delay, blocked := p.h.n.reach(p.h.ip, to.Addr())
 	p.h.n.mu.Lock()
 	other := p.h.n.hosts[to.Addr()]

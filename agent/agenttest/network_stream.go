@@ -175,6 +175,7 @@ func (c *conn) Write(b []byte) (int, error) {
 			c.out.size += n
 			c.out.touch()
 			c.out.mu.Unlock()
+			c.h.n.overhear(b[:n])
 			written, b = written+n, b[n:]
 			c.h.count((1+times)*n, (1+times)*52*((n+1447)/1448))
 			continue

@@ -54,7 +54,8 @@ const (
 	calm         = 30 * time.Second       // the same where nothing is
 	leastPause   = time.Second
 	mostPause    = 15 * time.Second
-	pushFresh    = time.Minute      // how long after a push new streams are given it, too
+	pushFresh    = time.Minute      // how long after a push new streams are given it, too; urgent records likewise
+	maxFresh     = 8                // and so many of them, the newest
 	leastCompare = 15 * time.Second // between two comparisons that Compare asks for
 )
 
@@ -131,6 +132,7 @@ type Peers struct {
 	unknown  map[string]int // connections that have not shown whose they are, by host
 	wanted   map[string]*wish
 	pushed   push      // the newest
+	urged    []urged   // urgent records of late, oldest first
 	compared time.Time // when Compare last did something
 	last     []string  // digests offered so far, sorted; of the offering goroutine alone
 }
@@ -140,6 +142,25 @@ type push struct {
 	at    time.Time // zero: nothing yet
 	topic [topicLen]byte
 	frame []byte
+}
+
+// urged is an urgent record, and when it was new here.
+type urged struct {
+	at time.Time
+	named
+}
+
+// late are the urgent records of late that are still the newest of their kind: who was away must not wait for a comparison.
+func (p *Peers) late(now time.Time) (out []named) {
+	p.mu.Lock()
+	all := slices.Clone(p.urged)
+	p.mu.Unlock()
+	for _, u := range all {
+		if now.Sub(u.at) < pushFresh && len(p.config.Store.Get([]string{u.digest})) == 1 {
+			out = append(out, u.named)
+		}
+	}
+	return out
 }
 
 // link is a neighbour that this node has chosen.
@@ -337,6 +358,12 @@ func (p *Peers) offering(ctx context.Context) {
 		p.last = now
 		if len(fresh) > 0 {
 			urgent, rest := p.urgent(fresh)
+			p.mu.Lock()
+			for _, n := range urgent {
+				p.urged = append(p.urged, urged{time.Now(), n})
+			}
+			p.urged = slices.Clone(p.urged[max(0, len(p.urged)-maxFresh):])
+			p.mu.Unlock()
 			for _, s := range p.streams() {
 				s.urge(urgent)
 				s.offer(rest, len(now))

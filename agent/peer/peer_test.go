@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -400,6 +401,53 @@ func TestNeighboursAreFew(t *testing.T) {
 	})
 }
 
+// Of many nodes each still talks with a few, and what one of them tells is soon everywhere, also once some have gone. In the
+// long run there are a thousand.
+func TestManyNodes(t *testing.T) {
+	n := 100
+	if os.Getenv("DUNLIN_LONG") != "" {
+		n = 1000
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, n, nil)
+		defer f.stop()
+		pass(30 * time.Second)
+		everywhere := func(seq, from, to int) {
+			t.Helper()
+			r := digestOf(f.nodes[from].publish(seq, "news"))
+			began := time.Now()
+			for _, d := range f.nodes[:to] {
+				for len(d.store.Missing([]string{r})) > 0 {
+					if time.Since(began) > 5*time.Second {
+						t.Fatalf("%s has not heard it after %s", d.id, time.Since(began))
+					}
+					pass(20 * time.Millisecond)
+				}
+			}
+			t.Logf("of %d nodes all know it after %s", to, time.Since(began))
+		}
+		for i := range 5 {
+			everywhere(i, i*n/5, n)
+		}
+		for _, d := range f.nodes[n-n/10:] {
+			f.net.isolate(d.id, true)
+		}
+		pass(30 * time.Second) // a stream whose other end is silent is noticed
+		everywhere(9, n/2, n-n/10)
+		most, sum := 0, 0
+		for _, d := range f.nodes[:n-n/10] {
+			d.mu.Lock()
+			links, in := len(d.links), len(d.accepted)
+			d.mu.Unlock()
+			most, sum = max(most, links+in), sum+links+in
+			if links > maxLinks || in > maxAccepted {
+				t.Errorf("%s dials %d and has accepted %d", d.id, links, in)
+			}
+		}
+		t.Logf("%.1f streams a node, at most %d", float64(sum)/float64(n-n/10), most)
+	})
+}
+
 // heard is what a node was pushed.
 type heard struct {
 	mu  sync.Mutex
@@ -457,6 +505,46 @@ func TestUrgentRecordsAndPushesAreSentUnasked(t *testing.T) {
 		}
 		if got := ears[0].count("n03 t data"); got != 1 {
 			t.Errorf("n00 was pushed to %d times by n03", got)
+		}
+	})
+}
+
+// Who comes a little late is told at once what is urgent, as far as it is still so; later on a comparison does.
+func TestUrgentRecordsOfLateAreSentToNewStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, func(_ int, c *Config) { c.Urgent = func(r schema.Record) bool { return string(r.Body) == "now" } })
+		defer f.stop()
+		d := f.nodes[0]
+		told := func() int { return len(d.newStream("n01", false).urgent) }
+		pass(5 * time.Second)
+		d.publish(1, "later")
+		pass(time.Second)
+		if n := told(); n != 0 {
+			t.Errorf("%d records are urgent, want none", n)
+		}
+		for i := range 2 * maxFresh {
+			d.publish(2+i, "now")
+			pass(time.Second)
+		}
+		if n := told(); n != maxFresh {
+			t.Errorf("%d records are urgent, want the newest %d", n, maxFresh)
+		}
+		for _, o := range f.nodes { // newer ones have taken their place
+			o.store.mu.Lock()
+			clear(o.store.records)
+			o.store.mu.Unlock()
+		}
+		if n := told(); n != 0 {
+			t.Errorf("%d records are sent that have been replaced", n)
+		}
+		r := d.publish(99, "now")
+		pass(pushFresh - time.Second)
+		if n := told(); n != 1 {
+			t.Errorf("%d records are urgent after %s, want %v", n, pushFresh-time.Second, r)
+		}
+		pass(2 * time.Second)
+		if n := told(); n != 0 {
+			t.Errorf("%d records are urgent after more than %s", n, pushFresh)
 		}
 	})
 }

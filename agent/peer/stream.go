@@ -70,6 +70,10 @@ func (p *Peers) newStream(id string, asks bool) *stream {
 		asked: map[string]time.Time{}, has: map[string]struct{}{}, sent: map[string]uint8{},
 		account: p.account(id),
 	}
+	for _, n := range p.late(now) {
+		s.has[n.digest] = struct{}{}
+		s.urgent = append(s.urgent, n)
+	}
 	p.mu.Lock()
 	if last := p.pushed; !last.at.IsZero() && now.Sub(last.at) < pushFresh {
 		s.topic, s.pushing = last.topic, last.frame
