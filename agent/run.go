@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -74,11 +75,13 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
-	start      string     // a random name of this start
-	began      time.Time  // when it was
-	uncounted  bool       // nothing may be told yet; of the loop that shares
-	members    sync.Mutex // one look at who is here at a time
-	pushCame   signal     // a neighbour has pushed a commit
+	start      string                 // a random name of this start
+	began      time.Time              // when it was
+	above      atomic.Pointer[string] // the newest other start under this node's key
+	copies     chan netip.AddrPort    // where another host with this node's key may be
+	uncounted  bool                   // nothing may be told yet; of the loop that shares
+	members    sync.Mutex             // one look at who is here at a time
+	pushCame   signal                 // a neighbour has pushed a commit
 	settled    settled
 	answers    *answers
 	fleets     *Fleets
@@ -135,6 +138,7 @@ func New(o Options) (a *Agent, err error) {
 	a = &Agent{o: o, passes: newSignal(), heads: newSignal(), reports: newSignal(), syncs: make(chan chan schema.RemoteStatus), told: newSignal(), keeps: newSignal()}
 	a.unlock = unlock
 	a.start, a.began, a.pushCame = rand.Text()[:12], time.Now(), newSignal()
+	a.copies = make(chan netip.AddrPort, 1)
 	a.answers = newAnswers()
 	a.headLens.kind, a.stateLens.kind = schema.RecordHead, schema.RecordState
 	a.patches.wake = newSignal()

@@ -173,8 +173,19 @@ func (a *Agent) seenDelay(r schema.Repo) time.Duration {
 }
 
 // past hears what this node told in an earlier life, of which it has no memory.
-func (a *Agent) past(r schema.Record) {
-	if v, ok := decode[schema.SeenRecord](r); ok && r.Kind == schema.RecordSeen {
-		a.seen.heard(v)
+// twin says that it was another host: it has heard of this start, of which nobody knew before.
+func (a *Agent) past(r schema.Record) (twin bool) {
+	switch r.Kind {
+	case schema.RecordSeen:
+		if v, ok := decode[schema.SeenRecord](r); ok {
+			a.seen.heard(v)
+		}
+	case schema.RecordState:
+		v, ok := decode[schema.StateRecord](r)
+		if ok && v.Start != a.start && v.Start != "" && len(v.Start) <= len(a.start) {
+			a.above.Store(&v.Start)
+		}
+		return ok && v.Above == a.start && v.Start != a.start
 	}
+	return false
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/gossip"
@@ -41,7 +42,8 @@ func (a *Agent) join(ctx context.Context) error {
 		Store: a.records, Handler: a.peerHandler(), Stranger: a.stranger, Rand: a.o.Random,
 		Urgent: func(r schema.Record) bool { return r.Kind == schema.RecordHead }, Pushed: a.takePush,
 		Pinned: func(_ string, from netip.Addr) { a.cluster.Guest(from) },
-		Log:    func(text string) { a.log().Warn(a.named(text), "what", "peer") },
+		Start:  a.start, Twin: a.records.Twin,
+		Log: func(text string) { a.log().Warn(a.named(text), "what", "peer") },
 	})
 	if err != nil {
 		_ = l.Close()
@@ -53,6 +55,12 @@ func (a *Agent) join(ctx context.Context) error {
 		Log:  func(text string) { a.log().Warn(text, "what", "gossip") },
 		Keys: a.signingKey, Nodes: func() int { return len(a.pinned()) }, Sign: a.signAddresses, Random: a.o.Random,
 		Alone: func(text string) { a.problem("gossip", text) },
+		Twin: func(at netip.AddrPort) {
+			select {
+			case a.copies <- at:
+			default: // one is being looked at
+			}
+		},
 	})
 	if err != nil {
 		_ = l.Close()
@@ -185,12 +193,14 @@ func (a *Agent) share(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	absent, telling := map[string]absence{}, teller{}
+	var above *string                                      // what was told of it
 	expected, expecting := time.NewTimer(time.Hour), false // the record of a head that was hinted at
 	defer expected.Stop()
 	if a.peers != nil {
-		asked := make(chan struct{})
-		go func() { defer close(asked); a.askStanding(ctx) }()
-		defer func() { <-asked }()
+		var asking sync.WaitGroup
+		asking.Go(func() { a.askStanding(ctx) })
+		asking.Go(func() { a.meetTwins(ctx) })
+		defer asking.Wait()
 	}
 	for {
 		a.pulses.idle("share")
@@ -203,6 +213,10 @@ func (a *Agent) share(ctx context.Context) error {
 				a.peers.Offer()
 			}
 			a.addresses()
+			if heard := a.above.Load(); heard != above {
+				above = heard
+				a.publishState()
+			}
 			a.clones()
 			a.heads.raise()
 			a.reports.raise()
@@ -298,6 +312,25 @@ func (a *Agent) clones() {
 	a.problem("clone", text)
 }
 
+// meetTwins looks where this node is said to be elsewhere whether another host has its key, which takes no third node. What
+// counts is what that one shows on the connection.
+func (a *Agent) meetTwins(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case at := <-a.copies:
+			twin, err := a.peers.Meet(ctx, at.String())
+			switch {
+			case err != nil:
+				a.log().Debug("nobody with this host's key answers there", "address", at.String(), "error", one(err))
+			case twin:
+				a.records.Twin()
+			}
+		}
+	}
+}
+
 // hint tells all members at once that there is a new head; it is a wake-up call that nobody has to believe.
 func (a *Agent) hint(commit string) {
 	b, err := hex.DecodeString(commit)
@@ -391,6 +424,9 @@ func (a *Agent) tellState() error {
 	s := schema.StateRecord{
 		Refused: a.refused, Remote: a.remote.Error, Reporter: a.reporter != nil, ReportFails: a.report.Error != "",
 		Types: []schema.TypeCompliance{}, Agent: a.o.Version, Clone: a.problems["clone"] != "", Start: a.start,
+	}
+	if above := a.above.Load(); above != nil {
+		s.Above = *above
 	}
 	p := a.problemTexts()
 	if e := a.report.Error; e != "" {

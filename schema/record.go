@@ -179,6 +179,9 @@ type StateRecord struct {
 	Clone bool `json:"clone,omitempty"`
 	// Start is random, of each start: two hosts that are copies of each other say different things.
 	Start string `json:"start,omitempty"`
+	// Above is the start, other than its own, under which the same key told something that was newer than what this start had
+	// told. Who reads its own start there knows that another host with its key is alive.
+	Above string `json:"above,omitempty"`
 }
 
 // TypeCompliance is a node's compliance of one type, with the items that are not compliant (at most 64).

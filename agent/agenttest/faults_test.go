@@ -150,7 +150,7 @@ func TestClonedIdentity(t *testing.T) {
 		n.Start()
 		twin.Start()
 		both := []*agenttest.Node{n, twin}
-		t.Logf("both know after %s", c.Until("both know of each other", 3*time.Minute, func() bool {
+		t.Logf("both know after %s", c.Until("both know of each other", time.Minute, func() bool {
 			return !slices.ContainsFunc(both, func(n *agenttest.Node) bool {
 				return !strings.Contains(problems(n), "another host uses this host's key")
 			})

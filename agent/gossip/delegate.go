@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ func (d *delegate) MergeRemoteState([]byte, bool) {}
 // NotifyAlive refuses members that are not in the roster, and those that are not where they have signed that they are.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == d.c.c.Name {
+		d.twin(n)
 		return nil // memberlist says the truth where somebody else says something else
 	}
 	if !isID(n.Name) {
@@ -85,6 +87,28 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 		wake(d.c.changed)
 	}
 	return nil
+}
+
+// twin looks at what others say of this member itself, and that it has not said.
+func (d *delegate) twin(n *memberlist.Node) {
+	own, now := d.c.own.Load(), time.Now()
+	if d.c.c.Twin == nil || own == nil || bytes.Equal(*own, n.Meta) {
+		return
+	}
+	key, listed := d.c.c.Keys(n.Name)
+	r, at, err := readClaim(n.Name, n.Meta)
+	if err != nil || !listed {
+		return
+	}
+	d.c.mu.Lock()
+	due := now.Sub(d.c.twinAt) >= twinEvery
+	if due {
+		d.c.twinAt = now // before the signature is looked at, which costs something
+	}
+	d.c.mu.Unlock()
+	if due && r.Verify(key) == nil {
+		d.c.c.Twin(at.Peer)
+	}
 }
 
 // NotifyConflict tells people that two addresses claim one name. It proves nothing: a host that moved looks the same, and

@@ -19,6 +19,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -71,6 +72,8 @@ const (
 	maxStreams = 64
 	// maxFromOne is how many of them come from one address.
 	maxFromOne = 8
+	// twinEvery is the least time between two calls of Config.Twin.
+	twinEvery = 10 * time.Second
 )
 
 // Config is one member.
@@ -89,9 +92,12 @@ type Config struct {
 	// Nodes is how many nodes the roster has; it bounds what others may say of them. Nil: 10,000.
 	Nodes func() int
 	// Sign makes this node's record of kind schema.RecordAddress. Where it fails, others do not see this node before Claim.
-	Sign   func(schema.AddressRecord) (schema.Record, error)
-	Alone  func(text string) // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
-	Random func() float64    // in [0,1), for jitter; nil is none
+	Sign  func(schema.AddressRecord) (schema.Record, error)
+	Alone func(text string) // why nobody else is there, once all of Join were tried; "" when somebody is; nil tells nobody
+	// Twin is told that somebody says, in words that this node's key has signed, that this node is elsewhere: it may have been
+	// before, or another host has the key, whose peer server then is there. At most every 10 s; it must not block. Nil: nobody.
+	Twin   func(peer netip.AddrPort)
+	Random func() float64 // in [0,1), for jitter; nil is none
 }
 
 // Member is a node that is there.
@@ -131,6 +137,7 @@ type Cluster struct {
 	doubts map[string]bool          // members that are to be asked whether they are there
 	swept  time.Time                // when all that went were asked last
 	waits  map[string]time.Duration // until they are asked again
+	twinAt time.Time                // when Twin was told last
 }
 
 // Start opens the addresses and begins to look for others; that nobody is there yet is no error.

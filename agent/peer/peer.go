@@ -96,6 +96,10 @@ type Config struct {
 	// Stranger answers a host that the roster does not have, which may say one thing: that it asks to be let in. It gives a
 	// status of HTTP and a text. Nil: such a host gets no further than the handshake.
 	Stranger func(context.Context, Stranger) (status int, text string)
+	// Start is a random name of this start, at most 64 bytes, and Twin is told when another program has shown that it holds this
+	// node's key. It must not block. Without Start nobody with that key gets further than the handshake.
+	Start string
+	Twin  func()
 	// Rand gives numbers in [0,1) for jitter; nil: the system's.
 	Rand func() float64
 	// Log takes a line for people; texts of peers are quoted in it, and floods are thinned. Nil: nobody reads it.

@@ -40,9 +40,10 @@ func Exporter(state tls.ConnectionState) ([]byte, error) {
 	return state.ExportKeyingMaterial(exporterLabel, nil, exporterSize)
 }
 
-// lets reports whether a caller that is refused may ask to be let in.
+// lets reports whether a caller that is no peer may say the one thing that it may say: that it asks to be let in, or where it
+// has this node's own key, that it is there.
 func (p *Peers) lets(err error) bool {
-	return p.config.Stranger != nil && errors.Is(err, ErrUnknown)
+	return p.config.Stranger != nil && errors.Is(err, ErrUnknown) || p.config.Start != "" && errors.Is(err, errSelf)
 }
 
 // greet bounds how long a stranger stays. It goes on to count as one.

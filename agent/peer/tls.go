@@ -54,7 +54,7 @@ func (p *Peers) identify(state tls.ConnectionState) (id, pin string, err error) 
 	case "":
 		return "", "", fmt.Errorf("peer %q: %w (TLS key %s)", clip(name), ErrUnknown, pin)
 	case p.config.Self:
-		return "", "", fmt.Errorf("peer %q has this node's own key: is it a copy of this host?", clip(name))
+		return "", "", fmt.Errorf("peer %q: %w", clip(name), errSelf)
 	}
 	return id, pin, nil
 }
@@ -290,6 +290,10 @@ func (p *Peers) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, _, err := p.identify(*r.TLS) // again: the roster may have changed since the handshake
+	if errors.Is(err, errSelf) && p.lets(err) {
+		p.twin(w, r)
+		return
+	}
 	if p.lets(err) {
 		p.stranger(w, r)
 		return

@@ -59,14 +59,9 @@ func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
 		if !p.rose.IsZero() && now.Sub(p.rose) > settle && r.Boot != p.boot {
 			p.boots, p.boot = p.boots+1, r.Boot
 		}
-		if p.boots > 1 || p.answer >= answered {
-			if now.Sub(p.clone) > cloneFor/2 {
-				s.notify()
-			}
-			p.clone = now
-		}
-		if s.config.Past != nil {
-			s.config.Past(r)
+		twin := s.config.Past != nil && s.config.Past(r)
+		if twin || p.boots > 1 || p.answer >= answered {
+			s.twin(now)
 		}
 	}
 	settling := p.rose.IsZero() || now.Sub(p.rose) <= settle && p.clone.IsZero()
@@ -95,4 +90,19 @@ func (s *Store) heardSelf(at place, r schema.Record, digest string) error {
 	}
 	s.notify()
 	return nil
+}
+
+// Twin notes that another host has shown that it works with this node's key.
+func (s *Store) Twin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.twin(s.config.Now())
+}
+
+// twin is Twin; the caller holds mu.
+func (s *Store) twin(now time.Time) {
+	if s.past.clone.IsZero() || now.Sub(s.past.clone) > cloneFor/2 {
+		s.notify()
+	}
+	s.past.clone = now
 }

@@ -62,8 +62,9 @@ type Config struct {
 	// Jump makes a higher boot durable before the first record carries it.
 	Jump func(boot uint64) error
 	// Past is told of records under this node's own key that an earlier start, of a state folder that was lost, has
-	// published, or another host with the key. It must not call the store. Nil: nobody is told.
-	Past func(schema.Record)
+	// published, or another host with the key; true says that it can only be the latter. It must not call the store. Nil: nobody
+	// is told.
+	Past func(schema.Record) (twin bool)
 	// Beaten is told of a record that does not stand because another of its place does: an older one that somebody gave
 	// late, or another host's with the same key. Its signature may not have been checked. It must not call the store. Nil:
 	// nobody is told.

@@ -268,7 +268,7 @@ func TestRestoredHostWithALongPastIsNoClone(t *testing.T) {
 	f := newFleet(1)
 	var told []schema.Record
 	s := record.New(record.Config{Key: f.keys[f.ids[0]], Boot: 2, Keys: f.public, Jump: func(uint64) error { return nil },
-		Past: func(r schema.Record) { told = append(told, r) }, Now: func() time.Time { return f.now }})
+		Past: func(r schema.Record) bool { told = append(told, r); return false }, Now: func() time.Time { return f.now }})
 	if _, err := s.Publish(schema.RecordState, "", "now"); err != nil {
 		t.Fatal(err)
 	}

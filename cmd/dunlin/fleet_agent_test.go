@@ -38,6 +38,7 @@ type liveFleet struct {
 
 type liveNode struct {
 	name, state, gossip, peer, socket string
+	advertise                         string // where others reach it; empty: gossip
 	host                              host.Simulated
 	keys                              identity.Keys
 	stop                              func()
@@ -116,7 +117,7 @@ func (f *liveFleet) start(n *liveNode) {
 		Config: schema.AgentConfig{
 			Repo: schema.AgentRepo{URL: "file://" + filepath.Join(f.dir, "policy.git")}, Reports: &schema.AgentReports{},
 			Trust: schema.AgentTrust{Unsigned: true}, State: n.state,
-			Gossip: &schema.AgentGossip{Bind: n.gossip, Join: join}, Peer: schema.AgentPeer{Bind: n.peer},
+			Gossip: &schema.AgentGossip{Bind: n.gossip, Join: join, Advertise: n.advertise}, Peer: schema.AgentPeer{Bind: n.peer},
 		},
 		Local: agent.Local{
 			State: n.state, Root: filepath.Join(n.host.Dir, "files"), Evaluate: load.InProcess(load.Options{}), Host: on, Packages: n.host, Secrets: secrets, Progress: stepLog(log),
