@@ -67,7 +67,7 @@ func TestTwoHostsWithOneKey(t *testing.T) {
 			}
 			for _, n := range []*liveNode{one, twin} {
 				out := n.until(t, "status", func(out string) bool { return strings.Contains(out, "another host uses this host's key") })
-				if !strings.Contains(out, "1 CloneConflict") {
+				if !strings.Contains(out, "1 Conflict") {
 					t.Errorf("status of %s:\n%s", n.name, out)
 				}
 			}
