@@ -142,6 +142,7 @@ var loaderParts = map[string]string{
 	"schema/load/child":   "this program started again, within limits",
 	"schema/load/codec":   "values as bytes, for what is kept and for the child",
 	"schema/load/shipped": "the objects that come with the program",
+	"schema/load/signs":   "texts held against a pattern sign by sign",
 	"schema/load/ssm":     "policy of what the command line of AWS prints",
 	"schema/load/tree":    "the files of a repository, read within bounds",
 	"schema/load/writing": "whether a file as it is written can be read",

@@ -15,6 +15,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/dunlin-dev/dunlin/schema"
+	"github.com/dunlin-dev/dunlin/schema/load/signs"
 )
 
 // shapes has every definition of the embedded schema in compiled form, by name with its `#`.
@@ -245,7 +246,7 @@ func (c *compiler) unary(x *ast.UnaryExpr) *shape {
 		}
 		// Compiled when a text is first held against it: all of them are megabytes, and a host's own file needs few.
 		re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(v.s) })
-		s.kinds, s.patterns = kString, []pattern{{re, quickly(v.s, re), x.Op == token.NMAT, v.s}}
+		s.kinds, s.patterns = kString, []pattern{{re, signs.Matcher(v.s, re), x.Op == token.NMAT, v.s}}
 	case ok && x.Op == token.GEQ && v.k == kInt:
 		s.kinds, s.lo = kInt|kFloat, &v.i
 	case ok && x.Op == token.LEQ && v.k == kInt:

@@ -1,4 +1,6 @@
-package load
+// Package signs holds texts against a pattern sign by sign. A pattern such as ^[\p{L}\p{N}_.-]{1,128}$ takes a regular
+// expression milliseconds to compile, 128 times the class, and a child that judges one file has few of them.
+package signs
 
 import (
 	"regexp"
@@ -7,12 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// A pattern such as ^[\p{L}\p{N}_.-]{1,128}$ takes a regular expression milliseconds to compile, 128 times the class, and a
-// child that judges one file has few of them. Texts are held against such patterns sign by sign.
-
-// signs is what a pattern says of the signs of a text: of some of them, one after the other, of any number of one kind
+// Signs is what a pattern says of the signs of a text: of some of them, one after the other, of any number of one kind
 // within bounds, and of some more.
-type signs struct {
+type Signs struct {
 	before []class
 	many   class
 	lo, hi int // how many of these; hi -1: any number
@@ -31,8 +30,8 @@ func (c class) has(r rune) bool {
 	return false
 }
 
-// signsOf reads a pattern; ok is false for one that is not of this form.
-func signsOf(source string) (*signs, bool) {
+// Of reads a pattern; ok is false for one that is not of this form.
+func Of(source string) (*Signs, bool) {
 	re, err := syntax.Parse(source, syntax.Perl)
 	if err != nil || re.Op != syntax.OpConcat || len(re.Sub) < 3 {
 		return nil, false
@@ -41,7 +40,7 @@ func signsOf(source string) (*signs, bool) {
 	if re.Sub[0].Op != syntax.OpBeginText || re.Sub[last].Op != syntax.OpEndText {
 		return nil, false
 	}
-	out := &signs{}
+	out := &Signs{}
 	open := false // there was one of any number
 	for _, item := range re.Sub[1:last] {
 		of, lo, hi, ok := repeated(item)
@@ -103,8 +102,8 @@ func repeated(re *syntax.Regexp) (of []class, lo, hi int, ok bool) {
 	return of, 1, 1, ok
 }
 
-// match reports whether a text is what the pattern says.
-func (s *signs) match(text string) bool {
+// Match reports whether a text is what the pattern says.
+func (s *Signs) Match(text string) bool {
 	n := utf8.RuneCountInString(text)
 	many := n - len(s.before) - len(s.after)
 	if many < s.lo || s.hi >= 0 && many > s.hi {
@@ -127,11 +126,12 @@ func (s *signs) match(text string) bool {
 	return true
 }
 
-// quickly holds texts against a pattern, by its signs where that can be done.
-func quickly(source string, re func() *regexp.Regexp) func() func(string) bool {
+// Matcher holds texts against a pattern, by its signs where that can be done, and else by the regular expression that re
+// gives. Neither is made before a text comes.
+func Matcher(source string, re func() *regexp.Regexp) func() func(string) bool {
 	return sync.OnceValue(func() func(string) bool {
-		if s, ok := signsOf(source); ok {
-			return s.match
+		if s, ok := Of(source); ok {
+			return s.Match
 		}
 		return re().MatchString
 	})

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/dunlin-dev/dunlin/schema/load/signs"
 )
 
 // Every pattern of the definitions that is read sign by sign says of a text what package regexp says of it.
@@ -43,16 +45,16 @@ func TestPatternsAreReadAsRegularExpressions(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	quick := 0
-	signs := []rune("aabczAZ019._-/:@+ é\u0301\n\x00\uFFFD#\\x")
+	runes := []rune("aabczAZ019._-/:@+ é\u0301\n\x00\uFFFD#\\x")
 	for source := range sources {
-		s, ok := signsOf(source)
+		s, ok := signs.Of(source)
 		if !ok {
 			continue
 		}
 		quick++
 		re := regexp.MustCompile(source)
 		check := func(text string) {
-			if got, want := s.match(text), re.MatchString(text); got != want {
+			if got, want := s.Match(text), re.MatchString(text); got != want {
 				t.Fatalf("%s: %q: %v, regexp says %v", source, text, got, want)
 			}
 		}
@@ -69,7 +71,7 @@ func TestPatternsAreReadAsRegularExpressions(t *testing.T) {
 				if r.IntN(40) == 0 {
 					b.WriteByte(0xff)
 				}
-				b.WriteRune(signs[r.IntN(len(signs))])
+				b.WriteRune(runes[r.IntN(len(runes))])
 			}
 			check(b.String())
 		}
