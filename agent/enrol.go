@@ -55,7 +55,7 @@ const alsoLeftWithin = 30 * time.Second
 // repository too, or where no member takes it there alone, unless the activation is for some networks. The error is a *trust.JoinRefusal where the code lets nobody in, or no longer.
 func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
 	remote := gitrepo.Remote{URL: e.Config.Repo.URL, Branch: e.Config.Repo.Branch, CredentialFile: e.Config.Repo.CredentialFile,
-		KnownHosts: e.Config.Repo.KnownHosts, CAFile: e.Config.Repo.CAFile}
+		KnownHosts: e.Config.Repo.KnownHosts, CAFile: e.Config.Repo.CAFile, Since: e.Config.Trust.Anchor}
 	if remote.Branch == "" {
 		remote.Branch = "main"
 	}

@@ -262,7 +262,12 @@ func (f *follower) weigh(ctx context.Context, head string, now time.Time) {
 		d.wait = min(max(2*d.wait, leastDoubt), mostDoubt)
 		d.until = now.Add(d.wait)
 		f.doubts[c.id] = d
-		a.log().Warn("a node tells of a commit that the remote does not have", "node", c.id, "commit", c.commit, "head", head)
+		if a.policies.Bounded() && !a.policies.Knows(c.commit) {
+			// Who has read the remote long ago tells of what was new then.
+			a.log().Info("a node tells of a commit that the remote does not have, or that came before this host's anchor", "node", c.id, "commit", c.commit, "head", head)
+		} else {
+			a.log().Warn("a node tells of a commit that the remote does not have", "node", c.id, "commit", c.commit, "head", head)
+		}
 		if a.pinNow().Anchor != "" && f.taking == "" {
 			f.proving = c.commit
 			f.take(ctx, c.commit, []string{c.id}, now)

@@ -190,7 +190,7 @@ func (a *Agent) takeFrom(ctx context.Context, id, commit, have string, slot chan
 	defer cancel()
 	late := time.AfterFunc(askTime, cancel)
 	defer late.Stop()
-	body, err := a.askPeer(ctx, id, "/v1/pack?"+url.Values{"want": {commit}, "have": {have}}.Encode())
+	body, err := a.askPeer(ctx, id, "/v1/pack?"+url.Values{"want": {commit}, "have": {have}, "since": {a.pinNow().Anchor}}.Encode())
 	if err != nil {
 		return err
 	}

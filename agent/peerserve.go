@@ -29,9 +29,9 @@ func (a *Agent) peerHandler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/gossip-key", a.giveKey)
 	mux.HandleFunc("GET /v1/pack", func(w http.ResponseWriter, r *http.Request) {
-		want, have := r.URL.Query().Get("want"), r.URL.Query().Get("have")
-		if !isCommit(want) || have != "" && !isCommit(have) {
-			http.Error(w, "want and have are full hashes", http.StatusBadRequest)
+		want, have, since := r.URL.Query().Get("want"), r.URL.Query().Get("have"), r.URL.Query().Get("since")
+		if !isCommit(want) || have != "" && !isCommit(have) || since != "" && !isCommit(since) {
+			http.Error(w, "want, have and since are full hashes", http.StatusBadRequest)
 			return
 		}
 		// Only what the policy branch is or was, never objects that somebody else put here.
@@ -39,7 +39,11 @@ func (a *Agent) peerHandler() http.Handler {
 			http.Error(w, "this node does not have it", http.StatusNotFound)
 			return
 		}
-		if err := a.givePack(r.Context(), w, want, have); err != nil {
+		if !a.policies.Goes(have, since) {
+			http.Error(w, "this node's history begins later", http.StatusNotFound)
+			return
+		}
+		if err := a.givePack(r.Context(), w, want, have, since); err != nil {
 			a.log().Warn("pack not given", "commit", want, "error", one(err))
 			panic(http.ErrAbortHandler) // the caller must not take half a pack for a whole one
 		}
@@ -86,29 +90,29 @@ func (a *Agent) peerHandler() http.Handler {
 
 // keptPack is the pack that was given last: after a commit all ask for the same.
 type keptPack struct {
-	want, have string
-	b          []byte
+	want, have, since string
+	b                 []byte
 }
 
 // maxKeptPack is how large such a pack may be, in bytes.
 const maxKeptPack = 1 << 20
 
-// givePack writes what a peer needs that has commit have and wants commit want.
-func (a *Agent) givePack(ctx context.Context, w io.Writer, want, have string) error {
+// givePack writes what a peer needs that has commit have and wants commit want, and whose history begins at since.
+func (a *Agent) givePack(ctx context.Context, w io.Writer, want, have, since string) error {
 	a.mu.Lock()
 	kept := a.kept
 	a.mu.Unlock()
-	if kept.want == want && kept.have == have && kept.b != nil {
+	if kept.want == want && kept.have == have && kept.since == since && kept.b != nil {
 		_, err := w.Write(kept.b)
 		return err
 	}
 	keep := &bounded{room: maxKeptPack}
-	if err := a.policies.Pack(ctx, tee{w, keep}, want, have); err != nil {
+	if err := a.policies.PackSince(ctx, tee{w, keep}, want, have, since); err != nil {
 		return err
 	}
 	if !keep.over {
 		a.mu.Lock()
-		a.kept = keptPack{want, have, keep.b.Bytes()}
+		a.kept = keptPack{want, have, since, keep.b.Bytes()}
 		a.mu.Unlock()
 	}
 	return nil

@@ -149,8 +149,12 @@ func New(o Options) (a *Agent, err error) {
 	if a.keys, err = identity.Open(state); err != nil {
 		return nil, err
 	}
+	var problem string
+	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
+		return nil, err
+	}
 	remote := gitrepo.Remote{URL: o.Config.Repo.URL, Branch: a.branch(), CredentialFile: o.Config.Repo.CredentialFile,
-		KnownHosts: o.Config.Repo.KnownHosts, CAFile: o.Config.Repo.CAFile}
+		KnownHosts: o.Config.Repo.KnownHosts, CAFile: o.Config.Repo.CAFile, Since: a.pin.Anchor}
 	if a.policies, err = gitrepo.OpenStore(filepath.Join(state, policyStore), remote); err != nil {
 		return nil, err
 	}
@@ -181,10 +185,6 @@ func New(o Options) (a *Agent, err error) {
 	a.fleets = NewFleets(o.Local.Evaluate)
 	a.asks.joins = readJoins(state)
 	a.ring, a.keysDue = readRing(state, o.GossipKey), newSignal()
-	var problem string
-	if a.pin, problem, err = openPin(state, o.Config.Trust); err != nil {
-		return nil, err
-	}
 	for what, text := range map[string]string{"trust": problem, "fork": forksKept(state)} {
 		if text != "" {
 			a.problems[what] = text

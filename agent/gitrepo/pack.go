@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -361,17 +362,27 @@ func writeObject(out io.Writer, z *zlib.Writer, st storer.EncodedObjectStorer, h
 // each on want's first-parent line, with which its steps can be judged, and the files of want that have has not. All of
 // it where have is "" or not known here.
 func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error {
+	return s.PackSince(ctx, w, want, have, "")
+}
+
+// PackSince is Pack for a peer whose history begins at commit since: without what comes before that.
+func (s *Store) PackSince(ctx context.Context, w io.Writer, want, have, since string) error {
 	h, err := hash40(want)
 	if err != nil {
 		return err
 	}
-	var old plumbing.Hash
+	var old, from plumbing.Hash
 	if have != "" {
 		if old, err = hash40(have); err != nil {
 			return err
 		}
 	}
-	list, err := between(ctx, s.objects(), h, old, trees)
+	if since != "" {
+		if from, err = hash40(since); err != nil {
+			return err
+		}
+	}
+	list, err := between(ctx, s.objects(), h, old, trees, from)
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", want, err)
 	}
@@ -379,19 +390,22 @@ func (s *Store) Pack(ctx context.Context, w io.Writer, want, have string) error 
 }
 
 // Ingest takes a pack of at most MaxPack bytes from r and keeps it only if the commit want is then here with all its files,
-// and with its history: back to have, which this store holds, or to its beginning. have is "" where it holds nothing yet.
+// and with its history: back to have, which this store holds, or to its beginning, or to where the store's begins. have is
+// "" where it holds nothing yet.
 func (s *Store) Ingest(ctx context.Context, r io.Reader, want, have string) error {
 	h, err := hash40(want)
 	if err != nil {
 		return err
 	}
 	check := func() error { return nil }
+	old := s.to.since
 	if have != "" {
-		old, err := hash40(have)
-		if err != nil {
+		if old, err = hash40(have); err != nil {
 			return err
 		}
-		check = func() error { return joined(ctx, s.st, h, old) }
+	}
+	if !old.IsZero() {
+		check = func() error { return joined(ctx, s.st, h, old, s.endings()) }
 	}
 	if err := s.addIf(ctx, r, h, check); err != nil {
 		return fmt.Errorf("take commit %s from a peer: %w", want, err)
@@ -399,14 +413,15 @@ func (s *Store) Ingest(ctx context.Context, r io.Reader, want, have string) erro
 	return nil
 }
 
-// joined says whether what lies between a commit and one before it is here; a history that does not come by there is whole.
-func joined(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash) error {
+// joined says whether what lies between a commit and one before it is here; a history that does not come by there is whole,
+// or goes back to one of ends.
+func joined(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, ends []plumbing.Hash) error {
 	found := false
 	var missing plumbing.Hash
 	err := ancestors(ctx, st, want, func(c *object.Commit) bool {
 		found = c.Hash == have
 		for _, p := range c.ParentHashes {
-			if st.HasEncodedObject(p) != nil {
+			if st.HasEncodedObject(p) != nil && !slices.Contains(ends, c.Hash) {
 				missing = p
 			}
 		}
@@ -439,6 +454,9 @@ func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, chec
 	s.reopen()
 	if err = s.whole(ctx, s.st, want); err == nil {
 		err = check()
+	}
+	if err == nil {
+		err = s.bound()
 	}
 	if err != nil {
 		if path != "" && !before[path] {

@@ -29,6 +29,9 @@ type Remote struct {
 	// Tip says that only the newest commit's files matter: history is taken where the store has what comes before it, and
 	// left out else, so that a branch may be far larger than MaxPack.
 	Tip bool
+	// Since is a commit before which nothing matters, a full hash: history is taken back to it and no further, with all its
+	// own files; "" takes all there is.
+	Since string
 }
 
 // longest bounds one conversation with a remote.
@@ -41,6 +44,7 @@ type target struct {
 	url    *url.URL
 	path   string // of file
 	shown  string // the URL as messages show it
+	since  plumbing.Hash
 }
 
 // parseRemote checks a Remote without asking the network.
@@ -50,6 +54,13 @@ func parseRemote(r Remote) (target, error) {
 		if _, err := branchRef(r.Branch); err != nil {
 			return t, err
 		}
+	}
+	if r.Since != "" {
+		h, err := hash40(r.Since)
+		if err != nil {
+			return t, err
+		}
+		t.since = h
 	}
 	raw := r.URL
 	refuse := func(why string) (target, error) {
@@ -218,8 +229,9 @@ type conn interface {
 type query struct {
 	want  plumbing.Hash
 	haves []plumbing.Hash
-	all   bool // the files of all commits
-	tip   bool // the commit and its files alone, without what comes before it; a remote that cannot gives all
+	all   bool            // the files of all commits
+	tip   bool            // the commit and its files alone, without what comes before it; a remote that cannot gives all
+	cuts  []plumbing.Hash // commits whose parents are left out; a remote that cannot, or has them not, gives all
 
 	blobs []plumbing.Hash // instead: these blobs, which references point at
 	into  *memory.Storage // where they go
@@ -343,7 +355,11 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 	if err != nil {
 		return "", s.to.fail("fetch", err)
 	}
-	defer c.close()
+	defer func() {
+		if c != nil {
+			c.close()
+		}
+	}()
 	refs, _, err := c.refs(ctx)
 	if err != nil {
 		return "", s.to.fail("fetch", err)
@@ -355,26 +371,36 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 	s.note(refs)
 	want := refs[ref.String()]
 	if all || whole(ctx, s.objects(), want) != nil {
-		var haves []plumbing.Hash
+		q := query{want: want, all: all, tip: s.to.Tip, cuts: s.cuts(all)}
 		if !all {
-			if haves, err = s.haves(ctx); err != nil {
+			if q.haves, err = s.haves(ctx); err != nil {
 				return "", s.to.fail("fetch", err)
 			}
+			q.tip = s.to.Tip && len(q.haves) == 0
 		}
-		err = c.fetch(ctx, s, query{want: want, haves: haves, all: all, tip: s.to.Tip && len(haves) == 0})
+		err = c.fetch(ctx, s, q)
+		again := func(q query) error {
+			c.close()
+			if c, err = s.dial(ctx, "git-upload-pack"); err != nil {
+				return err
+			}
+			if _, _, err := c.refs(ctx); err != nil {
+				return err
+			}
+			return c.fetch(ctx, s, q)
+		}
 		// The remote left out files that this store gave up in a repack, or gave a history that is too long: ask for all
 		// files, and for no more than is needed.
-		if err != nil && len(haves) > 0 && ctx.Err() == nil && (isMissing(err) || s.to.Tip && errors.Is(err, ErrTooLarge)) {
-			c.close()
-			if c, err = s.dial(ctx, "git-upload-pack"); err == nil {
-				defer c.close()
-				if _, _, err = c.refs(ctx); err == nil {
-					err = c.fetch(ctx, s, query{want: want, tip: s.to.Tip})
-				}
-			}
+		if err != nil && len(q.haves) > 0 && ctx.Err() == nil && (isMissing(err) || s.to.Tip && errors.Is(err, ErrTooLarge)) {
+			q = query{want: want, tip: s.to.Tip, cuts: s.cuts(true)}
+			err = again(q)
+		}
+		// One that takes what it is told of for what is here.
+		if len(q.cuts) > 0 && ctx.Err() == nil && isMissing(err) {
+			err = again(query{want: want, all: all})
 		}
 		if err != nil {
-			return "", s.to.fail("fetch", err)
+			return "", s.to.fail("fetch", s.tooLong(err))
 		}
 	}
 	if err := s.SetRef(incoming(ref), head); err != nil {

@@ -46,11 +46,12 @@ type Source struct {
 	approvals func(tree string) ([][]byte, error)
 	heartbeat func() ([]byte, error)
 	trees     map[plumbing.Hash][]treeEntry
+	since     string
 }
 
 // Source is of what the store holds.
 func (s *Store) Source() *Source {
-	return &Source{st: s.objects(), trees: map[plumbing.Hash][]treeEntry{}, approvals: s.approvals, heartbeat: s.Heartbeat}
+	return &Source{st: s.objects(), trees: map[plumbing.Hash][]treeEntry{}, approvals: s.approvals, heartbeat: s.Heartbeat, since: s.to.Since}
 }
 
 // OpenSource is of the repository in dir, a bare one or that of a work tree. Nothing is written.
@@ -164,6 +165,9 @@ func (s *Source) Commit(id string) ([]byte, error) {
 	}
 	return s.object(plumbing.CommitObject, h, maxSigned)
 }
+
+// Begins reports whether the history that matters begins at a commit: its parents may not be here.
+func (s *Source) Begins(id string) bool { return s.since != "" && s.since == id }
 
 // Approvals gives the blobs of the references below refs/dunlin/approvals/TREE/, at most 64.
 func (s *Source) Approvals(tree string) ([][]byte, error) {

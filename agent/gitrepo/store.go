@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ type Store struct {
 	count struct{ heads, fetches, pushes atomic.Int64 }
 	mu    sync.Mutex // everything below, and the folder
 	st    *filesystem.Storage
+	ends  []plumbing.Hash          // commits whose parents are left out, as the file shallow names them
 	noted map[string]plumbing.Hash // references of statements that the remote had when it was asked last
 	given map[string]plumbing.Hash // those that FetchStatements gave
 }
@@ -112,6 +114,8 @@ func OpenStore(dir string, r Remote) (*Store, error) {
 		_ = os.Remove(name)
 	}
 	s.reopen()
+	s.ends = s.readEnds()
+	_ = s.bound() // for Git's programs alone; the next pack tries again
 	return s, nil
 }
 
@@ -294,6 +298,11 @@ func (s *Store) Descends(ctx context.Context, commit, ancestor string) (bool, er
 // ancestors calls visit with from and all that comes before it, newest generation first, until visit says false.
 // Parents that are missing end their line.
 func ancestors(ctx context.Context, st storer.EncodedObjectStorer, from plumbing.Hash, visit func(*object.Commit) bool) error {
+	return ancestorsTo(ctx, st, from, nil, visit)
+}
+
+// ancestorsTo is ancestors of a history that is cut off before some commits.
+func ancestorsTo(ctx context.Context, st storer.EncodedObjectStorer, from plumbing.Hash, cuts []plumbing.Hash, visit func(*object.Commit) bool) error {
 	seen := map[plumbing.Hash]bool{from: true}
 	for queue := []plumbing.Hash{from}; len(queue) > 0; queue = queue[1:] {
 		if err := ctx.Err(); err != nil {
@@ -310,7 +319,7 @@ func ancestors(ctx context.Context, st storer.EncodedObjectStorer, from plumbing
 			return nil
 		}
 		for _, p := range c.ParentHashes {
-			if !seen[p] {
+			if !seen[p] && !slices.Contains(cuts, c.Hash) {
 				seen[p] = true
 				queue = append(queue, p)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -139,12 +140,13 @@ type extent int
 
 const (
 	trees extent = iota // of those on its first-parent line the folders, fleet.cue, activations and roster: what it takes to judge each step
+	edges               // the same, and of those where history is cut off all files
 	files               // of each all files
 )
 
 // between lists what one needs who has commit have (zero: nothing) and wants commit want: the new commits, the new files
-// of want, and of the other commits as much as is said.
-func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, much extent) ([]plumbing.Hash, error) {
+// of want, and of the other commits as much as is said. What comes before cuts is left out; they themselves are not.
+func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plumbing.Hash, much extent, cuts ...plumbing.Hash) ([]plumbing.Hash, error) {
 	if _, err := st.EncodedObject(plumbing.BlobObject, want); err == nil {
 		return []plumbing.Hash{want}, nil // a statement, which stands for itself
 	}
@@ -157,7 +159,13 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 		}
 		known[have] = near
 		if !near {
-			if err := ancestors(ctx, st, have, func(c *object.Commit) bool { known[c.Hash] = true; return true }); err != nil {
+			// A remote is told what is before the cuts is not here. A peer, which says nothing of the kind, is not
+			// given old history for asking about an old commit.
+			before := cuts
+			if much == trees {
+				before = nil
+			}
+			if err := ancestorsTo(ctx, st, have, before, func(c *object.Commit) bool { known[c.Hash] = true; return true }); err != nil {
 				return nil, err
 			}
 		}
@@ -190,18 +198,20 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 			return nil, fmt.Errorf("history of %s: more than %d commits: %w", want, maxCommits, ErrTooLarge)
 		}
 		list = append(list, h)
-		if much == files || h == want {
+		if much == files || h == want || much == edges && slices.Contains(cuts, h) {
 			roots = append(roots, c.TreeHash)
 		}
 		fresh[h] = c
-		queue = append(queue, c.ParentHashes...)
+		if !slices.Contains(cuts, h) {
+			queue = append(queue, c.ParentHashes...)
+		}
 	}
 	for _, r := range roots {
 		if err := walkTree(ctx, st, r, seen, func(h plumbing.Hash, _ bool) error { list = append(list, h); return nil }); err != nil {
 			return nil, err
 		}
 	}
-	for c := fresh[want]; c != nil && much == trees && len(c.ParentHashes) > 0; {
+	for c := fresh[want]; c != nil && much != files && len(c.ParentHashes) > 0 && !slices.Contains(cuts, c.Hash); {
 		if c = fresh[c.ParentHashes[0]]; c != nil {
 			list = append(list, folders(ctx, st, c.TreeHash, seen)...)
 		}
@@ -310,7 +320,7 @@ func (s *Store) repack(ctx context.Context, also ...plumbing.Hash) error {
 		}
 	}
 	s.reopen()
-	return nil
+	return s.bound() // what no reference needs was here, and is no more
 }
 
 // needed lists the objects that a repack keeps.

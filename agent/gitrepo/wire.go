@@ -118,8 +118,9 @@ func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, 
 // wantRequest asks for one commit. Without multi_ack the answer has one line before the pack.
 func wantRequest(w io.Writer, capabilities string, q query) error {
 	var use []string
-	tip := q.tip && offers(capabilities, "shallow")
-	if tip {
+	able := offers(capabilities, "shallow")
+	tip := q.tip && able
+	if able && (tip || len(q.cuts) > 0) {
 		use = append(use, "shallow")
 	}
 	for _, c := range []string{"side-band-64k", "ofs-delta", "no-progress"} {
@@ -139,6 +140,14 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 			line += " " + strings.Join(use, " ")
 		}
 		if err := e.EncodeString(line + "\n"); err != nil {
+			return err
+		}
+	}
+	for _, h := range q.cuts {
+		if !able {
+			break
+		}
+		if err := e.Encodef("shallow %s\n", h); err != nil {
 			return err
 		}
 	}
@@ -212,7 +221,7 @@ func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q
 	if q.into != nil {
 		return s.takeBlobs(ctx, r, q.into)
 	}
-	return s.add(ctx, r, q.want)
+	return s.addIf(ctx, r, q.want, func() error { return s.reaches(ctx, q) })
 }
 
 // pushRequest asks for one reference to be moved, and gives the pack.

@@ -74,16 +74,16 @@ func (f *fileRemote) fetch(ctx context.Context, s *Store, q query) error {
 	if q.tip {
 		st = onlyTip{st, q.want}
 	}
-	much := trees
+	much := edges
 	if q.all {
 		much = files
 	}
-	list, err := between(ctx, st, q.want, have, much)
+	list, err := between(ctx, st, q.want, have, much, q.cuts...)
 	if err != nil {
 		return err
 	}
 	return pipe(func(w io.Writer) error { return writePack(ctx, w, f.st, list) },
-		func(r io.Reader) error { return s.add(ctx, r, q.want) })
+		func(r io.Reader) error { return s.addIf(ctx, r, q.want, func() error { return s.reaches(ctx, q) }) })
 }
 
 // onlyTip has of all commits one: its history ends there.

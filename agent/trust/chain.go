@@ -26,6 +26,8 @@ const (
 type Source interface {
 	// Commit gives the raw bytes of a commit object; the caller of Verify has seen that they have that hash.
 	Commit(id string) ([]byte, error)
+	// Begins reports whether the history that matters begins at a commit: nothing before it is asked for, nor needs to be there.
+	Begins(id string) bool
 	// Changed gives the paths of all files that differ between two trees, in any order.
 	Changed(ctx context.Context, from, to string) ([]string, error)
 	// Fleet gives what fleet.cue says in the tree of a commit that is trusted.
@@ -136,7 +138,7 @@ func (v *verifier) chain(ctx context.Context, trusted, head string) ([]Commit, e
 		if id == trusted {
 			break
 		}
-		if len(c.Parents) == 0 {
+		if len(c.Parents) == 0 || v.src.Begins(id) {
 			return nil, v.rewind(ctx, trusted, head)
 		}
 		id = c.Parents[0]
@@ -179,7 +181,9 @@ func (v *verifier) reach(ctx context.Context, head, stop string, is func(Commit)
 		if is(c) {
 			return true, nil
 		}
-		next = append(next, c.Parents...)
+		if !v.src.Begins(id) {
+			next = append(next, c.Parents...)
+		}
 	}
 	return false, nil
 }

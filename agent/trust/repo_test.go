@@ -22,6 +22,7 @@ type gitRepo struct {
 	clock  time.Time
 	asked  int                                     // times that a fleet was read
 	acts   map[string]map[string]schema.Activation // by blob of activations/all.cue
+	begins string
 }
 
 func newGitRepo(t testing.TB, people ...string) *gitRepo {
@@ -188,6 +189,8 @@ func (r *gitRepo) Fleet(_ context.Context, commit string) (schema.Fleet, error) 
 	}
 	return f, err
 }
+
+func (r *gitRepo) Begins(id string) bool { return id == r.begins }
 
 func (r *gitRepo) Approvals(tree string) ([][]byte, error) {
 	out, err := r.try("for-each-ref", "--format=%(objectname)", "refs/dunlin/approvals/"+tree+"/")
