@@ -284,6 +284,15 @@ func (f *follower) take(ctx context.Context, commit string, ids []string, now ti
 		return
 	}
 	a := f.a
+	// Those in whose force it is have it, too; and what they have may go back further.
+	var more []string
+	for id, s := range a.states() {
+		if s.Commit == commit && id != a.keys.ID() && !slices.Contains(ids, id) {
+			more = append(more, id)
+		}
+	}
+	slices.Sort(more)
+	ids = append(slices.Clone(ids), more...)
 	f.taking = commit
 	a.pulses.busy("take")
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/simulated"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -485,6 +487,151 @@ func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Until("the alarm ends", 2*time.Minute, func() bool { return !told() })
+	})
+}
+
+// A host that is given a later anchor takes nothing from before it, from the remote or from the others, whatever these have,
+// and refuses what the others refuse.
+func TestALaterAnchorSparesTheHistoryBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := agenttest.NewPerson("alice")
+		c, first := anchoredCluster(t, 69, 4, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		var line []string
+		for i := range 9 { // few: the remote, a store as those of agents, keeps all files of so many
+			line = append(line, c.PushSigned(alice, motdFile(fmt.Sprintf("step %d\n", i))))
+		}
+		before, anchor, later, head := line[4], line[5], "", line[8]
+		anchored := func(at string) func(*agent.Options) {
+			return func(o *agent.Options) { o.Config.Trust = schema.AgentTrust{Anchor: at} }
+		}
+		anew := func(n *agenttest.Node, at string) {
+			t.Helper()
+			for _, name := range []string{"policy.git", "trust.json"} {
+				if err := os.RemoveAll(filepath.Join(n.State(), name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n.Change = anchored(at)
+			n.Start()
+		}
+		knows := func(n *agenttest.Node, commit string) bool {
+			src, err := gitrepo.OpenSource(filepath.Join(n.State(), "policy.git"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = src.Commit(commit)
+			return err == nil
+		}
+		begins := func(n *agenttest.Node, at string, without ...string) {
+			t.Helper()
+			b, err := os.ReadFile(filepath.Join(n.State(), "policy.git", "shallow"))
+			if string(b) != at+"\n" || !knows(n, at) || !knows(n, head) {
+				t.Errorf("%s: the store begins at %q (%v), the anchor is there: %v, the head: %v", n.Name, b, err, knows(n, at), knows(n, head))
+			}
+			for _, old := range without {
+				if knows(n, old) {
+					t.Errorf("%s: commit %s, from before the anchor, is there", n.Name, old[:12])
+				}
+			}
+			if s := n.Agent.Status(); len(s.Problems) > 0 || s.Trust.Anchor != at {
+				t.Errorf("%s: %q, %+v", n.Name, s.Problems, s.Trust)
+			}
+		}
+		all, guest := c.Nodes[:3], c.Nodes[3]
+		for _, n := range all {
+			n.Start()
+		}
+		holds := func(n *agenttest.Node, commit string, d time.Duration) {
+			t.Helper()
+			c.Until(n.Name+" has "+commit[:12], d, func() bool { return n.Holds(commit) })
+		}
+		for _, n := range all {
+			holds(n, head, time.Minute)
+			if !knows(n, first) {
+				t.Errorf("%s has not all since its anchor", n.Name)
+			}
+		}
+		// A new host has its first policy from the remote.
+		anew(guest, anchor)
+		holds(guest, head, 10*time.Minute)
+		begins(guest, anchor, first, before)
+		on := func(n int) {
+			for range n {
+				line = append(line, c.PushSigned(alice, motdFile(fmt.Sprintf("step %d\n", len(line)))))
+			}
+			later, head = line[len(line)-2], line[len(line)-1]
+		}
+		// What came while it was away it has from those who have all of it, with the remote out of reach.
+		guest.Stop()
+		on(5)
+		for _, n := range all {
+			holds(n, head, 2*time.Minute)
+		}
+		c.HideRemote()
+		guest.Start()
+		holds(guest, head, 10*time.Minute)
+		begins(guest, anchor, first, before)
+		// Members that begin later than what it has say so, and another one gives.
+		guest.Stop()
+		c.ShowRemote()
+		on(3)
+		for _, n := range all[1:] {
+			n.Stop()
+			anew(n, later)
+		}
+		for _, n := range all {
+			holds(n, head, 10*time.Minute)
+		}
+		begins(all[1], later, line[len(line)-3], anchor)
+		c.HideRemote()
+		guest.Start()
+		holds(guest, head, 10*time.Minute)
+		begins(guest, anchor, first, before)
+		// Where none can give what it needs, the remote does.
+		guest.Stop()
+		c.ShowRemote()
+		on(3)
+		for _, n := range all {
+			n.Stop()
+			anew(n, later)
+			holds(n, head, 10*time.Minute)
+		}
+		c.HideRemote()
+		guest.Start()
+		time.Sleep(5 * time.Minute)
+		if guest.Holds(head) || knows(guest, head) {
+			t.Error("it has taken a history with a gap")
+		}
+		c.ShowRemote()
+		holds(guest, head, 20*time.Minute)
+		begins(guest, anchor, first, before)
+		// All go on together, and after a restart.
+		head = c.PushSigned(alice, motdFile("together\n"))
+		agree(t, c, head, 3*time.Minute)
+		guest.Stop()
+		guest.Start()
+		head = c.PushSigned(alice, motdFile("on\n"))
+		agree(t, c, head, 3*time.Minute)
+		begins(guest, anchor, first, before)
+		begins(all[1], later, anchor)
+		// What does not follow is refused by all alike: of after the anchors, of between them, of before.
+		for _, back := range []string{later, line[8], before} {
+			c.Point(back)
+			refuse(t, c, back, "rewind", "does not follow on", 3)
+		}
+		refuseAll(t, c, c.Push(motdFile("evil\n")), "not agreed", "")
+		c.PointAt(simulated.Repository, head)
+		last := c.PushAt(simulated.Repository, head, alice, motdFile("last\n"))
+		agree(t, c, last, 5*time.Minute)
+		nothingRefused(c)
+		// A signed fork of after the anchors is told.
+		c.PushAt(simulated.Repository, head, alice, motdFile("fork\n"))
+		c.Until("those who ask know of the fork", time.Hour, func() bool {
+			return slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool {
+				return strings.Contains(strings.Join(n.Agent.Status().Problems, "\n"), "both well signed")
+			})
+		})
 	})
 }
 

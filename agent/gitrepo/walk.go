@@ -207,7 +207,14 @@ func between(ctx context.Context, st storer.EncodedObjectStorer, want, have plum
 		}
 	}
 	for _, r := range roots {
-		if err := walkTree(ctx, st, r, seen, func(h plumbing.Hash, _ bool) error { list = append(list, h); return nil }); err != nil {
+		err := walkTree(ctx, st, r, seen, func(h plumbing.Hash, tree bool) error {
+			// A repository that gave up old files still has the commits.
+			if tree || much == files || r == fresh[want].TreeHash || st.HasEncodedObject(h) == nil {
+				list = append(list, h)
+			}
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -173,6 +173,53 @@ func TestOldAndMixedHeads(t *testing.T) {
 	})
 }
 
+// Where history begins at the anchor, what a server shows of before it, or beside it, is refused as it is with all history
+// there: nothing before the anchor is asked for. What is missing after it is told.
+func TestNothingBeforeWhereHistoryBegins(t *testing.T) {
+	r, first := team(t)
+	both := func(files map[string]string) string {
+		base := r.head()
+		c := r.commit("bob", files)
+		r.approve("carol", base, r.tree(c))
+		return c
+	}
+	old := both(map[string]string{"policies/a.cue": "0"})
+	anchor := both(map[string]string{"policies/a.cue": "1"})
+	two := both(map[string]string{"policies/a.cue": "2"})
+	three := both(map[string]string{"policies/b.cue": "3"})
+	r.begins, r.gone = anchor, map[string]bool{first: true, old: true}
+
+	accepted(t, r, anchor, three)
+	refused(t, r, three, two, Rewind, "does not follow on "+three[:12])
+	refused(t, r, three, anchor, Rewind, "does not follow")
+	r.git("checkout", "-q", "-B", "fork", two)
+	fork := both(map[string]string{"policies/a.cue": "fork"})
+	accepted(t, r, two, fork)
+	refused(t, r, three, fork, Rewind, "does not follow")
+	// A merge of a line that leaves the main one between the anchor and what is trusted.
+	r.git("checkout", "-q", "-B", "side", two)
+	side := r.commit("bob", map[string]string{"policies/side.cue": "1"})
+	r.git("checkout", "-q", "-B", "merged", three)
+	r.clock = r.clock.Add(time.Minute)
+	r.git("merge", "-q", "--no-ff", "-m", "Merge side", side)
+	refused(t, r, three, r.head(), NotAgreed, "nobody with it has signed")
+	r.approve("bob", three, r.tree("HEAD"))
+	r.approve("carol", three, r.tree("HEAD"))
+	accepted(t, r, three, r.head(), "bob", "carol")
+	// A line from before the anchor that is all there, and one that is not.
+	r.git("checkout", "-q", "-B", "before", first)
+	before := both(map[string]string{"policies/a.cue": "before"})
+	if _, err := r.verify(three, before); !errors.Is(err, errGone) {
+		t.Errorf("a line whose beginning is not here: %v", err)
+	}
+	clear(r.gone)
+	refused(t, r, three, before, Rewind, "does not follow")
+	r.gone[two] = true
+	if _, err := r.verify(anchor, three); !errors.Is(err, errGone) {
+		t.Errorf("a line with a gap after the anchor: %v", err)
+	}
+}
+
 // Two keys of one person are one person, and one key is one person's.
 func TestAPersonCountsOnce(t *testing.T) {
 	r := newGitRepo(t, "alice", "bob", "bob2", "carol")

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,8 @@ type gitRepo struct {
 	clock  time.Time
 	asked  int                                     // times that a fleet was read
 	acts   map[string]map[string]schema.Activation // by blob of activations/all.cue
-	begins string
+	begins string                                  // as Begins says
+	gone   map[string]bool                         // commits that are not here
 }
 
 func newGitRepo(t testing.TB, people ...string) *gitRepo {
@@ -34,6 +36,8 @@ func newGitRepo(t testing.TB, people ...string) *gitRepo {
 	}
 	return r
 }
+
+var errGone = errors.New("not here")
 
 // key makes a person's key.
 func (r *gitRepo) key(name string) {
@@ -171,6 +175,9 @@ func (r *gitRepo) tree(rev string) string { return r.git("rev-parse", rev+"^{tre
 
 // Commit, Changed, Fleet and Approvals make it a Source.
 func (r *gitRepo) Commit(id string) ([]byte, error) {
+	if r.gone[id] {
+		return nil, fmt.Errorf("commit %s: %w", id, errGone)
+	}
 	out, err := exec.Command("git", "-C", r.dir, "cat-file", "commit", id).Output()
 	return out, err
 }
