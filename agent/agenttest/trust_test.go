@@ -625,8 +625,19 @@ func TestALaterAnchorSparesTheHistoryBeforeIt(t *testing.T) {
 		last := c.PushAt(simulated.Repository, head, alice, motdFile("last\n"))
 		agree(t, c, last, 5*time.Minute)
 		nothingRefused(c)
+		// An earlier anchor: what lies between is fetched.
+		guest.Stop()
+		guest.Change = anchored(first)
+		guest.Start()
+		last = c.PushAt(simulated.Repository, last, alice, motdFile("earlier\n"))
+		agree(t, c, last, 5*time.Minute)
+		if s := guest.Agent.Status(); !knows(guest, before) || len(s.Problems) > 0 || s.Trust.Anchor != first {
+			t.Errorf("with an earlier anchor: what comes before the later one is there: %v, problems %q", knows(guest, before), s.Problems)
+		}
 		// A signed fork of after the anchors is told.
-		c.PushAt(simulated.Repository, head, alice, motdFile("fork\n"))
+		c.PushAt(simulated.Repository, last, alice, motdFile("last but one\n"))
+		agree(t, c, c.Head(), 5*time.Minute)
+		c.PushAt(simulated.Repository, last, alice, motdFile("fork\n"))
 		c.Until("those who ask know of the fork", time.Hour, func() bool {
 			return slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool {
 				return strings.Contains(strings.Join(n.Agent.Status().Problems, "\n"), "both well signed")

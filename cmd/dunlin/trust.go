@@ -90,7 +90,7 @@ func notTrusted(err error) error {
 		return exitWith{code: exitNotTrusted, err: err, hint: hint}
 	}
 	if errors.Is(err, gitrepo.ErrNotHere) {
-		return exitWith{code: exitError, err: err, hint: "the clone is not whole: git fetch --unshallow, or clone it without --depth and --filter"}
+		return exitWith{code: exitError, err: err, hint: "the clone is not whole: git fetch --unshallow, or clone it without --depth and --filter; or begin at a commit that is here: dunlin trust verify FROM..TO, dunlin trust anchor --from FROM"}
 	}
 	return err
 }
