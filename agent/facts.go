@@ -177,7 +177,16 @@ func (a *Agent) factsOf(ctx context.Context, id, digest string) ([]byte, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	b, err := a.fromNode(ctx, id, "/v1/facts?"+url.Values{"digest": {digest}}.Encode(), maxFactsFile)
+	// Who has lost its power a moment ago counts as online, and never answers on a connection that stands.
+	late := time.AfterFunc(stalled, cancel)
+	defer late.Stop()
+	body, err := a.askPeer(ctx, id, "/v1/facts?"+url.Values{"digest": {digest}}.Encode())
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	late.Reset(stalled)
+	b, err := readWhole(&alive{Reader: body, stop: late}, id, maxFactsFile)
 	if err != nil {
 		return nil, err
 	}

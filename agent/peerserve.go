@@ -197,6 +197,11 @@ func (a *Agent) fromNode(ctx context.Context, id, path string, limit int64) ([]b
 		return nil, err
 	}
 	defer body.Close()
+	return readWhole(body, id, limit)
+}
+
+// readWhole reads the answer of a node.
+func readWhole(body io.Reader, id string, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("node %s: its answer is longer than %d bytes: %w", id, limit, gitrepo.ErrTooLarge)

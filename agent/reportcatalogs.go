@@ -73,7 +73,7 @@ func (r *reporter) havePart(ctx context.Context, digest string, holders []string
 		if node == r.a.keys.ID() || ctx.Err() != nil {
 			continue
 		}
-		if _, err := r.a.factsOf(ctx, node, digest); err == nil {
+		if _, err := r.factsFrom(ctx, node, node, digest); err == nil {
 			return true
 		}
 	}

@@ -36,9 +36,13 @@ const (
 	checkReports = 10
 	// gatherFacts bounds how long others are asked for their facts before one push, factsRoom how many bytes of them it
 	// carries; where more wait, the next push follows after moreFacts.
-	gatherFacts = time.Minute
+	gatherFacts = 30 * time.Second
 	factsRoom   = 4 << 20
 	moreFacts   = 10 * time.Second
+	// silence is how long a node that gave no facts is not asked again; it doubles up to silenceMost. The lines of all others
+	// wait meanwhile, so that one which never answers must cost them little.
+	silence     = 5 * time.Second
+	silenceMost = 10 * time.Minute
 	// reportsRef is the branch as this node has read or written it last.
 	reportsRef = "refs/dunlin/reports"
 )
@@ -61,6 +65,7 @@ type reporter struct {
 	remote ReportsRemote
 	shared atomic.Pointer[gitrepo.Store] // store, for other goroutines
 	facts  map[string]string             // objects of the branch that were seen to be the facts of a digest
+	silent map[string]silentNode         // nodes that gave no facts when they were asked last
 	seen   string                        // the branch when it was last looked at in this run
 	// cataloged names what the catalogs were made of that the branch has.
 	cataloged string
@@ -74,7 +79,7 @@ func newReporter(a *Agent, credential string) *reporter {
 	if credential != "" {
 		r.CredentialFile = credential
 	}
-	return &reporter{a: a, own: r, allowed: c.Reports.Remote, facts: map[string]string{}}
+	return &reporter{a: a, own: r, allowed: c.Reports.Remote, facts: map[string]string{}, silent: map[string]silentNode{}}
 }
 
 // settling says that others may not have been heard yet.
@@ -344,6 +349,7 @@ func (r *reporter) once(ctx context.Context, fleet string, rank int) (did, error
 	if catalogs.changed && !catalogs.partial && !anyCatalog(files) {
 		r.cataloged = catalogs.key
 	}
+	maps.DeleteFunc(r.silent, func(id string, s silentNode) bool { return time.Since(s.until) > silenceMost })
 	maps.DeleteFunc(r.facts, func(digest, _ string) bool {
 		return !slices.ContainsFunc(nodes, func(n report.Node) bool { return n.Line.Facts == digest })
 	})
@@ -449,15 +455,39 @@ func (r *reporter) factsFor(ctx context.Context, n report.Node) ([]byte, error) 
 	if n.Status != schema.Online || n.Line.Node == a.keys.ID() {
 		return nil, os.ErrNotExist
 	}
-	b, err := a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+	return r.factsFrom(ctx, n.Line.Node, n.Name, n.Line.Facts)
+}
+
+// silentNode is one that gave no facts.
+type silentNode struct {
+	times int
+	until time.Time // it is not asked again before that
+}
+
+var errSilent = errors.New("it gave none just now")
+
+// factsFrom asks a node for a file of its facts, unless it was asked in vain just now.
+func (r *reporter) factsFrom(ctx context.Context, id, name, digest string) ([]byte, error) {
+	began := time.Now()
+	was := r.silent[id]
+	if began.Before(was.until) {
+		return nil, errSilent
+	}
+	b, err := r.a.factsOf(ctx, id, digest)
 	// A node that has just started anew is reached by a new stream, once the old one is known to be dead.
-	for try := 0; err != nil && try < 2 && sleep(ctx, gather/4); try++ {
-		b, err = a.factsOf(ctx, n.Line.Node, n.Line.Facts)
+	for try := 0; err != nil && try < 2 && time.Since(began) < stalled && sleep(ctx, gather/4); try++ {
+		b, err = r.a.factsOf(ctx, id, digest)
 	}
-	if err != nil {
-		a.log().Warn("facts of a node are not here yet", "node", n.Name, "error", one(err))
+	if err == nil {
+		delete(r.silent, id)
+		return b, nil
 	}
-	return b, err
+	if ctx.Err() != nil {
+		return nil, err // that may be others' fault
+	}
+	r.silent[id] = silentNode{was.times + 1, time.Now().Add(min(silence<<min(was.times, 10), silenceMost))}
+	r.a.log().Warn("facts of a node are not here yet", "node", name, "error", one(err))
+	return nil, err
 }
 
 // narrow is how a node sees the fleet that has lost more of it than it sees; empty where it sees most.
