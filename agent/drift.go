@@ -311,7 +311,8 @@ func (f failures) settle(rs []schema.Resource, changes []schema.Change, now time
 		default:
 			x.change, x.times, x.heard = c, x.times+1, false
 			wait := min(retryFailed<<min(x.times-1, 10), retryFailedMost)
-			if took > slowFailure {
+			// What could not even be looked at has taken no time; something else in the pass has.
+			if blind := c.Action == schema.Update && c.Want == "" && c.Got == ""; !blind && took > slowFailure {
 				wait = min(max(wait, 10*took), retrySlowMost)
 			}
 			x.until = now.Add(wait)

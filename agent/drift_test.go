@@ -98,6 +98,11 @@ func TestWhatFailedIsLeftAloneForAWhile(t *testing.T) {
 	if got := f["service:a"].until.Sub(now); got != 15*time.Minute {
 		t.Errorf("what took 90 s to fail is left alone for %s, want 15 min", got)
 	}
+	clear(f)
+	f.settle(rs, []schema.Change{{Resource: "service:a", Action: schema.Update, Result: schema.Failed, Reason: "check service: systemd does not answer"}}, now, 90*time.Second)
+	if got := f["service:a"].until.Sub(now); got != 2*time.Second {
+		t.Errorf("what could not be looked at in a pass of 90 s is left alone for %s, want 2 s", got)
+	}
 	// It is right by itself, and may be tried at once when it differs again.
 	f.settle(rs, nil, now, time.Millisecond)
 	if f.alone("service:a", now) {

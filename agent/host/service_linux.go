@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,7 +115,35 @@ func dialPrivate(ctx context.Context) (*godbus.Conn, error) {
 	}
 }
 
+// While systemd starts itself anew (systemctl daemon-reexec) it answers nobody; questions are asked again for a while.
+const (
+	askAgain = 200 * time.Millisecond
+	askTimes = 10
+)
+
+// again asks until an answer comes: as often as it takes while systemd starts itself anew, else once.
+func again[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	for i := 1; ; i++ {
+		answer, err := ask(ctx)
+		var reply godbus.Error
+		cut := errors.Is(err, godbus.ErrClosed) || errors.As(err, &reply) &&
+			slices.Contains([]string{"org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected"}, reply.Name)
+		if !cut || i == askTimes {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, err
+		case <-time.After(askAgain):
+		}
+	}
+}
+
 func units(ctx context.Context, names []string) ([]schema.Unit, error) {
+	return again(ctx, func(ctx context.Context) ([]schema.Unit, error) { return unitsOnce(ctx, names) })
+}
+
+func unitsOnce(ctx context.Context, names []string) ([]schema.Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	conn, systemd, err := rawSystemd(ctx)
@@ -158,6 +187,10 @@ func listUnitsByNames(ctx context.Context, systemd godbus.BusObject, names []str
 const unitLinks = "/etc/systemd/system"
 
 func unitFiles(ctx context.Context, names []string) ([]string, error) {
+	return again(ctx, func(ctx context.Context) ([]string, error) { return unitFilesOnce(ctx, names) })
+}
+
+func unitFilesOnce(ctx context.Context, names []string) ([]string, error) {
 	if err := needSystemd(); err != nil {
 		return nil, err
 	}
