@@ -117,8 +117,13 @@ func (a *Agent) enforce(ctx context.Context) error {
 		e.heard = map[string]bool{}
 		if whole || !e.canPart(heard) {
 			// Whole minutes, so that a window's first and last instant are met.
-			timer.Reset(period - time.Duration(a.now().UnixNano()%int64(period)))
+			began := a.now()
+			timer.Reset(untilMinute(began))
 			fruitful = e.pass(ctx)
+			if o := e.plan.Patching.Next; o != nil && o.Start.After(began) { // some windows open between them
+				now := a.now()
+				timer.Reset(max(0, min(untilMinute(now), o.Start.Sub(now))))
+			}
 		} else {
 			fruitful = e.partPass(ctx, heard)
 		}
@@ -128,6 +133,11 @@ func (a *Agent) enforce(ctx context.Context) error {
 		wait, ok := e.due()
 		e.wake(due, wait, ok)
 	}
+}
+
+// untilMinute is how long until the next whole minute.
+func untilMinute(now time.Time) time.Duration {
+	return period - time.Duration(now.UnixNano()%int64(period))
 }
 
 // wake sets the timer for what was heard.
