@@ -146,3 +146,46 @@ func TestFleetAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCommitWithoutFleet: root's own signature does not make hosts follow a repository that names nobody any more.
+func TestNoCommitWithoutFleet(t *testing.T) {
+	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := gitrepo.OpenStore(t.TempDir(), gitrepo.Remote{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	sign := func(commit []byte) (string, error) {
+		sig, err := sshsig.Sign(bytes.NewReader(commit), key, sshsig.HashSHA512, trust.NamespaceCommit)
+		return string(sshsig.Armor(sig)), err
+	}
+	people := fmt.Appendf(nil, "package fleet\n\nfleet: {name: \"acme\", signers: alice: {keys: [%q], roles: [\"root\", \"policy\"]}}\n", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))))
+	commit := func(parent string, fleet []byte) string {
+		t.Helper()
+		id, err := store.Commit(gitrepo.Change{Parent: parent, Files: map[string][]byte{"fleet.cue": fleet, "README": []byte("x")}, Message: "x", Author: "a", Email: "a@example.org", When: at, Sign: sign})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	anchor := commit("", people)
+	for what, tt := range map[string]struct {
+		fleet []byte
+		kind  trust.Kind
+		words string
+	}{
+		"no fleet.cue":  {nil, trust.Malformed, "it has none"},
+		"no people":     {[]byte("package fleet\n\nfleet: name: \"acme\"\n"), trust.NotAgreed, "the new root must agree, too"},
+		"nonsense":      {[]byte("package fleet\n\nfleet: {\n"), trust.Malformed, "fleet.cue:3:8"},
+		"another fleet": {[]byte("package fleet\n\nfleet: name: \"other\"\n"), trust.NotAgreed, "the new root must agree, too"},
+	} {
+		bad := commit(anchor, tt.fleet)
+		_, err = trust.Verify(t.Context(), TrustSource{store.Source(), NewFleets(load.InProcess(load.Options{}))}, anchor, bad, at)
+		if r := (*trust.Refusal)(nil); !errors.As(err, &r) || r.Kind != tt.kind || r.Commit != bad || !strings.Contains(r.Reason, tt.words) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

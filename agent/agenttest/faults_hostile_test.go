@@ -24,8 +24,11 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/agent/peer"
 	"github.com/dunlin-dev/dunlin/agent/record"
+	"github.com/dunlin-dev/dunlin/agent/secret"
+	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -154,9 +157,14 @@ func firstInTurn(c *agenttest.Cluster) *agenttest.Node {
 
 // hostile runs a test in a bubble with n nodes, of which the one that asks the remote first is a liar.
 func hostile(t *testing.T, seed uint64, n int, test func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node)) {
+	hostileTo(t, n, func(t *testing.T) *agenttest.Cluster { return agenttest.NewCluster(t, seed, n, fleetFiles("one\n")) }, test)
+}
+
+// hostileTo is hostile with a cluster of one's own.
+func hostileTo(t *testing.T, n int, cluster func(*testing.T) *agenttest.Cluster, test func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := agenttest.NewCluster(t, seed, n, fleetFiles("one\n"))
+		c := cluster(t)
 		bad := firstInTurn(c)
 		// The others find each other without it.
 		c.Nodes = append(slices.DeleteFunc(c.Nodes, func(n *agenttest.Node) bool { return n == bad }), bad)
@@ -261,6 +269,99 @@ func TestALyingFetcher(t *testing.T) {
 		// It goes on to say that the remote is where it was.
 		l.say(t, schema.RecordHead, "", schema.HeadRecord{Commit: first})
 		holds(c, sound, c.Push(motd("three\n")), 25*time.Second)
+	})
+}
+
+// TestALyingFetcherOfASignedFleet: what a node that was broken into tells and gives is taken for nothing but what people have
+// signed, in the order in which it was.
+func TestALyingFetcherOfASignedFleet(t *testing.T) {
+	alice := agenttest.NewPerson("alice")
+	hostileTo(t, 5, func(t *testing.T) *agenttest.Cluster {
+		c, _ := anchoredCluster(t, 57, 5, signedFleet("", "alice=root,policy"))
+		return c
+	}, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
+		first, _ := c.Remote.Ref("refs/heads/main")
+		second := c.PushSigned(alice, motdFile("two\n"))
+		holds(c, sound, second, 25*time.Second)
+		third := c.PushSigned(alice, motdFile("three\n"))
+		holds(c, sound, third, 25*time.Second)
+		c.CopyRemote("lies.git")
+		s, err := gitrepo.OpenStore(filepath.Join(c.Dir, "lies.git"), gitrepo.Remote{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit := func(parent, motd string, sign func([]byte) (string, error)) string {
+			t.Helper()
+			id, err := s.Commit(gitrepo.Change{Parent: parent, Files: map[string][]byte{"policies/web.cue": []byte(motdFile(motd)["policies/web.cue"])},
+				Message: "evil", Author: "x", Email: "x@x", When: time.Now(), Sign: sign})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		signed := func(by agenttest.Person) func([]byte) (string, error) {
+			return func(b []byte) (string, error) { return by.Sign(b, trust.NamespaceCommit) }
+		}
+		lies := []string{
+			commit(third, "unsigned\n", nil),
+			commit(third, "mallory's\n", signed(agenttest.NewPerson("mallory"))),
+			second, first, // well signed, and over
+			commit(first, "upon another base\n", signed(alice)), // a branch of hers that was never merged
+			commit(second, "upon the one before\n", signed(alice)),
+		}
+		for _, lie := range lies {
+			var whole, part bytes.Buffer
+			if err := s.Pack(t.Context(), &whole, lie, ""); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Pack(t.Context(), &part, lie, third)
+			l.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("have") == "" {
+					_, _ = w.Write(whole.Bytes())
+					return
+				}
+				_ = s.Pack(r.Context(), w, lie, r.URL.Query().Get("have"))
+			}))
+			for i := range 8 {
+				l.say(t, schema.RecordHead, "", schema.HeadRecord{Commit: lie})
+				if i%2 == 0 {
+					l.Push(topicOf(lie), part.Bytes())
+				} else {
+					l.Push(topicOf(lie), whole.Bytes())
+				}
+				time.Sleep(15 * time.Second)
+			}
+			for _, n := range sound {
+				if s := n.Agent.Status(); s.Commit != third || s.Trust.Verified != third || motdOf(n) != "three\n" {
+					t.Errorf("%s: after %s %s is in force, verified up to %s, motd %q", n.Name, lie[:12], s.Commit, s.Trust.Verified, motdOf(n))
+				}
+			}
+		}
+		holds(c, sound, c.PushSigned(alice, motdFile("four\n")), 25*time.Second)
+		// Nor does it read what is another's.
+		id := secret.ID{Fleet: "acme", Name: "/db/password", Version: 1}
+		sealed, err := secret.Seal(id, secret.New("x", []byte("correct horse")), []string{sound[0].Keys.Age})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func(n *agenttest.Node) error {
+			text, err := identity.AgeKey(n.State())
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys, err := secret.ParseKeys(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = secret.Open(id, sealed, keys)
+			return err
+		}
+		if err := open(sound[0]); err != nil {
+			t.Error(err)
+		}
+		if open(l.Node) == nil {
+			t.Error("a node opens what is another's")
+		}
 	})
 }
 

@@ -1,12 +1,15 @@
 package agenttest_test
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,14 +102,44 @@ func TestAnAnchoredFleetTakesWhatIsSigned(t *testing.T) {
 		alice, bob, carol := agenttest.NewPerson("alice"), agenttest.NewPerson("bob"), agenttest.NewPerson("carol")
 		c, first := anchoredCluster(t, 61, 5, signedFleet("", "alice=root,policy", "bob=policy"))
 		defer c.StopAll()
+		// What is evaluated at all: before a commit is trusted nothing in it is read.
+		var mu sync.Mutex
+		evaluated := map[string]bool{} // texts of policies/web.cue and fleet.cue
+		for _, n := range c.Nodes {
+			anchored := n.Change
+			n.Change = func(o *agent.Options) {
+				anchored(o)
+				o.Local.Judge = nil
+				evaluate := o.Local.Evaluate
+				o.Local.Evaluate = func(ctx context.Context, fsys fs.FS) (schema.Repo, []schema.Fault, error) {
+					mu.Lock()
+					for _, name := range []string{"policies/web.cue", "fleet.cue"} {
+						if text, err := fs.ReadFile(fsys, name); err == nil {
+							evaluated[string(text)] = true
+						}
+					}
+					mu.Unlock()
+					return evaluate(ctx, fsys)
+				}
+			}
+		}
 		startAll(c)
 		agree(t, c, first, time.Minute)
 
 		good := c.PushSigned(bob, motdFile("two\n"))
 		agree(t, c, good, 30*time.Second)
 
+		// With a fault that would be named if it were read, and two that would be evaluated.
+		faulty := map[string]string{"policies/web.cue": "package fleet\n\nevil: {\n"}
+		refuseAll(t, c, c.Push(faulty), "not agreed", "nobody with it has signed")
+		c.Point(good)
+		hers := map[string]string{"fleet.cue": signedFleet("", "carol=root,policy"), "policies/web.cue": faulty["policies/web.cue"]}
+		refuseAll(t, c, c.PushAt(simulated.Repository, good, carol, hers), "not agreed", "belongs to no signer")
+		c.Point(good)
+
 		// Nobody's, and a stranger's: refused by all, named, and what was there is enforced.
-		refuseAll(t, c, c.Push(motdFile("evil\n")), "not agreed", "nobody with it has signed")
+		evil := motdFile("evil\n")
+		refuseAll(t, c, c.Push(evil), "not agreed", "nobody with it has signed")
 		c.Point(good)
 		bad := c.PushAt(simulated.Repository, good, carol, motdFile("evil\n"))
 		refuseAll(t, c, bad, "not agreed", "belongs to no signer")
@@ -140,6 +173,16 @@ func TestAnAnchoredFleetTakesWhatIsSigned(t *testing.T) {
 			if motdOf(n) != "three\n" {
 				t.Errorf("%s: motd %q", n.Name, motdOf(n))
 			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, text := range []string{faulty["policies/web.cue"], evil["policies/web.cue"], hers["fleet.cue"], motdFile("bob again\n")["policies/web.cue"]} {
+			if evaluated[text] {
+				t.Errorf("what nobody agreed to was evaluated: %q", text)
+			}
+		}
+		if three := motdFile("three\n")["policies/web.cue"]; !evaluated[three] {
+			t.Error("not even what was agreed to was seen to be evaluated")
 		}
 	})
 }

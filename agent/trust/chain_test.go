@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,105 @@ func TestWhoeverMayDoes(t *testing.T) {
 			defer r.git("checkout", "-q", "main")
 			refused(t, r, anchor, r.commit(tt.who, tt.files), NotAgreed, tt.words)
 		})
+	}
+}
+
+// guarded is a repository of which only what is trusted may be read: what fleet.cue and the activations of another commit
+// say is evaluated by nobody.
+type guarded struct {
+	*gitRepo
+	may map[string]bool
+}
+
+func (g guarded) see(commit string) {
+	g.t.Helper()
+	if !g.may[commit] {
+		g.t.Errorf("commit %s is read before it is trusted", short(commit))
+	}
+}
+
+func (g guarded) Fleet(ctx context.Context, commit string) (schema.Fleet, error) {
+	g.see(commit)
+	return g.gitRepo.Fleet(ctx, commit)
+}
+
+func (g guarded) Activations(ctx context.Context, commit string) (map[string]schema.Activation, error) {
+	g.see(commit)
+	return g.gitRepo.Activations(ctx, commit)
+}
+
+// TestNothingUntrustedIsRead: what a commit says is looked at once the commit itself is agreed to, and not before. The one
+// exception is the fleet.cue of who becomes root, once the old root has agreed to it.
+func TestNothingUntrustedIsRead(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob", "mallory")
+	f := schema.Fleet{Signers: r.signers("alice=root", "bob=policy"), Roles: map[string]schema.Role{
+		"root": {Paths: rootPaths()}, "policy": {Paths: []string{"**"}}, "enrol": {Activations: []string{"a"}}}}
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(f), "activations/all.cue": "0"})
+	g := guarded{r, map[string]bool{anchor: true}}
+	good := r.commit("bob", map[string]string{"policies/a.cue": "1"})
+	g.may[good] = true
+	taken := func() string {
+		return r.fleet(schema.Fleet{Signers: r.signers("mallory=root,policy"), Roles: map[string]schema.Role{"root": {Paths: rootPaths()}, "policy": {Paths: []string{"**"}}, "enrol": {Activations: []string{"a"}}}})
+	}
+	for name, tt := range map[string]struct {
+		who   string
+		files map[string]string
+	}{
+		"nobody's people":              {"", map[string]string{"fleet.cue": taken()}},
+		"a stranger's":                 {"mallory", map[string]string{"fleet.cue": taken()}},
+		"a policy key's":               {"bob", map[string]string{"fleet.cue": taken()}},
+		"a stranger's activation":      {"mallory", map[string]string{"activations/all.cue": "1"}},
+		"a node with an activation":    {"mallory", map[string]string{"activations/all.cue": "2", "nodes/aa.jsonl": "{}\n", "nodes/joins/a/a.jsonl": "{}\n"}},
+		"people beside what one may":   {"bob", map[string]string{"policies/a.cue": "2", "fleet.cue": taken()}},
+		"a node and people":            {"bob", map[string]string{"nodes/aa.jsonl": "{}\n", "fleet.cue": taken()}},
+		"a policy and no fleet at all": {"", map[string]string{"fleet.cue": "", "policies/a.cue": "2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.git("checkout", "-q", good)
+			bad := r.commit(tt.who, tt.files)
+			for _, over := range []string{bad, r.commit("mallory", map[string]string{"policies/a.cue": name}), r.commit("alice", map[string]string{"nodes/bb.jsonl": name})} {
+				var x *Refusal
+				if _, err := Verify(t.Context(), g, anchor, over, r.clock); !errors.As(err, &x) || x.Kind != NotAgreed || x.Commit != bad {
+					t.Errorf("Verify = %v, want %s not agreed to", err, short(bad))
+				}
+			}
+		})
+	}
+	r.git("checkout", "-q", good)
+	next := r.commit("alice", map[string]string{"fleet.cue": taken()})
+	g.may[next] = true // root has signed it, and it is read to see that the new root agrees
+	var x *Refusal
+	if _, err := Verify(t.Context(), g, anchor, next, r.clock); !errors.As(err, &x) || !strings.Contains(x.Reason, "the new root must agree") {
+		t.Errorf("Verify = %v", err)
+	}
+}
+
+// TestRootCannotEndTheChain: what would leave nobody who may say anything is refused, whoever signs it.
+func TestRootCannotEndTheChain(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob")
+	people := r.signers("alice=root", "bob=policy")
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: people})})
+	roles := func(root int) map[string]schema.Role {
+		return map[string]schema.Role{"root": {Paths: rootPaths(), Threshold: root}, "policy": {Paths: []string{"**"}, Threshold: 1}}
+	}
+	for name, tt := range map[string]struct {
+		fleet schema.Fleet
+		words string
+	}{
+		"no signers":                      {schema.Fleet{}, "the new root must agree, too"},
+		"nobody who is root":              {schema.Fleet{Signers: r.signers("alice=policy", "bob=policy")}, "the new root must agree, too"},
+		"a threshold that nobody reaches": {schema.Fleet{Signers: people, Roles: roles(2)}, "needs 2 of the role root, and only alice signed"},
+		"a key that nobody has":           {schema.Fleet{Signers: map[string]schema.Signer{"alice": {Keys: []string{r.public("alice")[:60]}, Roles: []string{"root"}}}}, "the new root must agree, too"},
+		"a root who has not agreed":       {schema.Fleet{Signers: r.signers("alice=policy", "bob=root")}, "the new root must agree, too"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.git("checkout", "-q", anchor)
+			refused(t, r, anchor, r.commit("alice", map[string]string{"fleet.cue": r.fleet(tt.fleet)}), NotAgreed, tt.words)
+		})
+	}
+	r.git("checkout", "-q", anchor)
+	if _, err := r.verify(anchor, r.commit("alice", map[string]string{"fleet.cue": ""})); err == nil {
+		t.Error("a commit without fleet.cue is trusted")
 	}
 }
 
