@@ -310,7 +310,8 @@ func (r *running) confirm(ctx context.Context, k Kind, right []schema.Resource) 
 }
 
 func change(res schema.Resource, d schema.Difference, outcome schema.Outcome, reason string) schema.Change {
-	return schema.Change{Resource: res.Name(), Want: d.Want, Got: d.Got, Action: d.Action, Result: outcome, Reason: reason}
+	return schema.Change{Resource: res.Name(), Want: d.Want, Got: d.Got, Action: d.Action, Result: outcome, Reason: reason,
+		Audited: outcome == schema.WouldChange && res.Mode == schema.Audit}
 }
 
 // failure is the change of a resource that could not be checked.

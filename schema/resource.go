@@ -68,6 +68,7 @@ type Change struct {
 	Action   Action  `json:"action"`
 	Result   Outcome `json:"result"`
 	Reason   string  `json:"reason,omitempty"` // why it failed, waits, was denied; empty for Changed
+	Audited  bool    `json:"-"`                // WouldChange of a policy that only audits: no pass changes it
 }
 
 // Account is what one pass over a host did: what `dunlin reconcile` prints.

@@ -66,3 +66,30 @@ func TestWhatIsNotEncryptedIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A node that is all that its roster has misses nobody; one of several says that it finds none.
+func TestAFleetOfOneMissesNobody(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for nodes, missed := range map[int]bool{1: false, 2: true} {
+		told := make(chan string, 8)
+		c, err := gossip.Start(gossip.Config{Name: schema.NodeID(public), Key: bytes.Repeat([]byte{7}, gossip.KeySize), Label: "dunlin", Bind: "127.0.0.1:0",
+			Peer: "127.0.0.1:7951", Network: gossip.System{}, Join: []string{"127.0.0.1:1"}, Nodes: func() int { return nodes },
+			Keys: func(string) (ed25519.PublicKey, bool) { return public, true }, Alone: func(text string) { told <- text },
+			Sign: func(a schema.AddressRecord) (schema.Record, error) {
+				body, err := json.Marshal(a)
+				r := schema.Record{Node: schema.NodeID(public), Kind: schema.RecordAddress, Boot: 1, Seq: 1, Body: body}
+				r.Sig = ed25519.Sign(private, r.Message())
+				return r, err
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := <-told; (got != "") != missed {
+			t.Errorf("of %d nodes: %q, want one missed: %v", nodes, got, missed)
+		}
+		c.Close()
+	}
+}

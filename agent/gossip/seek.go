@@ -59,6 +59,8 @@ func (c *Cluster) seek(ctx context.Context) {
 		case turn+1 < len(c.c.Join): // others are asked first
 		case otherKey:
 			c.c.Alone("no other node is reached: who answers has another gossip key; gossip.keyFile must be the same file on all nodes")
+		case c.whole():
+			c.c.Alone("")
 		default:
 			c.c.Alone("no other node is reached at the addresses of gossip.join")
 		}
@@ -97,6 +99,12 @@ func (c *Cluster) join(addr string, hedged bool) error {
 	case <-t.C:
 		return errSlow
 	}
+}
+
+// whole reports whether this node is all that the roster has: then nobody is missed.
+func (c *Cluster) whole() bool {
+	_, listed := c.c.Keys(c.c.Name)
+	return listed && c.c.Nodes() == 1
 }
 
 // missing is an address to join: of the seeds that are no members, of members that went, and of those that memberlist takes

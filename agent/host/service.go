@@ -2,9 +2,18 @@ package host
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
+
+// noSystemdError says that services cannot be managed. It is errors.ErrUnsupported, without its words.
+type noSystemdError struct{}
+
+func (noSystemdError) Error() string {
+	return "no systemd here: services cannot be managed on this host"
+}
+func (noSystemdError) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // Units tells of each unit, in the order of names, which are whole ("nginx.service"), in one question to
 // systemd; File is left out. It wraps errors.ErrUnsupported where systemd does not run.

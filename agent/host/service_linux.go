@@ -50,7 +50,7 @@ func rawSystemd(ctx context.Context) (*godbus.Conn, godbus.BusObject, error) {
 
 func needSystemd() error {
 	if !systemdRuns() {
-		return fmt.Errorf("no systemd here: services cannot be managed on this host: %w", errors.ErrUnsupported)
+		return noSystemdError{}
 	}
 	return nil
 }

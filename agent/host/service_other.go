@@ -4,14 +4,12 @@ package host
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
 func noSystemd() error {
-	return fmt.Errorf("no systemd here: services cannot be managed on this host: %w", errors.ErrUnsupported)
+	return noSystemdError{}
 }
 
 func units(context.Context, []string) ([]schema.Unit, error) { return nil, noSystemd() }

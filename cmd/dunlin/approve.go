@@ -225,12 +225,12 @@ func (v approvalCounts) text(who string) []string {
 func (a *app) ask(question string) error {
 	f, ok := a.in.(*os.File)
 	if info, err := f.Stat(); !ok || err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return usageError{errors.New("nobody can be asked here: say --yes")}
+		return exitWith{code: exitUsage, err: fmt.Errorf("%s nobody can be asked: standard input is not a terminal", question), hint: "look at what is named above, and give the same command with --yes"}
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
 	line, _ := bufio.NewReader(f).ReadString('\n')
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return exitWith{code: exitError, err: errors.New("not agreed; nothing was signed")}
+		return exitWith{code: exitError, err: errors.New("not agreed, so nothing is changed")}
 	}
 	return nil
 }

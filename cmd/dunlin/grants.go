@@ -101,11 +101,15 @@ otherwise) can give themselves a grant.`,
 
 func noSigner(repo schema.Repo, who string) error {
 	names := slices.Sorted(maps.Keys(repo.Fleet.Signers))
-	hint := "fleet.signers names nobody yet: dunlin trust add"
-	if len(names) > 0 {
-		hint = "fleet.signers has " + listed(names, 8)
+	return exitWith{code: exitNotTrusted, err: fmt.Errorf("%q is no signer of this fleet", who), hint: signersHint(names)}
+}
+
+// signersHint names those who are there.
+func signersHint(names []string) string {
+	if len(names) == 0 {
+		return "fleet.signers names nobody yet; dunlin trust add NAME --key FILE.pub --role root --role policy names the first"
 	}
-	return exitWith{code: exitNotTrusted, err: fmt.Errorf("%q is no signer of this fleet", who), hint: hint}
+	return "fleet.signers has " + listed(names, 8)
 }
 
 func (a *app) printGrants(repo schema.Repo, who string) error {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +30,8 @@ func (a *app) keyGossipRotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "Exchange the gossip key of a fleet, a step each time",
-		Long: `Take the next of three steps, in the policy repository's work tree; run it three times, and push each step:
+		Long: `Take the next of three steps in the policy repository's work tree, and commit it where git is set to sign
+(commit.gpgsign; --no-commit only changes the files). Run it three times, and push each step:
 
   add     a new key is made, and sealed to 16 nodes in nodes/gossip/; the others ask them. All take it, none uses it.
   use     all use the new key, and still take the old one.
@@ -40,8 +40,10 @@ func (a *app) keyGossipRotateCommand() *cobra.Command {
 nodes/gossip/keys.json says which keys the fleet takes and uses, by their SHA-256; the keys themselves are only ever in age
 files and on nodes. A step is refused within 10 minutes of the one before, so that it can reach all nodes: look at dunlin
 status first, which names nodes that lack a key. A node that was away for longer asks the nodes of gossip.ask in its own
-file. The change is committed where git is set to sign.`,
-		Example: `  dunlin key gossip rotate --push`,
+file.`,
+		Example: `  dunlin key gossip rotate
+  dunlin key gossip rotate --push
+  dunlin key gossip rotate --no-commit && git diff`,
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateGossip(cmd.Context(), f, now) },
 	}
@@ -124,12 +126,14 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 			LeftOut []string `json:"leftOut"`
 		}{step, id, keys.Keys, keys.Use, c.Files, c.Commit, f.push, leftOut})
 	}
-	next := map[string]string{
-		"add":    "push it; 10 minutes later, when dunlin status names no node that lacks a key, run this again to use it",
-		"use":    "push it; 10 minutes later run this again to remove the old key",
-		"remove": "push it; then the old key is worth nothing",
-	}[step]
-	fmt.Fprintf(a.out, "%s %s the gossip key %.8s: %s\n\nnext: %s\n", lookOf(a.out).symbol(good), step, id, printable(strings.Join(c.Files, " ")), next)
+	fmt.Fprintf(a.out, "%s %s the gossip key %.8s\n", lookOf(a.out).symbol(good), step, id)
+	c.Pushed = f.push
+	a.printCommitted(c)
+	fmt.Fprintf(a.out, "then: %s\n", map[string]string{
+		"add":    "10 minutes after the push, when dunlin status names no node that lacks a key, run this again to use it",
+		"use":    "10 minutes after the push run this again to remove the old key",
+		"remove": "once it is pushed, the old key is worth nothing",
+	}[step])
 	return nil
 }
 

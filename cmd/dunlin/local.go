@@ -22,6 +22,7 @@ import (
 	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 const (
@@ -127,15 +128,18 @@ func readConfig(path string) (reconciler.Ceiling, schema.AgentConfig, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !named:
 		return ceiling, config, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("read the host's own file: %w", err),
+			hint: "dunlin join writes it where a fleet lets hosts in with a code, dunlin schema agent says what stands in one; --config names another"}
 	case err != nil:
-		return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("read the host's configuration: %w", err),
-			hint: "a ceiling that cannot be read allows nothing: make the file readable, or name another with --config"}
+		return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("read the host's own file: %w", err),
+			hint: "what it forbids is not known, so nothing is done: run it as root, or name another file with --config"}
 	}
 	// As root: what others may write is no ceiling of the host's.
 	if os.Geteuid() == 0 {
 		if err := host.Owned(path); err != nil {
 			return ceiling, config, exitWith{code: exitError, err: fmt.Errorf("the host's configuration is not used: %w", err),
-				hint: "give it to root alone: chown root:root and chmod go-w"}
+				hint: fmt.Sprintf("give it to root alone: chown root:root %[1]s && chmod go-w %[1]s", safe.Shell(path))}
 		}
 	}
 	config, faults := load.AgentConfig(path, b)

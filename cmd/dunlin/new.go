@@ -47,7 +47,7 @@ said. dunlin schema lists the kinds.`,
   dunlin new baseline web-prod --os ubuntu
   dunlin new window sunday --os debian --stdout
   dunlin new parameter /prod/web/port
-  dunlin new activation dc1 --public-key activation.pub`,
+  dunlin new grant operators --who alice`,
 		Args:              exactArgs(2),
 		ValidArgsFunction: completeKinds,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.newObject(cmd.Context(), args[0], args[1], f) },
@@ -210,7 +210,7 @@ func (a *app) objectText(kind, name string, repo schema.Repo, inRepo bool, f new
 	}
 	key := ""
 	if kind == "activation" {
-		if key, err = activationKey(f.publicKey); err != nil {
+		if key, err = activationKey(name, f.publicKey); err != nil {
 			return nil, err
 		}
 	}
@@ -292,10 +292,10 @@ func shippedBaseline(s schema.OperatingSystem) string {
 }
 
 // activationKey is an ssh-ed25519 public key without its comment, given as such or as a file.
-func activationKey(given string) (string, error) {
-	const how = "make a pair with ssh-keygen -t ed25519 -N '' -f activation, and name activation.pub"
+func activationKey(name, given string) (string, error) {
+	how := "dunlin activation create " + safe.Shell(name) + " makes the code with which hosts ask, and writes the file with its public half"
 	if given == "" {
-		return "", exitWith{code: exitUsage, err: errors.New("new activation: --public-key is missing; the code that lets nodes enrol is its private half"), hint: how}
+		return "", exitWith{code: exitUsage, err: errors.New("new activation: --public-key is missing, the public half of the code with which hosts ask to be let in"), hint: how}
 	}
 	text := given
 	if !strings.HasPrefix(given, "ssh-") {

@@ -18,6 +18,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // rosterEdit is a change of the roster in a work tree. It is committed, and signed where git is set to sign.
@@ -188,6 +189,12 @@ func (a *app) printRosterChange(c rosterChange) error {
 	for _, n := range c.Nodes {
 		fmt.Fprintf(a.out, "%s %s  %s  %s  %s%s\n", l.symbol(good), n.ID, printable(n.Name), printable(n.OS), n.State, tagsText(n.Tags))
 	}
+	a.printCommitted(c)
+	return nil
+}
+
+// printCommitted says what became of a change, and what is next.
+func (a *app) printCommitted(c rosterChange) {
 	switch {
 	case c.Pushed:
 		fmt.Fprintf(a.out, "commit %s, pushed\n", c.Commit[:12])
@@ -196,7 +203,6 @@ func (a *app) printRosterChange(c rosterChange) error {
 	default:
 		fmt.Fprintf(a.out, "changed: %s\nnext: git add nodes && git commit -S, which the role root must agree to, and push it\n", printable(strings.Join(c.Files, " ")))
 	}
-	return nil
 }
 
 func (a *app) editRoster(ctx context.Context, f rosterFlags, change func(e *rosterEdit) (message string, nodes []schema.RosterLine, err error)) error {
@@ -340,8 +346,9 @@ runs and secrets are a node's. The change is committed where git is set to sign.
 			for _, w := range args[1:] {
 				if k, ok := strings.CutSuffix(w, "-"); ok && !strings.Contains(w, "=") {
 					gone[k] = true
-				} else {
-					set = append(set, w)
+				} else if set = append(set, w); !strings.Contains(w, "=") {
+					return exitWith{code: exitUsage, err: fmt.Errorf("node tag %s: %q is neither KEY=VALUE nor KEY-", args[0], w),
+						hint: fmt.Sprintf("dunlin node tag %s %s=VALUE sets it, dunlin node tag %[1]s %[2]s- takes it away", safe.Shell(args[0]), safe.Shell(w))}
 				}
 			}
 			given, err := parseTags(set)

@@ -186,14 +186,35 @@ func tagText(tags map[string]string) string {
 	return strings.Join(out, " ")
 }
 
+// firstPass waits a while until this host was held against the commit that is in force, so that dunlin nodes says the
+// same as dunlin sync. It reports whether that still goes on.
+func firstPass(ctx context.Context, c *api.Client, s schema.FleetStatus) bool {
+	if s.Node == "" || s.Commit == "" || s.Commit != s.Remote.Head {
+		return false
+	}
+	for tries := 40; tries > 0; tries-- {
+		own, err := c.Nodes(ctx, "node="+s.ID)
+		if err != nil || len(own) != 1 || own[0].Commit == s.Commit {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return true
+}
+
 func (a *app) syncCommand() *cobra.Command {
 	var f socketFlags
+	var applying bool
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Let this host's agent read the remote now",
 		Long: `Ask the agent of this host to read the Git remote now instead of at its next turn, and say
 what became of it. A new commit is evaluated before the answer comes; it is then in force
-here, and offered to the other nodes at once.
+here, and offered to the other nodes at once. Two seconds are given to what differs.
 
 Exit status: 0 the remote was read and its head is in force; 3 its head has faults; 4 its
 head does not follow on what is in force, or not allowed; 5 no agent answers; 1 the remote
@@ -206,19 +227,23 @@ could not be read.`,
 				if _, err := c.Sync(ctx); err != nil {
 					return schema.FleetStatus{}, err
 				}
-				return c.Status(ctx)
+				s, err := c.Status(ctx)
+				if err == nil {
+					applying = firstPass(ctx, c, s)
+				}
+				return s, err
 			})
 			if err != nil {
 				return err
 			}
-			return a.printSync(s)
+			return a.printSync(s, applying)
 		},
 	}
 	f.add(cmd)
 	return cmd
 }
 
-func (a *app) printSync(s schema.FleetStatus) error {
+func (a *app) printSync(s schema.FleetStatus, applying bool) error {
 	stays := "no commit is in force here yet; the agent tries again by itself"
 	if s.Commit != "" {
 		stays = short(s.Commit) + " stays in force; the agent tries again by itself"
@@ -271,6 +296,9 @@ func (a *app) printSync(s schema.FleetStatus) error {
 			return nil
 		}
 		fmt.Fprintf(a.out, "%s in force: %s, the head of %s\n", l.symbol(good), short(s.Commit), printable(s.Remote.URL))
+		if applying {
+			fmt.Fprintln(a.out, "  what differs is still being put right: dunlin status")
+		}
 	}
 	return nil
 }

@@ -110,7 +110,16 @@ func (t *paramTree) get(name string) (schema.Parameter, error) {
 	if near := schema.Nearest(name, slices.Sorted(maps.Keys(t.repo.Parameters))); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", near)
 	}
-	return schema.Parameter{}, exitWith{code: exitNoMatch, err: errors.New(text), hint: "dunlin param list shows all"}
+	hint := "dunlin param list shows all"
+	switch plain, version, ok := strings.Cut(name, ":"); {
+	case ok && t.repo.Parameters[plain].Versions != nil:
+		text = fmt.Sprintf("%q names version %s of %q, and this command takes a name alone", name, version, plain)
+		hint = "dunlin param history " + safe.Shell(plain) + " lists its versions"
+	case len(t.repo.Parameters) == 0:
+		text = fmt.Sprintf("no parameter %q: there are none in %s", name, t.p.dir)
+		hint = "dunlin param put NAME VALUE --type String writes one"
+	}
+	return schema.Parameter{}, exitWith{code: exitNoMatch, err: errors.New(text), hint: hint}
 }
 
 // file is where a parameter stands, or where a new one goes.

@@ -110,19 +110,25 @@ func cloneVersions(p schema.Parameter) schema.Parameter {
 func (a *app) paramRemoveCommand() *cobra.Command {
 	var repo, version string
 	cmd := &cobra.Command{
-		Use:   "rm NAME",
+		Use:   "rm NAME[:VERSION|:LABEL]",
 		Short: "Remove a parameter, or one version of it",
 		Long: `Remove a parameter from the policy repository, with its file where nothing else is in it; or
-with --version one version that is not the current one. What still uses it is named, and
-nothing is removed then.
+one version that is not the current one, NAME:VERSION or --version. What still uses it is
+named, and nothing is removed then.
 
 Git keeps what was committed: whoever could open a secret still can. Change the value where
 it is used.`,
 		Example: `  dunlin param rm /prod/web/old-port
-  dunlin param rm /prod/db/password --version 2`,
+  dunlin param rm /prod/db/password:2`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := strings.TrimSpace(args[0])
+			name, of, given := strings.Cut(strings.TrimSpace(args[0]), ":")
+			switch {
+			case given && (of == "" || version != ""):
+				return usageError{fmt.Errorf("%q and --version: name one version, as %s:VERSION", args[0], name)}
+			case given:
+				version = of
+			}
 			t, err := a.openParams(cmd.Context(), repo)
 			if err != nil {
 				return err
@@ -168,9 +174,9 @@ func (t *paramTree) removeVersion(name string, p schema.Parameter, version strin
 	case err != nil:
 		return err
 	case number == strconv.Itoa(current):
-		return exitWith{code: exitError, err: fmt.Errorf("version %s of %s is the current one", number, name), hint: "put another value first, or remove the whole parameter"}
+		return exitWith{code: exitError, err: fmt.Errorf("version %s of %s is the current one", number, name), hint: fmt.Sprintf("put another value first (dunlin param put %[1]s), or remove the whole parameter (dunlin param rm %[1]s)", safe.Shell(name))}
 	case len(v.Labels) > 0:
-		return exitWith{code: exitError, err: errors.New("version " + number + " of " + name + " has the label " + strings.Join(v.Labels, ", ")), hint: "give the label to another version first: dunlin param label"}
+		return exitWith{code: exitError, err: errors.New("version " + number + " of " + name + " has the label " + strings.Join(v.Labels, ", ")), hint: fmt.Sprintf("take it away first: dunlin param label %s %s %s --remove", safe.Shell(name), number, strings.Join(v.Labels, " "))}
 	}
 	p = cloneVersions(p)
 	delete(p.Versions, number)

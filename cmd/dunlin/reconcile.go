@@ -121,14 +121,15 @@ func tally(cs []schema.Change) string {
 	var parts []string
 	for _, o := range []struct {
 		outcome schema.Outcome
+		audited bool
 		word    string
 	}{
-		{schema.Changed, "changed"}, {schema.WouldChange, "would change"}, {schema.Waiting, "waiting"}, {schema.Failed, "failed"},
-		{schema.Conflict, "in conflict"}, {schema.Denied, "denied"}, {schema.Reverted, "reverted"},
+		{schema.Changed, false, "changed"}, {schema.WouldChange, false, "would change"}, {schema.WouldChange, true, "only audited"}, {schema.Waiting, false, "waiting"},
+		{schema.Failed, false, "failed"}, {schema.Conflict, false, "in conflict"}, {schema.Denied, false, "denied"}, {schema.Reverted, false, "reverted"},
 	} {
 		n := 0
 		for _, c := range cs {
-			if c.Result == o.outcome {
+			if c.Result == o.outcome && c.Audited == o.audited {
 				n++
 			}
 		}

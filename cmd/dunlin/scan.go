@@ -111,7 +111,7 @@ func (a *app) lastGood(ctx context.Context, f localFlags, unreachable error, do 
 	switch {
 	case errors.Is(err, agent.ErrNoLastGood), errors.Is(err, fs.ErrPermission):
 		return exitWith{code: exitUnreachable, err: unreachable,
-			hint: "does the agent run? systemctl status dunlin tells, systemctl start dunlin starts it; or name a policy with --repo DIR"}
+			hint: agentDown() + "; or name a policy with --repo DIR"}
 	case commit != "":
 		fmt.Fprintf(a.err, "dunlin: warning: no agent answers; this is under %s, which was in force last\n", short(commit))
 	}

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Setup: func(e *testscript.Env) error {
 		e.Setenv("GORACE", os.Getenv("GORACE"))
+		e.Setenv("AGENT_DOWN", agentDown()) // with systemd, and without
 		return nil
 	}})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlin-dev/dunlin/agent/api"
+	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/reconciler/target"
 )
@@ -93,7 +94,23 @@ func (f *socketFlags) error(err error, configured bool) error {
 	if configured || *f != (socketFlags{}) || !errors.Is(err, api.ErrUnreachable) {
 		return socketError(err)
 	}
-	return exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: write " + defaultConfig + ", then systemctl start dunlin; --socket names another socket"}
+	return exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: dunlin join writes " + defaultConfig + ", or write it by hand (dunlin schema agent); then " + startAgent() + "; --socket names another socket"}
+}
+
+// startAgent is how to start the agent of this host.
+func startAgent() string {
+	if host.SystemdRuns() {
+		return "sudo systemctl start dunlin"
+	}
+	return "sudo dunlin agent run"
+}
+
+// agentDown is what to do where no agent answers.
+func agentDown() string {
+	if host.SystemdRuns() {
+		return "does the agent run? systemctl status dunlin tells, " + startAgent() + " starts it"
+	}
+	return "does the agent run? " + startAgent() + " starts it, and this host has no systemd that would keep it up"
 }
 
 // socketError gives what came of a question its exit code and remedy.
@@ -103,7 +120,7 @@ func socketError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, api.ErrUnreachable):
-		code, hint = exitUnreachable, "does the agent run? systemctl status dunlin tells, systemctl start dunlin starts it; --socket names another socket"
+		code, hint = exitUnreachable, agentDown()+"; --socket names another socket"
 	case errors.Is(err, errors.ErrUnsupported):
 		code = exitUnreachable
 	case errors.Is(err, api.ErrDenied):

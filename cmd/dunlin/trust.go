@@ -18,6 +18,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 func (a *app) trustCommand() *cobra.Command {
@@ -512,7 +513,7 @@ counts once the people with the role root have agreed to it.`,
 				fleet, err := agent.NewFleets(load.Child(loadOptions())).Read(cmd.Context(), text)
 				if err == nil {
 					if _, there := fleet.Signers[args[0]]; there {
-						return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has a signer %q already", args[0]), hint: "change their keys and roles there by hand, or revoke them first"}
+						return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has a signer %q already", args[0]), hint: fmt.Sprintf("change the keys and roles there, or dunlin trust revoke %s first", safe.Shell(args[0]))}
 					}
 				}
 				return append(append(slices.Clone(text), '\n'), signerText(args[0], lines, roles)...), nil
@@ -528,13 +529,17 @@ func (a *app) trustRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "Take a person's word away",
-		Long: `Remove a person from fleet.cue of the work tree, if they stand there in a form of their own,
+		Long: `Remove a person from fleet.cue of the work tree, if they stand there in a block of their own,
 as dunlin trust add writes it. Nothing is committed. From the commit on that has the change,
-what that person signs counts no more; what was agreed to before stays so.`,
+what that person signs counts no more; what was agreed to before stays so. Who is needed for
+a role, since else fewer have it than must agree, is not removed.`,
 		Example: `  dunlin trust revoke bob`,
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeFleet(cmd.Context(), func(text []byte) ([]byte, error) {
+				if err := a.spared(cmd.Context(), text, args[0]); err != nil {
+					return nil, err
+				}
 				now, err := withoutSigner(text, args[0])
 				if err != nil {
 					return nil, err
@@ -548,6 +553,35 @@ what that person signs counts no more; what was agreed to before stays so.`,
 			})
 		},
 	}
+}
+
+// spared fails where a role would have too few people without one: hosts that trust an anchor would take no commit any more.
+func (a *app) spared(ctx context.Context, text []byte, name string) error {
+	fleet, err := agent.NewFleets(load.Child(loadOptions())).Read(ctx, text)
+	if err != nil {
+		return nil // which changing it tells
+	}
+	names := slices.Sorted(maps.Keys(fleet.Signers))
+	if !slices.Contains(names, name) {
+		return exitWith{code: exitNoMatch, err: fmt.Errorf("fleet.cue has no signer %q%s", name, didYouMean(name, names)), hint: signersHint(names)}
+	}
+	for _, role := range fleet.Signers[name].Roles {
+		others := 0
+		for other, s := range fleet.Signers {
+			if other != name && slices.Contains(s.Roles, role) {
+				others++
+			}
+		}
+		if need := max(fleet.Roles[role].Threshold, 1); others < need {
+			have := fmt.Sprintf("%d have", others)
+			if others < 2 {
+				have = []string{"nobody has", "1 person has"}[others]
+			}
+			return exitWith{code: exitError, err: fmt.Errorf("fleet.cue is not changed: without %q %s the role %s, and %d must agree", name, have, role, need),
+				hint: "name another person first: dunlin trust add NAME --key FILE.pub" + strings.Join(append([]string{""}, fleet.Signers[name].Roles...), " --role ")}
+		}
+	}
+	return nil
 }
 
 // withoutSigner takes the block that names a signer at its beginning out of a file.
@@ -566,5 +600,5 @@ func withoutSigner(text []byte, name string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has no signer %q in a form of their own", name), hint: "if they are named there in another way, remove them by hand"}
+	return nil, exitWith{code: exitError, err: fmt.Errorf("fleet.cue has no block of its own for a signer %q", name), hint: "dunlin trust list names the signers; one that stands there in another way is taken out by hand"}
 }
