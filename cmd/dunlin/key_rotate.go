@@ -44,8 +44,8 @@ file.`,
 		Example: `  dunlin key gossip rotate
   dunlin key gossip rotate --push
   dunlin key gossip rotate --no-commit && git diff`,
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateGossip(cmd.Context(), f, now) },
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.rotateGossip(cmd.Context(), f, now) },
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&now, "now", false, "do not wait between two steps")
