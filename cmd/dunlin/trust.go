@@ -408,4 +408,3 @@ a person. A later anchor spares a new host the history before it.`,
 	cmd.Flags().StringVar(&from, "from", "", "the commit that is trusted already")
 	return cmd
 }
-
