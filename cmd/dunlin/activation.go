@@ -40,7 +40,7 @@ that they will have. See docs/enrolment.md.`,
   dunlin activation list
   dunlin activation revoke act-7q2m9c`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.activationCreateCommand(), a.activationListCommand(), a.activationRevokeCommand())
 	return cmd
@@ -180,10 +180,10 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 		v.Join += " --peer " + safe.Shell(f.peer)
 	}
 	if why != "" {
-		fmt.Fprintf(a.err, "dunlin: no anchor: %s\n", printable(why))
+		a.note("no anchor: "+why, "")
 	}
 	if note != "" {
-		fmt.Fprintf(a.err, "dunlin: the anchor is not the newest commit: %s\n", printable(note))
+		a.note("the anchor is not the newest commit: "+note, "")
 	}
 	if a.json() {
 		return a.printJSON(v)

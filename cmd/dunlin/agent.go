@@ -36,7 +36,7 @@ func (a *app) agentCommand() *cobra.Command {
 		Short:   "Keep this host as its fleet's repository says",
 		Example: `  sudo dunlin agent run`,
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    a.needsCommand,
 	}
 	cmd.AddCommand(a.agentRunCommand())
 	return cmd

@@ -40,9 +40,55 @@ type app struct {
 	streams
 	output  string // text or json
 	now     func() time.Time
-	columns int // of the terminal; 0 asks it
+	columns int    // of the terminal; 0 asks it
+	notes   []note // that wait until the command ends
 	// evaluate reads a policy repository; nil does so in a child.
 	evaluate load.Func
+}
+
+// A note is what a person should know beside the result, or the error.
+type note struct {
+	Text string `json:"warning"`
+	Hint string `json:"hint,omitempty"`
+}
+
+// note says something on standard error. For programs it waits until the command ends: it becomes a part of the error, or an
+// object of its own on a line.
+func (a *app) note(text, hint string) {
+	if a.json() {
+		a.notes = append(a.notes, note{strings.TrimPrefix(text, "warning: "), hint})
+		return
+	}
+	fmt.Fprintf(a.err, "dunlin: %s\n", printable(text))
+	if hint != "" {
+		fmt.Fprintf(a.err, "hint: %s\n", printable(hint))
+	}
+}
+
+// tell is note for a line that says itself what it is of, as a fault does.
+func (a *app) tell(line string) {
+	if a.json() {
+		a.note(line, "")
+		return
+	}
+	fmt.Fprintln(a.err, printable(line))
+}
+
+// flush writes the notes that wait.
+func (a *app) flush() {
+	for _, n := range a.notes {
+		a.jsonLine(n)
+	}
+	a.notes = nil
+}
+
+// jsonLine writes texts and numbers, which can always be encoded, to standard error.
+func (a *app) jsonLine(v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	_, _ = a.err.Write(safe.JSON(b.Bytes()))
 }
 
 // json reports whether results are to be one JSON value on standard output.
@@ -103,10 +149,27 @@ func (e exitWith) Unwrap() error { return e.err }
 
 // noArgs and exactArgs are cobra's, as usage errors.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	switch {
+	case len(args) > 0 && cmd.HasSubCommands():
+		return usageError{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])}
+	case len(args) > 0:
 		return usageError{fmt.Errorf("%s takes flags only, and not %q", cmd.CommandPath(), args[0])}
 	}
 	return nil
+}
+
+// needsCommand is what a command does that is nothing without another: it shows them, to a program as an error.
+func (a *app) needsCommand(cmd *cobra.Command, _ []string) error {
+	if !a.json() {
+		return cmd.Help()
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return usageError{fmt.Errorf("%s needs one of %s after it", cmd.CommandPath(), strings.Join(names, ", "))}
 }
 
 // wrongCount says how a command is called that was given too many or too few arguments.
@@ -142,6 +205,7 @@ func maxArgs(n int) cobra.PositionalArgs {
 // exit prints err as people or programs want it and gives the exit code.
 func (a *app) exit(ctx context.Context, err error) int {
 	if err == nil {
+		a.flush()
 		return exitDone
 	}
 	code, hint := exitError, ""
@@ -150,6 +214,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	case errors.As(err, &e):
 		code, hint = e.code, e.hint
 		if e.err == nil {
+			a.flush()
 			return code
 		}
 	case isUsage(err):
@@ -162,15 +227,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 		text = fmt.Sprintf("%s (did you mean %s?)", what, strings.Join(strings.Fields(meant), " or "))
 	}
 	if a.json() {
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(struct {
-			Error string `json:"error"`
-			Hint  string `json:"hint,omitempty"`
-			Exit  int    `json:"exit"`
-		}{text, hint, code}) // two strings and a number always encode
-		_, _ = a.err.Write(safe.JSON(b.Bytes()))
+		a.jsonLine(struct {
+			Error    string `json:"error"`
+			Hint     string `json:"hint,omitempty"`
+			Exit     int    `json:"exit"`
+			Warnings []note `json:"warnings,omitempty"`
+		}{text, hint, code, a.notes})
 		return code
 	}
 	// An error may have several lines, and quote what came from outside.

@@ -137,7 +137,7 @@ func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bo
 	}
 	counts := t.countsFor(ctx, fleet, who, b, c, paths)
 	for _, line := range counts.text(who) {
-		fmt.Fprintln(a.err, printable(line))
+		a.tell(line)
 	}
 	if counts.Nowhere && !yes {
 		if err := a.ask("push it all the same?"); err != nil {
@@ -227,6 +227,7 @@ func (a *app) ask(question string) error {
 	if info, err := f.Stat(); !ok || err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return exitWith{code: exitUsage, err: fmt.Errorf("%s nobody can be asked: standard input is not a terminal", question), hint: "look at what is named above, and give the same command with --yes"}
 	}
+	a.flush()
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
 	line, _ := bufio.NewReader(f).ReadString('\n')
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {

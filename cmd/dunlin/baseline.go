@@ -25,7 +25,7 @@ func (a *app) baselineCommand() *cobra.Command {
 		Use:   "baseline",
 		Short: "Hold a host's packages against a patch baseline",
 		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  a.needsCommand,
 	}
 	cmd.AddCommand(a.baselineJudgeCommand())
 	return cmd
@@ -114,7 +114,7 @@ func (a *app) readBaselines(ctx context.Context, dir string) (schema.Repo, error
 		return schema.Repo{}, a.localError(ctx, &agent.FaultsError{Commit: tree.Commit, Faults: faults})
 	}
 	for _, f := range faults {
-		fmt.Fprintln(a.err, printable(f.String()))
+		a.tell(f.String())
 	}
 	return repo, nil
 }

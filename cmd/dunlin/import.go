@@ -22,7 +22,7 @@ maintenance windows. Nothing is asked of AWS: the input is a file, or - for stan
 What has no counterpart here is said on standard error, and stands as a comment at its
 place in the result. Then dunlin validate says what is still to be done by hand.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.importDocumentCommand(), a.importBaselineCommand(), a.importWindowCommand())
 	return cmd
@@ -155,7 +155,7 @@ func (a *app) importFiles(names []string, f importFlags, convert func([]ssm.Inpu
 		}
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(a.err, "dunlin: %s\n", printable(n.String()))
+		a.note(n.String(), "")
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (a *app) printFacts(ctx context.Context, root string) error {
 	if root == "/" {
 		var err error
 		if last, err = (host.LastInstalls{Path: defaultState + "/lastinstall.json"}).Read(); err != nil {
-			fmt.Fprintf(a.err, "dunlin: warning: %s: facts lack what was installed last\n", printable(err.Error()))
+			a.note(fmt.Sprintf("warning: %s: facts lack what was installed last", err), "")
 		}
 	}
 	f, p, err := inventory.ReadFacts(ctx, inventory.Options{Root: root}, inventory.Known{At: time.Now().Truncate(time.Second), LastInstall: last})
@@ -128,10 +128,7 @@ func (a *app) printFacts(ctx context.Context, root string) error {
 // warn says what was passed over, on standard error.
 func (a *app) warn(warnings []error) {
 	for _, w := range warnings {
-		fmt.Fprintf(a.err, "dunlin: warning: %s\n", w)
-		if hint := inventory.Hint(w); hint != "" {
-			fmt.Fprintf(a.err, "hint: %s\n", hint)
-		}
+		a.note("warning: "+w.Error(), inventory.Hint(w))
 	}
 }
 

@@ -302,7 +302,7 @@ func (a *app) printJoin(f joinHostFlags, asked agent.Asked) error {
 		v.State, v.Proof = "unasked", asked.Proof
 	}
 	for _, why := range asked.Why {
-		fmt.Fprintf(a.err, "dunlin: %s\n", printable(why.Error()))
+		a.note(why.Error(), "")
 	}
 	if a.json() {
 		return a.printJSON(v)
@@ -315,7 +315,7 @@ func (a *app) printJoin(f joinHostFlags, asked agent.Asked) error {
 		_, err := fmt.Fprintln(a.out, v.Proof)
 		return err
 	case v.State == "unasked":
-		fmt.Fprintf(a.err, "dunlin: nobody could be asked; let somebody give this line to dunlin node approve --proof -\n")
+		a.note("nobody could be asked; let somebody give this line to dunlin node approve --proof -", "")
 		_, err := fmt.Fprintln(a.out, v.Proof)
 		return err
 	case v.Left && v.Member == "":

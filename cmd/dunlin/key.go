@@ -19,14 +19,14 @@ func (a *app) keyCommand() *cobra.Command {
 		Short:   "Keys that the nodes of a fleet share",
 		Example: `  sudo dunlin key gossip new --out /etc/dunlin/gossip.key`,
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    a.needsCommand,
 	}
 	gossip := &cobra.Command{
 		Use:     "gossip",
 		Short:   "The key that keeps strangers out of the gossip of a fleet",
 		Example: `  sudo dunlin key gossip new --out /etc/dunlin/gossip.key`,
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    a.needsCommand,
 	}
 	gossip.AddCommand(a.keyGossipNewCommand(), a.keyGossipRotateCommand())
 	cmd.AddCommand(gossip)

@@ -183,6 +183,6 @@ func (e *rosterEdit) sealNewKey(ctx context.Context, read load.Func) (id string,
 // gets one such key into the roster would keep all others from what is secret.
 func (a *app) warnLeftOut(what string, nodes []string) {
 	if len(nodes) > 0 {
-		fmt.Fprintf(a.err, "dunlin: warning: %s is NOT encrypted to %s: nothing can be encrypted to the age key that the roster has\nhint: see who let that host in, and take it out: dunlin node retire %s\n", printable(what), printable(listed(nodes, 20)), printable(safe.Shell(nodes[0])))
+		a.note(fmt.Sprintf("warning: %s is NOT encrypted to %s: nothing can be encrypted to the age key that the roster has", what, listed(nodes, 20)), "see who let that host in, and take it out: dunlin node retire "+safe.Shell(nodes[0]))
 	}
 }

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -63,7 +64,15 @@ inside a maintenance window, and an account of it.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(a.commands()...)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
-	err := root.ExecuteContext(ctx)
+	help, bare := root.HelpFunc(), error(nil)
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd == root && a.json() && !cmd.Flags().Changed("help") { // it is called without a command
+			bare = a.needsCommand(cmd, nil)
+			return
+		}
+		help(cmd, args)
+	})
+	err := cmp.Or(root.ExecuteContext(ctx), bare)
 	if isUsage(err) && asksJSON(args) {
 		a.output = "json" // although something before it was wrong
 	}

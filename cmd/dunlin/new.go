@@ -126,7 +126,7 @@ func (a *app) newObject(ctx context.Context, kind, name string, f newFlags) erro
 		}
 	}
 	if status != "" {
-		fmt.Fprintf(a.err, "dunlin: %s: %s\n", kind, status)
+		a.note(kind+": "+status, "")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (a *app) nodeCommand() *cobra.Command {
   dunlin node approve web-7
   sudo dunlin node line --tags role=web`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.nodeLineCommand(), a.nodeListCommand(), a.nodeApproveCommand(), a.nodeRetireCommand(), a.nodeRenameCommand(), a.nodeTagCommand())
 	return cmd

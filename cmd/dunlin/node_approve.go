@@ -89,7 +89,7 @@ func (a *app) joins(ctx context.Context, p *policyFolder, f joinFlags) ([]asking
 		if !f.noFetch {
 			if _, err := g.run(ctx, nil, "config", "--get", "remote."+f.remote+".url"); err == nil {
 				if _, err := g.run(ctx, nil, "fetch", "--quiet", "--prune", "--no-tags", f.remote, "+"+gitrepo.JoinRef+"*:"+gitrepo.JoinRef+"*"); err != nil {
-					fmt.Fprintf(a.err, "dunlin: proofs in the repository are not looked for: %s\n", printable(err.Error()))
+					a.note(fmt.Sprintf("proofs in the repository are not looked for: %s", err), "")
 				}
 			}
 		}
@@ -160,7 +160,7 @@ func (a *app) agentJoins(ctx context.Context, f socketFlags) []string {
 	defer cancel()
 	joins, err := api.Dial(path).Joins(ctx)
 	if err != nil {
-		fmt.Fprintf(a.err, "dunlin: the agent of this host does not say who asks: %s\n", printable(err.Error()))
+		a.note(fmt.Sprintf("the agent of this host does not say who asks: %s", err), "")
 	}
 	return joins
 }
@@ -325,7 +325,7 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 			l, err := e.letIn(porch, x.join, f.name, more, a.now())
 			if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
 				if f.all {
-					fmt.Fprintf(a.err, "dunlin: %s (%s) is not let in: %s\n", printable(x.join.Proof.Name), x.join.Proof.ID, printable(r.Reason))
+					a.note(fmt.Sprintf("%s (%s) is not let in: %s", x.join.Proof.Name, x.join.Proof.ID, r.Reason), "")
 					continue
 				}
 				return "", nil, exitWith{code: exitNotTrusted, err: fmt.Errorf("%s (%s) is not let in: %w", x.join.Proof.Name, x.join.Proof.ID, err), hint: hintOfJoin(r.Kind)}
@@ -340,7 +340,7 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 		}
 		if !f.yes {
 			for _, x := range chosen {
-				fmt.Fprintln(a.err, printable(x.text()))
+				a.tell(x.text())
 			}
 			if err := a.ask(fmt.Sprintf("let %s in?", counted(len(lines), "node"))); err != nil {
 				return "", nil, err
@@ -516,7 +516,7 @@ func (a *app) listPending(ctx context.Context, e *rosterEdit, f joinFlags) error
 	}
 	asked := a.agentThere(f.socketFlags)
 	if !asked {
-		fmt.Fprintln(a.err, "dunlin: no agent of this host was asked, which would know whom the nodes have heard: none runs here; ask on a node, or name its socket with --socket")
+		a.note("no agent of this host was asked, which would know whom the nodes have heard: none runs here; ask on a node, or name its socket with --socket", "")
 	}
 	if a.json() {
 		return a.printJSON(views)

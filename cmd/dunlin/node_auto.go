@@ -47,7 +47,8 @@ func (a *app) autoApprove(ctx context.Context, f approveFlags) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			fmt.Fprintf(a.err, "dunlin: %s\n", printable(err.Error()))
+			a.note(err.Error(), "")
+			a.flush()
 		}
 		t := time.NewTimer(every)
 		select {
@@ -148,7 +149,8 @@ func (g *gate) once(ctx context.Context) (n int, again bool, err error) {
 		if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
 			if g.told[p.ID] != r.Reason {
 				g.told[p.ID] = r.Reason
-				fmt.Fprintf(g.a.err, "dunlin: %s (%s) is not let in: %s: %s\n", printable(p.Name), p.ID, r.Kind, printable(r.Reason))
+				g.a.note(fmt.Sprintf("%s (%s) is not let in: %s: %s", p.Name, p.ID, r.Kind, r.Reason), "")
+				g.a.flush()
 			}
 			continue
 		}

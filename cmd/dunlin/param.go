@@ -12,6 +12,7 @@ import (
 	slash "path"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,7 @@ and are printed only by get --reveal.`,
   dunlin param list /prod
   dunlin param rotate                      # what is not encrypted to its readers of today`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.paramPutCommand(), a.paramGetCommand(), a.paramListCommand(), a.paramHistoryCommand(),
 		a.paramLabelCommand(), a.paramRemoveCommand(), a.paramRotateCommand())
@@ -343,7 +344,7 @@ type keyFlags struct {
 }
 
 func (f *keyFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.identity, "identity", "", "open secrets with the age keys in this file, such as one of fleet.recovery (default: this host's own key)")
+	cmd.Flags().StringVar(&f.identity, "identity", "", "open secrets with the age keys in this file, which only its owner may read, such as one of fleet.recovery (default: this host's own key)")
 	cmd.Flags().StringVar(&f.config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
 	cmd.Flags().StringVar(&f.state, "state", "", "state folder with this host's key (default "+defaultState+")")
 }
@@ -354,9 +355,9 @@ func (f keyFlags) open() (secret.Keys, error) {
 		if f.state != "" || f.config != "" {
 			return secret.Keys{}, usageError{errors.New("--identity, and --config or --state, are both given; give one")}
 		}
-		b, err := readLimited(f.identity, 64<<10)
+		b, err := readPrivate(f.identity, 64<<10)
 		if err != nil {
-			return secret.Keys{}, fmt.Errorf("read identity: %w", err)
+			return secret.Keys{}, err
 		}
 		defer clear(b)
 		k, err := secret.ParseKeys(b)
@@ -385,6 +386,28 @@ func (f keyFlags) open() (secret.Keys, error) {
 	}
 	defer clear(b)
 	return secret.ParseKeys(b)
+}
+
+// readPrivate reads a file with a private key, unless others may read it: what is opened with it is theirs as well.
+func readPrivate(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read identity: %w", err)
+	case info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows": // there the bits say nothing
+		return nil, exitWith{code: exitError, err: fmt.Errorf("identity %q has mode %04o: others may read it", path, info.Mode().Perm()),
+			hint: fmt.Sprintf("chmod 0600 %s; where others can have read it, make another key, put it in its place in fleet.recovery, and dunlin param rotate --all", safe.Shell(path))}
+	}
+	b, err := readAllLimited(f, path, most)
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	return b, nil
 }
 
 var errTooLong = errors.New("more")

@@ -157,7 +157,7 @@ it is used.`,
 			}
 			fmt.Fprintf(a.out, "%s %s is removed\n", lookOf(a.out).symbol(good), printable(what))
 			if p.Type == schema.StoredSecureString {
-				fmt.Fprintln(a.err, "dunlin: Git keeps what was committed: whoever could open the secret still can")
+				a.note("Git keeps what was committed: whoever could open the secret still can", "")
 			}
 			return nil
 		},

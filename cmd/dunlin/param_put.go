@@ -135,7 +135,7 @@ func (a *app) paramPut(ctx context.Context, args []string, f putFlags) error {
 	}
 	defer value.Wipe()
 	if p.Type == schema.StoredSecureString && value.Len() < secret.MinRedacted {
-		fmt.Fprintf(a.err, "dunlin: warning: a secret of less than %d bytes cannot be kept out of logs that a program writes it to\n", secret.MinRedacted)
+		a.note(fmt.Sprintf("warning: a secret of less than %d bytes cannot be kept out of logs that a program writes it to", secret.MinRedacted), "")
 	}
 	number, sealed, err := t.addVersion(name, &p, value, f.labels, a.now())
 	if err != nil {
@@ -384,10 +384,10 @@ func (a *app) printPut(t *paramTree, name string, p schema.Parameter, number int
 		fmt.Fprintf(a.out, "%s %s\n", l.symbol(good), printable(text))
 	}
 	if x := p.Policies; x != nil && x.Expires != nil && !a.now().Before(*x.Expires) {
-		fmt.Fprintf(a.err, "dunlin: warning: %s expired at %s: nobody can read it; give --expires\n", printable(name), x.Expires.UTC().Format(time.RFC3339))
+		a.note(fmt.Sprintf("warning: %s expired at %s: nobody can read it; give --expires", name, x.Expires.UTC().Format(time.RFC3339)), "")
 	}
 	if p.Type == schema.StoredSecureString && len(readers) == 0 {
-		fmt.Fprintf(a.err, "dunlin: warning: its readers select no active node of the roster: only the keys of fleet.recovery can read it\nhint: once there are nodes, dunlin param rotate %s\n", printable(safe.Shell(name)))
+		a.note("warning: its readers select no active node of the roster: only the keys of fleet.recovery can read it", "once there are nodes, dunlin param rotate "+safe.Shell(name))
 	}
 	return nil
 }

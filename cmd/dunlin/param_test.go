@@ -238,6 +238,16 @@ func TestSecretsAreForTheirReaders(t *testing.T) {
 	l.fails(1, "no key yet", "", "param", "get", "/db/pass", "--reveal", "--state", filepath.Join(t.TempDir(), "none"))
 	l.fails(1, "no age key in it", "", "param", "get", "/db/pass", "--reveal", "--identity", "/dev/null")
 	l.fails(2, "give one", "", "param", "get", "/db/pass", "--reveal", "--identity", "x", "--state", db)
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620, 0o602, 0o611} { // who can write it chooses with which key
+		if err := os.Chmod(l.recovery[0], mode); err != nil {
+			t.Fatal(err)
+		}
+		l.fails(1, fmt.Sprintf("has mode %04o: others may read it", mode), "", "param", "get", "/db/pass", "--reveal", "--identity", l.recovery[0])
+		l.fails(1, "hint: chmod 0600 ", "", "param", "get", "/db/pass", "--reveal", "--identity", l.recovery[0])
+	}
+	if err := os.Chmod(l.recovery[0], 0o400); err != nil {
+		t.Fatal(err)
+	}
 	if got := l.ok("", "param", "rotate"); !strings.Contains(got, "all are encrypted") {
 		t.Errorf("rotate prints %s", got)
 	}

@@ -234,7 +234,7 @@ func (a *app) newProgress() *progress { return &progress{a: a, look: lookOf(a.er
 func (p *progress) step(s reconciler.Step) {
 	if text, ok := strings.CutPrefix(s.Doing, "warning: "); ok {
 		p.clear()
-		fmt.Fprintf(p.a.err, "dunlin: warning: %s\n", printable(text))
+		p.a.note("warning: "+text, "")
 		return
 	}
 	if !p.look.terminal || s.Doing == "" || p.a.json() {

@@ -37,7 +37,7 @@ func (a *app) reportCommand() *cobra.Command {
 		Example: `  dunlin report verify --repo infra-policy
   sudo dunlin report commit --repo /srv/infra-policy.git`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.reportVerifyCommand(), a.reportCommitCommand())
 	return cmd

@@ -113,7 +113,7 @@ func (a *app) lastGood(ctx context.Context, f localFlags, unreachable error, do 
 		return exitWith{code: exitUnreachable, err: unreachable,
 			hint: agentDown() + "; or name a policy with --repo DIR"}
 	case commit != "":
-		fmt.Fprintf(a.err, "dunlin: warning: no agent answers; this is under %s, which was in force last\n", short(commit))
+		a.note(fmt.Sprintf("warning: no agent answers; this is under %s, which was in force last", short(commit)), "")
 	}
 	return err
 }

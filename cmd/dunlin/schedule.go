@@ -20,7 +20,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 		Use:   "schedule",
 		Short: "Try out the schedules of windows",
 		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  a.needsCommand,
 	}
 	cmd.AddCommand(a.scheduleNextCommand())
 	return cmd
@@ -141,9 +141,9 @@ func (a *app) printStarts(next []time.Time, zone *time.Location, from time.Time,
 	}
 	switch {
 	case len(next) == 0:
-		fmt.Fprintf(a.err, "dunlin: no start after %s\n", from.Format(time.RFC3339))
+		a.note("no start after "+from.Format(time.RFC3339), "")
 	case len(next) < count:
-		fmt.Fprintln(a.err, "dunlin: no more starts after that")
+		a.note("no more starts after that", "")
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ docs/trust.md.`,
   dunlin trust anchor
   dunlin trust can alice --document AWS-RunShellScript --param commands=uptime --target all`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.trustListCommand(), a.trustVerifyCommand(), a.trustAnchorCommand(), a.trustAddCommand(), a.trustRevokeCommand(), a.heartbeatCommand(),
 		a.trustGrantsCommand(), a.trustCanCommand())
