@@ -44,7 +44,7 @@ func Hosts(t testing.TB, n int, o Options) []*Host {
 		hosts[i] = &Host{
 			Name: fmt.Sprintf("h%d", i+1), Family: o.Family,
 			Addr4: fmt.Sprintf("10.77.0.%d", i+1), Addr6: fmt.Sprintf("fd77::%d", i+1),
-			t: t, bed: b,
+			systemd: o.Systemd, t: t, bed: b,
 		}
 	}
 	return hosts

@@ -107,7 +107,7 @@ for f; do
 	[ "$f" = "$to" ] || cat "$f" | ssh "${to%:}" "install -m 600 /dev/stdin '$(basename "$f")'" || exit 1
 done
 `, 0o755)
-	git := server.as(context.Background(), []string{"-c", "user.name=Ann", "-c", "user.email=ann@example.org"})
+	git := server.command(context.Background(), "git", "-c", "user.name=Ann", "-c", "user.email=ann@example.org")
 	file("tools/git", "#!/bin/sh\nexec env -i "+quoted(git.Env)+" "+quoted(git.Args)+` "$@"`+"\n", 0o755)
 
 	script := strings.ReplaceAll(block(t, readme, "sh hosts"), "https://git.example.org/ops/policy.git", strings.Replace(server.HTTPS, "//sw/", "//10.77.0.254/", 1))

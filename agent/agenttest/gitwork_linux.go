@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// as is git with what a person needs to reach this server, over HTTPS or SSH.
-func (g *GitServer) as(ctx context.Context, args []string) *exec.Cmd {
+// command is a program with what a person needs whose git is to reach this server, over HTTPS or SSH.
+func (g *GitServer) command(ctx context.Context, args ...string) *exec.Cmd {
 	user, pass, _ := strings.Cut(g.User, ":")
-	full := append([]string{"-c", "credential.helper=", "-c",
-		"credential.helper=!f() { echo username=" + user + "; echo password=" + pass + "; }; f"}, args...)
-	cmd := exec.CommandContext(ctx, "git", full...)
 	if g.netns != "" {
-		cmd = exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + g.netns, "git"}, full...)...)
+		args = append([]string{"nsenter", "--net=" + g.netns}, args...)
 	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	// Nothing of what this machine's owner has set.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + g.dir, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_TERMINAL_PROMPT=0",
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=credential.helper",
+		"GIT_CONFIG_VALUE_0=!f() { echo username=" + user + "; echo password=" + pass + "; }; f",
 		"GIT_SSL_CAINFO=" + filepath.Join(g.dir, "ca.pem"),
 		"GIT_SSH_COMMAND=ssh -F none -i " + filepath.Join(g.dir, "key") + " -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=" + filepath.Join(g.dir, "known_hosts")}
 	cmd.Dir, cmd.WaitDelay = g.Work, time.Second
@@ -38,6 +38,11 @@ func (g *GitServer) Git(args ...string) string {
 
 // TryGit runs git in the work tree and gives all that it printed.
 func (g *GitServer) TryGit(args ...string) (string, error) {
+	return g.Try(append([]string{"git"}, args...)...)
+}
+
+// Try runs a program in the work tree whose git reaches this server, and gives all that it printed.
+func (g *GitServer) Try(args ...string) (string, error) {
 	if err := os.WriteFile(filepath.Join(g.dir, "known_hosts"), []byte(strings.Replace(g.KnownHosts, "sw ", "sw,10.77.0.254 ", 1)+"\n"), 0o644); err != nil {
 		return "", err
 	}
@@ -47,7 +52,7 @@ func (g *GitServer) TryGit(args ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out, err := g.as(ctx, args).CombinedOutput()
+	out, err := g.command(ctx, args...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
 

@@ -23,8 +23,9 @@ type Host struct {
 	Family       string // as in Options
 	Addr4, Addr6 string // its addresses on the hosts' network
 
-	t   testing.TB
-	bed *bed
+	systemd bool
+	t       testing.TB
+	bed     *bed
 }
 
 // execLimit ends a command in a host that never ends. It is far above what any
@@ -203,6 +204,18 @@ func (h *Host) Kill() { h.t.Helper(); h.bed.must(h.t, "kill", h.Name) }
 
 // Start starts a host that was killed or stopped, and waits until it is up.
 func (h *Host) Start() { h.t.Helper(); h.bed.must(h.t, "start", h.Name) }
+
+// Beside starts one more host on this host's network, as this one is: h4, which has the addresses 10.77.0.4 and fd77::4.
+func (h *Host) Beside(n int) *Host {
+	h.t.Helper()
+	o := &Host{Name: fmt.Sprintf("h%d", n), Family: h.Family, Addr4: fmt.Sprintf("10.77.0.%d", n), Addr6: fmt.Sprintf("fd77::%d", n), systemd: h.systemd, t: h.t, bed: h.bed}
+	args := []string{"add", o.Name, "--family", o.Family}
+	if h.systemd {
+		args = append(args, "--systemd")
+	}
+	h.bed.must(h.t, args...)
+	return o
+}
 
 // Stop shuts the host down in order.
 func (h *Host) Stop() { h.t.Helper(); h.bed.must(h.t, "stop", h.Name) }
