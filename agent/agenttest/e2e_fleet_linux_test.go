@@ -42,8 +42,13 @@ policy: "base": {
 
 // patching is a window that is open now, and a baseline.
 func patching(window string, more bool) map[string]string {
+	return patchingAt(window, more, time.Now().Add(-time.Hour))
+}
+
+// patchingAt is patching with a window that opens at an instant.
+func patchingAt(window string, more bool, opens time.Time) map[string]string {
 	return map[string]string{
-		"windows/now.cue": "package fleet\n\n" + strings.Replace(openWindow(), `"now"`, `"`+window+`"`, 1),
+		"windows/now.cue": "package fleet\n\n" + strings.Replace(windowAt(opens), `"now"`, `"`+window+`"`, 1),
 		"baselines/debian.cue": fmt.Sprintf(`package fleet
 
 baseline: "debian": {
@@ -108,8 +113,18 @@ func TestFleet(t *testing.T) {
 			"tb-lib": "1.0-1+deb12u1", "tb-web": "2.4-1+deb12u1", "tb-kernel": "6.1.0-1+deb12u1", "tb-multi": "1.1-1", "tb-kept": "2.0-1+deb12u2",
 			"tb-held": "3.0-1", "tb-feature": "5.0-1", "tb-slow": "1.0-1", "tb-conf": "1.2-1", "tb-third": "1.0-1",
 		}
-		commit := f.git.Push(patching("sunday", false))
-		t.Logf("installed everywhere %v after the push", f.until("updates installed", 60*time.Second, every(f.hosts, func(h *Host) bool {
+		opens := time.Now().Add(8 * time.Second).Truncate(time.Second)
+		commit := f.git.Push(patchingAt("sunday", false, opens))
+		f.inForce(commit, 60*time.Second, f.hosts...)
+		f.until("the window opens", 10*time.Second, func() bool {
+			for _, h := range f.hosts {
+				if got := versions(h)["tb-lib"]; got != "1.0-1" && time.Now().Before(opens) {
+					t.Fatalf("%s has tb-lib %s before the window opens", h.Name, got)
+				}
+			}
+			return time.Until(opens) < 100*time.Millisecond
+		})
+		t.Logf("installed everywhere %v later", f.until("updates installed", 60*time.Second, every(f.hosts, func(h *Host) bool {
 			got := versions(h)
 			for name, v := range want {
 				if got[name] != v {
@@ -118,6 +133,17 @@ func TestFleet(t *testing.T) {
 			}
 			return true
 		})))
+		soonest := time.Minute
+		for _, h := range f.hosts {
+			begun := logged(h, `"installing patches"`, `"sunday"`)
+			if len(begun) == 0 || begun[0].Before(opens) {
+				t.Fatalf("%s installs at %v for the window that opens at %v", h.Name, begun, opens)
+			}
+			soonest = min(soonest, begun[0].Sub(opens))
+		}
+		if t.Logf("the first host begins %v after the window opens", soonest); soonest > 10*time.Second {
+			t.Error("it is not the opening that hosts wait for")
+		}
 		took := f.reported("the install", 30*time.Second, func(h *Host, l schema.ReportLine) bool {
 			return l.Commit == commit && l.Counts["FailedCount"] == failed(h) && l.Counts["InstalledCount"] >= 4
 		})
@@ -150,6 +176,12 @@ func TestFleet(t *testing.T) {
 					c.Type == "Patch" && !strings.Contains(items, "tb-held"),
 					c.Type == "Patch" && strings.Contains(items, "tb-broken") != (c.Node == "h3"):
 					t.Errorf("%s: compliance says %+v", h.Name, c)
+				}
+			}
+			for _, other := range f.hosts {
+				has := command[map[string][]struct{ Name, Version string }](h, "inventory", "--node", other.Name, "--type", "AWS:Application")["AWS:Application"]
+				if !slices.Contains(has, struct{ Name, Version string }{"tb-lib", want["tb-lib"]}) {
+					t.Errorf("%s: the inventory of %s has %d packages, and not tb-lib as it is there now", h.Name, other.Name, len(has))
 				}
 			}
 		}
@@ -326,7 +358,7 @@ _n: len([for w in _a for x in _a for y in _a for z in _a if w*x*y*z == -1 {1}])
 	})
 
 	f.step("head to force", func(t *testing.T) {
-		var worst time.Duration
+		best, worst := time.Hour, time.Duration(0)
 		for i := range 3 {
 			commit := f.git.Push(wanted(fmt.Sprintf("round %d", i)))
 			f.inForce(commit, 20*time.Second, f.hosts...)
@@ -346,10 +378,11 @@ _n: len([for w in _a for x in _a for y in _a for z in _a if w*x*y*z == -1 {1}])
 			}
 			took := last.Sub(first)
 			t.Logf("from the first that holds the head until in force on all three: %v", took)
-			worst = max(worst, took)
+			best, worst = min(best, took), max(worst, took)
 		}
-		if worst > 10*time.Second {
-			t.Errorf("%v are more than 10 s", worst)
+		// The figure is 2 s; a round on a machine that does much else may take longer.
+		if best > 2*time.Second || worst > 10*time.Second {
+			t.Errorf("at best %v, at worst %v: want 2 s and 10 s at most", best, worst)
 		}
 	})
 

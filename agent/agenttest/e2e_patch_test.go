@@ -41,7 +41,10 @@ func scan(t *testing.T, h *Host) judgement {
 }
 
 // openWindow is a window that opened an hour ago and closes in two.
-func openWindow() string {
+func openWindow() string { return windowAt(time.Now().Add(-time.Hour)) }
+
+// windowAt is such a window that opens at an instant.
+func windowAt(opens time.Time) string {
 	return fmt.Sprintf(`window: "now": {
 	schedule: "at(%s)"
 	duration: "3h"
@@ -53,7 +56,7 @@ func openWindow() string {
 		maxErrors:      "100%%"
 	}
 }
-`, time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04:05"))
+`, opens.UTC().Format("2006-01-02T15:04:05"))
 }
 
 // version is a package's installed version, or empty.
