@@ -395,3 +395,21 @@ func TestASimulatedHostIsWatched(t *testing.T) {
 		l.hears(tt.want)
 	}
 }
+
+// dpkg writes its database anew beside the old one, and exchanges them.
+func TestAnExchangeOfThePackageDatabaseIsHeard(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{dpkgStatus, aptStates} {
+		must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755))
+		put(t, filepath.Join(root, name), "", 0o644)
+	}
+	s := NewSystem()
+	s.Root = root
+	l := watchOf(t, s, Watched{Packages: true, Log: func(text string) { t.Error("complained: " + text) }})
+	for _, name := range []string{dpkgStatus, aptStates} {
+		path := filepath.Join(root, name)
+		put(t, path+"-new", "Package: hello\n", 0o644)
+		must(t, os.Rename(path+"-new", path))
+		l.hearsOnly(driftPackages)
+	}
+}

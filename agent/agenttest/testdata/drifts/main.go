@@ -19,7 +19,7 @@ import (
 )
 
 type request struct {
-	Do     string // file, port, service, link, settled, problem, reason
+	Do     string // file, port, service, link, package, settled, problem, reason
 	From   int    // the first that is changed, and how many
 	Count  int
 	Pause  time.Duration // between two drifts, at random up to it
@@ -88,7 +88,7 @@ func do(ctx context.Context, q request) (a answer, err error) {
 		})
 		return a, err
 	}
-	kinds := map[string]func(context.Context, int) (func() (bool, error), error){"file": driftFile, "port": driftPort, "service": driftService, "link": driftLink}
+	kinds := map[string]func(context.Context, int) (func() (bool, error), error){"file": driftFile, "port": driftPort, "service": driftService, "link": driftLink, "package": driftPackage}
 	for i := q.From; i < q.From+q.Count; i++ {
 		right, err := kinds[q.Do](ctx, i)
 		if err != nil {
@@ -202,4 +202,21 @@ func driftLink(_ context.Context, i int) (func() (bool, error), error) {
 		_, err := os.Lstat(link)
 		return err == nil, nil
 	}, err
+}
+
+// driftPackage removes the package that the policy wants.
+func driftPackage(context.Context, int) (func() (bool, error), error) {
+	const name, file = "tb-tool", "/usr/bin/tb-tool"
+	// The agent's own apt-get may not have ended yet.
+	out, err := exec.Command("apt-get", "-y", "-o", "DPkg::Lock::Timeout=30", "remove", name).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("apt-get: %w: %s", err, out)
+	}
+	return func() (bool, error) {
+		if _, err := os.Stat(file); err != nil {
+			return false, nil
+		}
+		state, err := exec.Command("dpkg-query", "--show", "--showformat=${db:Status-Status}", name).Output()
+		return string(state) == "installed", err
+	}, nil
 }
