@@ -152,6 +152,10 @@ trust: "unsigned"
 	}
 	sub("the unit's limits let it do its work", func(t *testing.T) { mended(t, "as a service") })
 
+	sub("it has not heard of a user and a kernel parameter", func(t *testing.T) {
+		h.MustExec("sh", "-c", "userdel deploy; sysctl -w net.ipv4.ip_forward=0") // put right by the next look at the whole host
+	})
+
 	sub("the unit is no more exposed than said", func(t *testing.T) {
 		const most = "65" // tenths, as systemd-analyze takes them
 		if out, errs, code := h.Exec("systemd-analyze", "security", "--no-pager", "--threshold="+most, "dunlin.service"); code != 0 || !strings.Contains(out, "Overall exposure level") {
@@ -210,6 +214,51 @@ trust: "unsigned"
 				t.Errorf("%s: exit code %d, want 4 and %q\n%s%s", what, code, tt.says, out, errs)
 			}
 		}
+	})
+
+	sub("an ordinary user cannot end it", func(t *testing.T) {
+		was := u.show("MainPID")
+		for _, args := range [][]string{
+			{"kill", "-TERM", was}, {"kill", "-KILL", was}, {"kill", "-STOP", was},
+			{"systemctl", "--no-ask-password", "stop", "dunlin"}, {"systemctl", "--no-ask-password", "kill", "dunlin"},
+			{"systemctl", "--no-ask-password", "mask", "--runtime", "--now", "dunlin"},
+			{"busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StopUnit", "ss", "dunlin.service", "replace"},
+		} {
+			if out, errs, code := h.Exec(append([]string{"runuser", "-u", "nobody", "--"}, args...)...); code == 0 || code == 127 {
+				t.Errorf("nobody's %q: exit code %d, want a refusal: %s%s", args, code, out, errs)
+			}
+		}
+		h.MustExec("dunlin", "status") // it answers
+		if got := u.show("MainPID"); got != was {
+			t.Errorf("another process is the agent: %s, was %s\n%s", got, was, u.log())
+		}
+	})
+
+	sub("what it had not heard of is put right within a minute", func(t *testing.T) {
+		u.until("the user and the kernel parameter are there again", 90*time.Second, `getent passwd deploy && test "$(sysctl -n net.ipv4.ip_forward)" = 1`)
+	})
+
+	sub("it leaves no core, whatever its unit and its environment say", func(t *testing.T) {
+		const loose = "LimitCORE=infinity\nEnvironment=GOTRACEBACK=crash\n"
+		h.Write("/run/systemd/system/dunlin.service.d/core.conf", "[Service]\nRestartSec=0\n"+loose, 0o644)
+		h.Write("/run/systemd/system/other.service", "[Service]\nExecStart=/bin/sleep infinity\nWorkingDirectory=/tmp\n"+loose, 0o644)
+		h.MustExec("systemctl", "daemon-reload")
+		h.MustExec("systemctl", "restart", "dunlin", "other")
+		was := u.show("MainPID")
+		if got := h.MustExec("grep", "Max core file size", "/proc/"+was+"/limits"); !strings.Contains(got, "unlimited") {
+			t.Fatalf("the drop-in is not in force: %s", got)
+		}
+		h.MustExec("systemctl", "kill", "-s", "ABRT", "other") // another program's would be written
+		h.MustExec("kill", "-ABRT", was)
+		u.until("another process is ready", 30*time.Second, another(was))
+		ends := h.MustExec("journalctl", "-u", "dunlin", "-u", "other", "--no-pager", "-o", "cat", "--grep", "ABRT", "-n", "4")
+		if !strings.Contains(ends, "other.service: Main process exited, code=dumped") {
+			t.Errorf("no program leaves a core here, so that this shows nothing:\n%s", ends)
+		}
+		if !strings.Contains(ends, "dunlin.service: Main process exited, code=") || strings.Contains(ends, "dunlin.service: Main process exited, code=dumped") {
+			t.Errorf("the agent's end:\n%s", ends)
+		}
+		h.MustExec("sh", "-c", "systemctl stop other; rm -r /run/systemd/system/dunlin.service.d /run/systemd/system/other.service; systemctl daemon-reload")
 	})
 
 	sub("a dead one is started again", func(t *testing.T) {
