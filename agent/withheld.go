@@ -98,7 +98,7 @@ func (a *Agent) heed(ctx context.Context, fleet schema.Fleet, newest beat) strin
 		}
 	}
 	if newest.by != "" {
-		has := a.hold(ctx, newest.Head).has
+		has := a.hold(ctx, newest.Head).has || a.beforeAnchor(newest)
 		switch {
 		case w.by == "" && !has:
 			w.begin(newest, time.Now(), a.now(), a.jitter)
@@ -123,6 +123,21 @@ func (a *Agent) heed(ctx context.Context, fleet schema.Fleet, newest beat) strin
 	}
 	return fmt.Sprintf("a newer commit seems to be held back from here: %s, and it is not to be had here since %s: see what the remote shows elsewhere (git ls-remote), and whether the heartbeat is of the branch %s",
 		said, w.seen.UTC().Format(time.RFC3339), a.branch())
+}
+
+// beforeAnchor reports whether a heartbeat is older than the commit that this node's history begins at: what it names came
+// before that, and is here no more.
+func (a *Agent) beforeAnchor(b beat) bool {
+	anchor := a.pinNow().Anchor
+	if !a.policies.Bounded() {
+		return false
+	}
+	raw, err := a.trustSource().Commit(anchor)
+	if err != nil {
+		return false
+	}
+	c, err := trust.ParseCommit(anchor, raw)
+	return err == nil && b.When().Before(c.When)
 }
 
 // hold looks at what this node has of a commit. Where the remote is known to have something that cannot be kept, which is

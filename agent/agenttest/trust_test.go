@@ -537,12 +537,17 @@ func TestAForkShownToHalfTheFleetIsTold(t *testing.T) {
 // and refuses what the others refuse.
 func TestALaterAnchorSparesTheHistoryBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		alice := agenttest.NewPerson("alice")
-		c, first := anchoredCluster(t, 69, 4, signedFleet("", "alice=root,policy"))
+		alice, clock := agenttest.NewPerson("alice"), agenttest.NewPerson("clock")
+		roles := "fleet: roles: {root: {paths: [\"fleet.cue\"], threshold: 1}, policy: {paths: [\"**\"], threshold: 1}, beat: {paths: [], threshold: 1}}\n"
+		c, first := anchoredCluster(t, 69, 4, signedFleet(roles, "alice=root,policy", "clock=beat"))
 		defer c.StopAll()
 		var line []string
 		for i := range 9 { // few: the remote, a store as those of agents, keeps all files of so many
 			line = append(line, c.PushSigned(alice, motdFile(fmt.Sprintf("step %d\n", i))))
+			if i == 4 {
+				c.Beat(clock, "acme", line[4]) // the newest heartbeat names what a host with a later anchor never sees
+			}
+			time.Sleep(time.Second)
 		}
 		before, anchor, later, head := line[4], line[5], "", line[8]
 		anchored := func(at string) func(*agent.Options) {
@@ -598,6 +603,7 @@ func TestALaterAnchorSparesTheHistoryBeforeIt(t *testing.T) {
 		// A new host has its first policy from the remote.
 		anew(guest, anchor)
 		holds(guest, head, 10*time.Minute)
+		time.Sleep(15 * time.Minute)
 		begins(guest, anchor, first, before)
 		on := func(n int) {
 			for range n {
