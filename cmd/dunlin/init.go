@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func forges() []string { return []string{"github", "gitlab", "forgejo", "none"} 
 type initFlags struct {
 	forge, name, version string
 	signer, key          string
-	force                bool
+	force, noCommit      bool
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -46,28 +47,34 @@ commit, and with --forge what a forge needs to check pull requests. The policy o
 its mode is audit. DIR is new or empty, or a Git repository without a policy; what is there
 stays, unless --force says that files of the scaffold replace those of the same name.
 
---signer names the first person who may sign, with a public key that exists already; hosts can
-then be told to believe signed commits alone, see dunlin trust anchor and docs/trust.md.
+--signer names the first person who may sign, with a public key that exists already. The files are
+then committed, and nothing else is, signed with that key (its private half lies beside it or is
+in ssh-agent), in a Git repository that is made where there is none; and the fleet's anchor is
+printed, the id of that commit: hosts that have it in their own file believe what people have signed
+since. Where that cannot be done, it is said why, and how to do it: see docs/trust.md.
 
 CI installs the version of dunlin that .dunlin-version names, a tag or a commit: that of
-this program, or what --dunlin-version says. Nothing is fetched, and Git is not called.`,
+this program, or what --dunlin-version says. Nothing is fetched or pushed, and without --signer
+Git is not called.`,
 		Example: `  dunlin init infra-policy
   dunlin init infra-policy --forge github --name acme
   dunlin init . --forge gitlab
-  dunlin init infra-policy --signer alice --key ~/.ssh/id_ed25519.pub`,
+  dunlin init infra-policy --signer alice --key ~/.ssh/id_ed25519.pub
+  dunlin init infra-policy --signer alice --key alice.pub --no-commit`,
 		Args: exactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.initPolicy(args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.initPolicy(cmd.Context(), args[0], f) },
 	}
 	cmd.Flags().StringVar(&f.forge, "forge", "none", "write CI files for github, gitlab or forgejo, or none")
 	cmd.Flags().StringVar(&f.name, "name", "", "the fleet's name (default: that of the folder)")
 	cmd.Flags().StringVar(&f.version, "dunlin-version", "", "what CI installs: a tag or a commit (default: this program's version)")
 	cmd.Flags().StringVar(&f.signer, "signer", "", "the first person who may sign, with the roles root and policy")
 	cmd.Flags().StringVar(&f.key, "key", "", "the file with that person's public key (.pub)")
+	cmd.Flags().BoolVar(&f.noCommit, "no-commit", false, "with --signer: write the files and commit nothing")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files of the same names")
 	return cmd
 }
 
-func (a *app) initPolicy(dir string, f initFlags) error {
+func (a *app) initPolicy(ctx context.Context, dir string, f initFlags) error {
 	if !slices.Contains(forges(), f.forge) {
 		return usageError{fmt.Errorf("--forge %q is not %s", f.forge, strings.Join(forges(), ", "))}
 	}
@@ -83,6 +90,9 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 		return usageError{errors.New("--signer and --key go together: a person, and the file with their public key")}
 	}
 	people := ""
+	if f.noCommit && f.signer == "" {
+		return usageError{errors.New("--no-commit goes with --signer: nothing is committed without one")}
+	}
 	if f.signer != "" {
 		if err := load.CheckName("fleet", f.signer); err != nil {
 			return usageError{fmt.Errorf("--signer %w", err)}
@@ -125,6 +135,10 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 			return fmt.Errorf("init %q: %w; nothing was written", dir, err)
 		}
 	}
+	first := &firstCommit{branch: "main", make: !existed}
+	if f.signer != "" && !f.noCommit {
+		first = placeFirst(ctx, dir)
+	}
 	for _, name := range names {
 		mode := fs.FileMode(0o666)
 		if strings.HasPrefix(name, ".githooks/") {
@@ -134,7 +148,10 @@ func (a *app) initPolicy(dir string, f initFlags) error {
 			return err
 		}
 	}
-	return a.printInit(dir, name, f.forge, version, f.signer, existed, names)
+	if f.signer != "" && !f.noCommit && first.why == "" {
+		first.commit(ctx, name, f.signer, f.key, names)
+	}
+	return a.printInit(dir, name, version, f, first, names)
 }
 
 // startFolder makes the folder, or says why a policy repository cannot begin in it. existed: it was there.
@@ -273,15 +290,25 @@ func ciText(forge string) string {
 	return "CI: `" + file + "`, with the dunlin that `.dunlin-version` names.\n"
 }
 
-func (a *app) printInit(dir, fleet, forge, version, signer string, existed bool, names []string) error {
+func (a *app) printInit(dir, fleet, version string, f initFlags, first *firstCommit, names []string) error {
+	forge, signer := f.forge, f.signer
+	if first.why != "" {
+		fmt.Fprintf(a.err, "dunlin: the files are written, and nothing is committed: %s\n", printable(first.why))
+		if first.hint != "" {
+			fmt.Fprintf(a.err, "hint: %s\n", printable(first.hint))
+		}
+	}
 	if a.json() {
 		return a.printJSON(struct {
-			Dir   string   `json:"dir"`
-			Fleet string   `json:"fleet"`
-			Forge string   `json:"forge"`
-			CI    string   `json:"dunlinVersion,omitempty"`
-			Files []string `json:"files"`
-		}{dir, fleet, forge, map[bool]string{true: version}[forge != "none"], names})
+			Dir    string   `json:"dir"`
+			Fleet  string   `json:"fleet"`
+			Forge  string   `json:"forge"`
+			CI     string   `json:"dunlinVersion,omitempty"`
+			Files  []string `json:"files"`
+			Anchor string   `json:"anchor,omitempty"`       // the first commit, which trust starts from
+			Branch string   `json:"branch,omitempty"`       // that it is on
+			Why    string   `json:"notCommitted,omitempty"` // why there is none
+		}{dir, fleet, forge, map[bool]string{true: version}[forge != "none"], names, first.anchor, map[bool]string{true: first.branch}[first.anchor != ""], first.why})
 	}
 	l := lookOf(a.out)
 	vendored := 0
@@ -296,14 +323,34 @@ func (a *app) printInit(dir, fleet, forge, version, signer string, existed bool,
 	if forge != "none" && version == "latest" {
 		fmt.Fprintf(a.out, "%s .dunlin-version says latest: this program knows no commit of its own; put a tag or a commit there\n", l.symbol(attention))
 	}
+	if first.anchor != "" {
+		fmt.Fprintf(a.out, "%s committed on %s, signed with the key of %s; trust starts from it:\n\n  anchor  %s\n", l.symbol(good), printable(first.branch), printable(signer), first.anchor)
+	}
 	fmt.Fprintf(a.out, "\nnext: cd %s\n", safe.Shell(dir))
-	if !existed {
+	if first.make && first.anchor == "" {
 		fmt.Fprintln(a.out, "      git init -b main")
 	}
 	fmt.Fprint(a.out, "      git config core.hooksPath .githooks    # check each commit\n"+
 		"      dunlin validate\n"+
 		"      dunlin new policy NAME                  # more objects: dunlin schema says what there is\n")
-	if signer != "" {
+	switch {
+	case first.anchor != "":
+		push := "git remote add origin URL && git push -u origin " + safe.Shell(first.branch)
+		if first.remote {
+			push = "git push -u origin " + safe.Shell(first.branch)
+		}
+		key := f.key
+		if abs, err := filepath.Abs(key); err == nil {
+			key = abs
+		}
+		fmt.Fprintf(a.out, "      git config gpg.format ssh && git config user.signingkey %s && git config commit.gpgsign true    # sign each commit\n      %s\n\nthen, in %s of each host:\n\n",
+			printable(safe.Shell(key)), push, defaultConfig)
+		branch := ""
+		if first.branch != "main" {
+			branch = "repo: branch: " + cueText(first.branch) + "\n      "
+		}
+		fmt.Fprintf(a.out, "      repo: url: \"URL\"\n      %strust: anchor: \"%s\"\n\n", printable(branch), first.anchor)
+	case signer != "":
 		fmt.Fprint(a.out, "      git add -A && git commit -S             # signed: git config gpg.format ssh, user.signingkey FILE.pub\n"+
 			"      dunlin trust anchor                     # the commit for each host's own file, trust: {anchor: \"...\"}\n")
 	}
