@@ -76,7 +76,9 @@ func sameFolder(a, b string) bool {
 // commit commits the files that init has written, and no others, signed with the key of the first signer.
 func (c *firstCommit) commit(ctx context.Context, fleet, signer, key string, names []string) {
 	g := git{dir: c.dir}
-	fail := func(err error, hint string) { c.why, c.hint = strings.Replace(one(err), "git -c: ", "git commit: ", 1), hint }
+	fail := func(err error, hint string) {
+		c.why, c.hint = strings.Replace(one(err), "git -c: ", "git commit: ", 1), hint
+	}
 	abs, err := filepath.Abs(key)
 	if err != nil {
 		fail(err, "")
