@@ -5,6 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hiddeco/sshsig"
@@ -58,6 +63,35 @@ func TestASecurityKeyCountsWhenTouched(t *testing.T) {
 			t.Errorf("%s is taken as %s's", what, name)
 		}
 	}
+	// What the test signs is what a security key does, by OpenSSH's own word. It does not ask for the touch; we do.
+	dir := t.TempDir()
+	write := func(name string, b []byte) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	allowed := write("allowed", append([]byte("alice "), ssh.MarshalAuthorizedKey(sig.PublicKey)...))
+	verify := func(armour []byte, message string) error {
+		t.Helper()
+		cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "alice", "-n", NamespaceCommit, "-s", write("sig", armour))
+		cmd.Stdin = strings.NewReader(message)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("ssh-keygen: %w: %s", err, out)
+		}
+		return nil
+	}
+	for what, armour := range map[string][]byte{"touched": good, "touched and verified": touch(key, 5, "hello", NamespaceCommit), "not touched": touch(key, 0, "hello", NamespaceCommit)} {
+		if err := verify(armour, "hello"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if verify(armour, "bye") == nil {
+			t.Errorf("%s: ssh-keygen takes it for another message", what)
+		}
+	}
 	// The flag is signed: to set it afterwards breaks the signature.
 	lied, err := unarmour(good)
 	if err != nil {
@@ -66,5 +100,8 @@ func TestASecurityKeyCountsWhenTouched(t *testing.T) {
 	lied.Signature.Rest = []byte{3, 0, 0, 0, 7}
 	if _, err := p.signer([]byte("hello"), sshsig.Armor(lied), NamespaceCommit); err == nil {
 		t.Error("changed flags are taken")
+	}
+	if verify(sshsig.Armor(lied), "hello") == nil {
+		t.Error("ssh-keygen takes changed flags")
 	}
 }
