@@ -70,8 +70,9 @@ type Result struct {
 
 // Usage is what all agents together used of this machine; 0 where the system does not tell.
 type Usage struct {
-	PeakMiB    float64 `json:"peakMiB"`    // resident memory of this process at its peak
-	CPUSeconds float64 `json:"cpuSeconds"` // of this process and the evaluators
+	PeakMiB          float64 `json:"peakMiB"`          // resident memory of this process at its peak
+	CPUSeconds       float64 `json:"cpuSeconds"`       // of this process and the evaluators
+	EvaluatorSeconds float64 `json:"evaluatorSeconds"` // of the evaluators, each a process of its own
 }
 
 // begin opens a step.

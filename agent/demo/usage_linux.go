@@ -8,9 +8,11 @@ func usage() Usage {
 	if unix.Getrusage(unix.RUSAGE_SELF, &self) != nil || unix.Getrusage(unix.RUSAGE_CHILDREN, &children) != nil {
 		return Usage{}
 	}
-	var cpu float64
-	for _, t := range []unix.Timeval{self.Utime, self.Stime, children.Utime, children.Stime} {
-		cpu += float64(t.Nano()) / 1e9
-	}
-	return Usage{PeakMiB: float64(self.Maxrss / 1024), CPUSeconds: float64(int(cpu*10)) / 10}
+	own, evaluators := processor(self), processor(children)
+	return Usage{PeakMiB: float64(self.Maxrss / 1024), CPUSeconds: tenths(own + evaluators), EvaluatorSeconds: tenths(evaluators)}
 }
+
+// processor is the time of it that was used, in seconds.
+func processor(r unix.Rusage) float64 { return float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9 }
+
+func tenths(f float64) float64 { return float64(int(f*10)) / 10 }

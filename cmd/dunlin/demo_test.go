@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,10 +86,38 @@ func entries(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// The whole of it as CI sees it: without root, in a folder with a strange name, and nothing is left.
+// sealed lets the command run where there is nothing but itself: no network except a loopback of its own, and no file that could be
+// written outside of its temporary folder. It needs root, and gives that up before the command starts.
+func sealed(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("to take network and files away from the demo needs root")
+	}
+	const script = `set -e
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+ip link set lo up
+mount --bind "$TMPDIR" "$TMPDIR"
+while read -r _ _ _ _ at _; do
+	at=$(printf %b. "$at") && at=${at%.}
+	[ "$at" = "$TMPDIR" ] || mount -o remount,bind,ro "$at" 2>/dev/null || : # some, as those of a container, are so already
+done </proc/self/mountinfo
+for outside in / /tmp /var/tmp "$TMPDIR/.."; do
+	if touch "$outside/written" 2>/dev/null; then echo "$outside can be written to" >&2; exit 70; fi
+done
+[ -z "$(ip -o route show table main)" ] || { echo "there is a route" >&2; exit 70; }
+exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`
+	in := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", script, "sh"}, cmd.Args...)...)
+	in.Env, in.Dir = cmd.Env, cmd.Dir
+	in.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	return in
+}
+
+// The whole of it as CI sees it: without root and network, in a folder with a strange name that alone may be written to, and
+// nothing is left.
 func TestDemoScript(t *testing.T) {
 	t.Parallel()
 	cmd, temp := demoCommand(t, "demo", "--script", "-o", "json")
+	cmd = sealed(t, cmd)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -132,13 +161,40 @@ func TestDemoScript(t *testing.T) {
 		t.Errorf("an opened port was closed after %.0f ms, more than a second", s.Millis)
 	}
 	t.Logf("%.1f s in all, %+v", r.Seconds, r.Usage)
+	if r.Usage.EvaluatorSeconds == 0 {
+		t.Error("no evaluator was a process of its own")
+	}
+	if r.Seconds > 20 && !raceDetector {
+		t.Errorf("it took %.1f s, more than 20", r.Seconds)
+	}
+	// The picture in docs is of this story.
+	svg, err := os.ReadFile("../../docs/demo.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbered := 0
+	for _, s := range r.Steps {
+		if s.Number > 0 {
+			numbered++
+			if title := fmt.Sprintf(">%d %s<", s.Number, s.Title); !bytes.Contains(svg, []byte(title)) {
+				t.Errorf("docs/demo.svg shows no step %q: draw it anew with make recording", title)
+			}
+		}
+	}
+	if shown := regexp.MustCompile(`>\d+ [A-Z][a-z]+<`).FindAll(svg, -1); len(shown) != numbered {
+		t.Errorf("docs/demo.svg shows %q, and there are %d steps: draw it anew with make recording", shown, numbered)
+	}
 }
 
 // The program that draws the picture in docs still can: it runs the demo as a reader of the page would. What is kept of that
 // is what the demo says.
 func TestDemoIsRecorded(t *testing.T) {
 	t.Parallel()
-	cmd, temp := demoCommand(t, "-o", "", "dunlin", "demo", "--nodes", "4", "--keep")
+	nodes := 9 // enough that they share what came of an evaluation
+	if os.Getenv("DUNLIN_LONG") != "" {
+		nodes = 50
+	}
+	cmd, temp := demoCommand(t, "-o", "", "dunlin", "demo", "--nodes", fmt.Sprint(nodes), "--keep")
 	dir := filepath.Dir(temp)
 	drawer, picture := filepath.Join(dir, "recording"), filepath.Join(temp, "demo.svg")
 	if out, err := exec.Command("go", "build", "-o", drawer, "../recording").CombinedOutput(); err != nil {
@@ -153,7 +209,7 @@ func TestDemoIsRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"dunlin demo --nodes 4 --keep", ">3 Converge<", "What happened, with no server", "class=\"c32\""} {
+	for _, want := range []string{fmt.Sprintf("dunlin demo --nodes %d --keep", nodes), ">3 Converge<", "What happened, with no server", "class=\"c32\""} {
 		if !bytes.Contains(svg, []byte(want)) {
 			t.Errorf("the picture does not show %q", want)
 		}
@@ -164,7 +220,7 @@ func TestDemoIsRecorded(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	code := run(t.Context(), []string{"report", "verify", "--repo", filepath.Join(kept[0], simulated.Repository), "-o", "json"}, streams{in: strings.NewReader(""), out: &out, err: &errs})
-	if got, want := strings.Join(strings.Fields(out.String()), " "), `{ "lines": 4, "bad": [] }`; code != exitDone || got != want {
+	if got, want := strings.Join(strings.Fields(out.String()), " "), fmt.Sprintf(`{ "lines": %d, "bad": [] }`, nodes); code != exitDone || got != want {
 		t.Errorf("report verify of what was kept: exit code %d, %s, %s", code, got, errs.String())
 	}
 }

@@ -53,9 +53,15 @@ func isolate(attr *syscall.SysProcAttr) {
 	}
 }
 
+// notAllowed reports whether a namespace is what an error is of: by the kernel's settings, a filter of system calls, or a /proc that
+// is read-only, so that nobody can be mapped.
 func notAllowed(err error) bool {
-	var e syscall.Errno
-	return errors.As(err, &e) && (e == syscall.EPERM || e == syscall.ENOSPC || e == syscall.EINVAL || e == syscall.EUSERS || e == syscall.EACCES)
+	for _, e := range []syscall.Errno{syscall.EPERM, syscall.ENOSPC, syscall.EINVAL, syscall.EUSERS, syscall.EACCES, syscall.EROFS, syscall.ENOSYS} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Limit is what the child does first: it sets itself limits that it cannot lift again.
