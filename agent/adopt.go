@@ -9,6 +9,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/trust"
+	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
 )
@@ -204,6 +205,7 @@ func (a *Agent) put(p Policy, clear bool) (later bool) {
 	for _, w := range p.Warnings {
 		a.log().Warn(w.String(), "commit", commit)
 	}
+	a.problem("parameters", a.rewritten(p))
 	a.log().Info("commit in force", "commit", commit)
 	if clear {
 		a.refuse(nil)
@@ -212,6 +214,26 @@ func (a *Agent) put(p Policy, clear bool) (later bool) {
 	a.passes.raise()
 	a.keeps.raise()
 	return false
+}
+
+// rewritten tells of parameters of which a policy says other than the one in force that no new version says: enough of them
+// to look, since it is no reason to refuse a commit. It is told until the next commit.
+func (a *Agent) rewritten(p Policy) string {
+	a.mu.Lock()
+	old := a.policy
+	a.mu.Unlock()
+	if old == nil {
+		return ""
+	}
+	texts := reconciler.Rewritten(old.Repo, p.Repo)
+	const most = 5
+	if more := len(texts) - most; more > 0 {
+		texts = append(texts[:most], fmt.Sprintf("and %d more", more))
+	}
+	if len(texts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("commit %s rewrites parameters: %s; a revert does so, and a parameter that was made anew", short(p.Commit), strings.Join(texts, ", "))
 }
 
 // clip shortens a text that others are told.

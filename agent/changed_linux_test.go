@@ -165,6 +165,28 @@ func (a *Agent) enforces(t testing.TB, commit string) Policy {
 	return p
 }
 
+// A commit in which a parameter is other without a new version is put into force, and told until the next one.
+func TestRewrittenParametersAreTold(t *testing.T) {
+	a := changedAgent(t, t.TempDir(), io.Discard)
+	policy := func(text string) map[string][]byte {
+		return map[string][]byte{"fleet.cue": []byte("package fleet\n\nfleet: name: \"acme\"\n"), "parameters/p.cue": []byte("package fleet\n\nparameter: " + text + "\n")}
+	}
+	first := a.commits(t, "", policy(`"/a": {type: "String", versions: {"1": value: "x", "2": value: "y"}}`))
+	a.enforces(t, first)
+	if text := a.problems["parameters"]; text != "" {
+		t.Errorf("of the first commit it says %q", text)
+	}
+	other := a.commits(t, first, policy(`"/a": {type: "StringList", versions: {"1": value: "x", "2": value: "y"}}`))
+	a.enforces(t, other)
+	if text, want := a.problems["parameters"], "commit "+short(other)+" rewrites parameters: /a was a String and is a StringList; a revert does so, and a parameter that was made anew"; text != want {
+		t.Errorf("it says %q, want %q", text, want)
+	}
+	a.enforces(t, a.commits(t, other, policy(`"/a": {type: "StringList", versions: {"1": value: "x", "2": value: "y", "3": value: "z"}}`)))
+	if text := a.problems["parameters"]; text != "" {
+		t.Errorf("of a new version it says %q", text)
+	}
+}
+
 // BenchmarkChanged is what an agent does from a new commit in its store to that commit in force, of a repository of 10,000
 // files: where one file has changed, and, as the peer, where all is evaluated.
 func BenchmarkChanged(b *testing.B) {

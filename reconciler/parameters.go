@@ -122,6 +122,37 @@ func Due(repo schema.Repo, now time.Time) []schema.ParameterDue {
 	return out
 }
 
+// Rewritten tells what is other of the parameters of a policy than a store that only adds would have it after another (SSM
+// §10.1): the type never changes, a version keeps its value, and the current version does not fall. A reverted commit does
+// that rightly, and a parameter that was removed and made anew; who did neither should know. Of a secret, what is encrypted
+// says nothing of the value, since each time it is another text.
+func Rewritten(old, now schema.Repo) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(old.Parameters)) {
+		was, is := old.Parameters[name], now.Parameters[name]
+		if _, there := now.Parameters[name]; !there {
+			continue
+		}
+		if was.Type != is.Type {
+			out = append(out, fmt.Sprintf("%s was a %s and is a %s", name, was.Type, is.Type))
+			continue
+		}
+		before, _ := was.Current()
+		if after, _ := is.Current(); after < before {
+			out = append(out, fmt.Sprintf("%s went back from version %d to %d", name, before, after))
+		}
+		if is.Type == schema.StoredSecureString {
+			continue
+		}
+		for _, number := range slices.Sorted(maps.Keys(was.Versions)) {
+			if v, there := is.Versions[number]; there && v.Value != was.Versions[number].Value {
+				out = append(out, fmt.Sprintf("%s has another value as version %s", name, number))
+			}
+		}
+	}
+	return out
+}
+
 // secretMode is the mode of a file that is made of a SecureString and for which the policy gives none.
 const secretMode = "0600"
 

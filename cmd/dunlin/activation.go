@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -153,6 +154,9 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 		}
 	}
 	anchor, why, note := a.newestAnchor(ctx, p.dir)
+	if err := secret.Guard(); err != nil {
+		return err
+	}
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make the code: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/identity"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
 )
@@ -295,6 +296,10 @@ func (d *doctor) state(context.Context) {
 func (d *doctor) keys(state string) {
 	if _, err := os.Lstat(filepath.Join(state, identity.Folder)); errors.Is(err, fs.ErrNotExist) {
 		d.say("keys", findingWarning, "dunlin node line makes them, and prints the line for the roster", "this host has none yet")
+		return
+	}
+	if err := secret.Guard(); err != nil {
+		d.say("keys", findingUnknown, "", "they are not read: %v", err)
 		return
 	}
 	k, err := identity.Open(state)

@@ -19,6 +19,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 	"github.com/dunlin-dev/dunlin/schema/load"
@@ -248,6 +249,9 @@ func writeConfig(path string, text []byte) error {
 
 // readCode reads a code from a file that only its owner reads, from the terminal without showing it, or from standard input.
 func (a *app) readCode(path string) (ed25519.PrivateKey, error) {
+	if err := secret.Guard(); err != nil {
+		return nil, err
+	}
 	var text []byte
 	var err error
 	in, isFile := a.in.(*os.File)

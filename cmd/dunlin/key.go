@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dunlin-dev/dunlin/agent/gossip"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 )
 
 func (a *app) keyCommand() *cobra.Command {
@@ -46,6 +47,9 @@ there already is never replaced.`,
   dunlin key gossip new --out gossip.key && scp gossip.key root@web-2:/etc/dunlin/`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := secret.Guard(); err != nil {
+				return err
+			}
 			key := make([]byte, gossip.KeySize)
 			if _, err := rand.Read(key); err != nil {
 				return fmt.Errorf("make gossip key: %w", err)

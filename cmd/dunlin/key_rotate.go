@@ -140,6 +140,9 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 // sealNewKey makes a key and seals it to some nodes; the others ask them.
 // leftOut are nodes to whose keys nothing can be encrypted: others take their place.
 func (e *rosterEdit) sealNewKey(ctx context.Context, read load.Func) (id string, leftOut []string, err error) {
+	if err := secret.Guard(); err != nil {
+		return "", nil, err
+	}
 	repo, _, err := read(ctx, e.p.root.FS())
 	if err != nil {
 		return "", nil, fmt.Errorf("read the repository: %w", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/api"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/reconciler/kind/port"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -52,6 +53,9 @@ func (f *localFlags) required() error {
 
 // local wires the real host together.
 func (a *app) local(f localFlags, progress func(reconciler.Step)) (agent.Local, error) {
+	if err := secret.Guard(); err != nil {
+		return agent.Local{}, err
+	}
 	ceiling, config, err := readConfig(f.config)
 	if err != nil {
 		return agent.Local{}, err

@@ -19,6 +19,7 @@ import (
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/agent/inventory"
+	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -144,6 +145,9 @@ func openKeys(state string) (identity.Keys, error) {
 	if err := host.Owned(state); errors.Is(err, host.ErrNotOwned) {
 		return identity.Keys{}, exitWith{code: exitError, err: fmt.Errorf("state folder is not used: %w", err),
 			hint: "give it to root alone: chown root:root and chmod go-w; or name another with --state"}
+	}
+	if err := secret.Guard(); err != nil {
+		return identity.Keys{}, err
 	}
 	keys, err := identity.Open(state)
 	var refused *identity.RefusedError

@@ -351,6 +351,9 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 
 // open reads the keys.
 func (f keyFlags) open() (secret.Keys, error) {
+	if err := secret.Guard(); err != nil {
+		return secret.Keys{}, err
+	}
 	if f.identity != "" {
 		if f.state != "" || f.config != "" {
 			return secret.Keys{}, usageError{errors.New("--identity, and --config or --state, are both given; give one")}

@@ -234,6 +234,9 @@ func (a *app) putPolicies(p *schema.Parameter, f putFlags) error {
 
 // readValue takes a value from where it is given. Nothing that goes wrong with it quotes it.
 func (a *app) readValue(name string, given []byte, f valueFlags) (secret.Secret, error) {
+	if err := secret.Guard(); err != nil {
+		return secret.Secret{}, err
+	}
 	const most = secret.MaxValue + 2
 	b := given
 	var err error
