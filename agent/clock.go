@@ -98,10 +98,13 @@ func (a *Agent) trustClock(ctx context.Context) (wait string) {
 		return ""
 	}
 	if a.checkClock(ctx) != nil && at.IsZero() && time.Since(a.began) < clockGrace {
-		return "the clock was not held against those of other nodes yet"
+		return clockUnknown
 	}
 	return ""
 }
+
+// clockUnknown is why nothing begins as long as too few others were found.
+const clockUnknown = "the clock was not held against those of other nodes yet"
 
 // offset is how far this node's clock is ahead of another's, less what the way there may explain.
 func (a *Agent) offset(ctx context.Context, id string) (time.Duration, error) {

@@ -16,6 +16,12 @@ import (
 const (
 	// refreshEvery is how old the archives' lists may be inside a window.
 	refreshEvery = time.Hour
+	// clockAgain is how soon others are looked for again to hold the clock against; it doubles up to clockAgainMost. They come
+	// when they come, and until the next whole minute may be long where half a fleet has just started.
+	clockAgain     = time.Second
+	clockAgainMost = 10 * time.Second
+	// settleAgain is how soon a transaction is settled again that could not be; it doubles up to a period.
+	settleAgain = 2 * time.Second
 	// retryPatches is how long after a try that left patches missing the same are tried again.
 	retryPatches = 15 * time.Minute
 )
@@ -97,7 +103,7 @@ func (a *Agent) patch(ctx context.Context) error {
 	j := sharedJournal{dir: filepath.Join(a.o.Config.State, patchJournal), now: a.now}
 	defer j.close()
 	a.patches.setBusy(true)
-	for {
+	for wait := settleAgain; ; wait = min(2*wait, period) {
 		err := a.localFor("patch").Packages.Settle(ctx)
 		a.pulses.idle("patch")
 		if ctx.Err() != nil {
@@ -107,21 +113,31 @@ func (a *Agent) patch(ctx context.Context) error {
 			break
 		}
 		a.problem("patch", "a transaction of an earlier agent is not settled, so no package is touched: "+one(err))
-		if !sleep(ctx, period) {
+		if !sleep(ctx, wait) {
 			return nil
 		}
 	}
 	a.problem("patch", "")
 	a.patches.setBusy(false)
 	a.passes.raise()
+	clocks, wait := time.NewTimer(period), time.Duration(0)
+	clocks.Stop()
+	defer clocks.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.patches.wake:
+		case <-clocks.C:
 		}
 		a.pulses.busy("patch")
 		tried := a.install(ctx, &j)
+		if clocks.Stop(); a.patches.why == clockUnknown {
+			wait = min(max(2*wait, clockAgain), clockAgainMost)
+			clocks.Reset(wait)
+		} else {
+			wait = 0
+		}
 		a.pulses.idle("patch")
 		a.patches.setBusy(false)
 		if tried {
