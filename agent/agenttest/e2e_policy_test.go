@@ -122,8 +122,27 @@ func TestReconcileAPolicy(t *testing.T) {
 			install(h, without)
 			reconcile(t, h, 0)
 			reachable("after the policy went", true)
+			notSigned(t, h)
 		})
 	}
+}
+
+// notSigned has an archive that nobody signs, on a host whose own apt takes packages from it: the program does not.
+func notSigned(t *testing.T, h *Host) {
+	h.Write("/srv/unsigned/x/DEBIAN/control", "Package: tb-evil\nVersion: 1\nArchitecture: all\nMaintainer: nobody <root@localhost>\nDescription: signed by nobody\n", 0o644)
+	h.Write("/etc/apt/apt.conf.d/99careless", `APT::Get::AllowUnauthenticated "true"; Acquire::AllowInsecureRepositories "true"; Acquire::AllowWeakRepositories "true";`+"\n", 0o644)
+	h.Write("/etc/apt/sources.list.d/unsigned.list", "deb file:/srv/unsigned ./\n", 0o644)
+	h.MustExec("sh", "-c", `cd /srv/unsigned && dpkg-deb --build x tb-evil.deb && { cat x/DEBIAN/control && echo "Filename: ./tb-evil.deb" &&
+		echo "Size: $(stat -c %s tb-evil.deb)" && echo "SHA256: $(sha256sum tb-evil.deb | cut -d " " -f 1)"; } >Packages && apt-get update && apt-get --simulate install tb-evil`)
+	install(h, map[string]string{"policies/evil.cue": "policy: evil: {targets: all: true, packages: \"tb-evil\": {}}\n"})
+	a := reconcile(t, h, 1)
+	if got := a.change("package:tb-evil"); got.Result != "Failed" || !strings.Contains(got.Reason, "authenticated") {
+		t.Errorf("a package that nobody has signed: %+v, want Failed", got)
+	}
+	if v := version(h, "tb-evil"); v != "" {
+		t.Errorf("tb-evil %s is installed", v)
+	}
+	h.MustExec("sh", "-c", "rm -r /srv/unsigned /etc/apt/apt.conf.d/99careless /etc/apt/sources.list.d/unsigned.list && apt-get update")
 }
 
 // reachesWhenUp asks until the answer is the one expected, or five seconds have

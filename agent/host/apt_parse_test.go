@@ -193,3 +193,18 @@ func TestLastInstallsKeepTheNewest(t *testing.T) {
 		t.Errorf("Read = %+v, %v\nwant %+v", got, err, want)
 	}
 }
+
+// Whatever the host's own apt is told, nothing that nobody signed is fetched or installed.
+func TestAptMustAuthenticate(t *testing.T) {
+	args := aptOptions(time.Minute)
+	for _, want := range []string{"APT::Get::AllowUnauthenticated=false", "Acquire::AllowInsecureRepositories=false"} {
+		if i := slices.Index(args, want); i < 1 || args[i-1] != "-o" {
+			t.Errorf("apt-get is not told %q: %q", want, args)
+		}
+	}
+	for _, a := range args {
+		if strings.Contains(a, "allow-") || strings.Contains(a, "--force-yes") {
+			t.Errorf("apt-get is told %q", a)
+		}
+	}
+}
