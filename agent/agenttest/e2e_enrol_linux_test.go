@@ -42,7 +42,7 @@ func (f *realFleet) enrolment(t *testing.T, p realPeople, anchor string) {
 	for _, h := range append(slices.Clone(f.hosts), h4) {
 		out := dunlin("activation", "create", "act-"+h.Name, "--repo", work, "--tags", "role=web", "--network", "10.77.0.0/24", "--by", "carol", "-o", "json")
 		var made struct{ Code string }
-		if at := strings.Index(out, "{"); at < 0 || json.Unmarshal([]byte(out[at:]), &made) != nil || made.Code == "" {
+		if at := strings.Index(out, "{"); at < 0 || json.NewDecoder(strings.NewReader(out[at:])).Decode(&made) != nil || made.Code == "" {
 			t.Fatalf("activation create: %s", out)
 		}
 		codes[h.Name] = made.Code
