@@ -83,14 +83,6 @@ func AppendPath(b []byte, labels ...string) []byte {
 	return b
 }
 
-// QuoteLabel quotes a label that is not made of letters, digits, `_` and `-` alone.
-func QuoteLabel(l string) string {
-	if plainLabel(l) {
-		return l
-	}
-	return strconv.Quote(l)
-}
-
 func plainLabel(l string) bool {
 	for i := range len(l) {
 		if c := l[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {

@@ -202,7 +202,7 @@ func (h *Host) Exists(path string) bool {
 // Kill cuts the host's power: files stay, processes and /run are gone.
 func (h *Host) Kill() { h.t.Helper(); h.bed.must(h.t, "kill", h.Name) }
 
-// Start starts a host that was killed or stopped, and waits until it is up.
+// Start starts a host that was killed, and waits until it is up.
 func (h *Host) Start() { h.t.Helper(); h.bed.must(h.t, "start", h.Name) }
 
 // Beside starts one more host on this host's network, as this one is: h4, which has the addresses 10.77.0.4 and fd77::4.
@@ -217,10 +217,7 @@ func (h *Host) Beside(n int) *Host {
 	return o
 }
 
-// Stop shuts the host down in order.
-func (h *Host) Stop() { h.t.Helper(); h.bed.must(h.t, "stop", h.Name) }
-
-// Reboot is Stop and Start.
+// Reboot shuts the host down in order and starts it again.
 func (h *Host) Reboot() { h.t.Helper(); h.bed.must(h.t, "reboot", h.Name) }
 
 // Reset cuts the power and starts the host again from its fresh image.
