@@ -478,7 +478,7 @@ func TestFilesAreOfOneSubject(t *testing.T) {
 	for _, s := range sources(t) {
 		most := 600
 		if s.test {
-			most = 900 // tables are long
+			most = 700 // tables are long
 		}
 		if n := bytes.Count(s.text, []byte("\n")); n > most {
 			t.Errorf("%s has %d lines, more than %d: a file that long has two subjects", s.file, n, most)
