@@ -34,9 +34,14 @@ func (s *Store) readEnds() (ends []plumbing.Hash) {
 	return ends
 }
 
-// bound sees where the history that is here ends on purpose, and writes that down if it is not where it did. The caller holds mu.
-func (s *Store) bound() error {
-	all := slices.Clone(s.ends)
+// Where all since the bound is too large, so many generations of commits are asked for, then twice as many, until they come by
+// the bound.
+const leastDepth, mostDepth = 8, 8192
+
+// bound sees where the history that is here ends on purpose, which may be at more commits than before, and writes that down if
+// it is not where it did. The caller holds mu.
+func (s *Store) bound(more ...plumbing.Hash) error {
+	all := append(slices.Clone(s.ends), more...)
 	if !s.to.since.IsZero() {
 		all = append(all, s.to.since)
 	}
@@ -90,6 +95,13 @@ func (s *Store) cuts(all bool) []plumbing.Hash {
 		cuts = append(cuts, since)
 	}
 	return cuts
+}
+
+// endsAt reports whether history ends at a commit.
+func (s *Store) endsAt(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.ends, func(h plumbing.Hash) bool { return h.String() == id })
 }
 
 // endings are where history may end without a gap. The caller holds mu.

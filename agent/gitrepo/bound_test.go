@@ -193,10 +193,28 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 		push(t, bare, work, map[string]string{"i": fmt.Sprint(i)})
 	}
 	before := run(t, work, "rev-parse", "HEAD")
-	since := without(t, bare, work, "big", map[string]string{"a": "1"})
+	without(t, bare, work, "big", map[string]string{"a": "0"})
+	for i := range 9 {
+		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
+	}
+	run(t, work, "branch", "side")
+	since := push(t, bare, work, map[string]string{"a": "1"})
 	head := push(t, bare, work, map[string]string{"a": "2"})
+	// A line that began before the bound, merged after it, and what comes after that.
+	run(t, work, "checkout", "-q", "side")
+	side := push(t, bare, work, map[string]string{"side": "1"})
+	run(t, work, "checkout", "-q", "-b", "merged", "main")
+	run(t, work, "merge", "-q", "--no-ff", "-m", "m", "side")
+	merged := run(t, work, "rev-parse", "HEAD")
+	for i := range 8 { // the bound lies further back than what is asked for first
+		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
+	}
+	run(t, work, "push", "-q", "-f", bare, "main", "merged")
+	last := run(t, work, "rev-parse", "HEAD")
+	at := func(commit string) { run(t, bare, "update-ref", "refs/heads/main", commit) }
 	for name, remote := range remotes() {
 		t.Run(name, func(t *testing.T) {
+			at(head)
 			ctx := context.Background()
 			r := remote(t, bare)
 			s := open(t, r)
@@ -204,7 +222,11 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 				t.Errorf("without a bound: %v", err)
 			}
 			r.Since = strings.Repeat("1", 40) // it is not there: all is taken, as far as it goes
-			if _, err := open(t, r).FetchWhole(ctx, "main"); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "give this host a later anchor") {
+			if _, err := open(t, r).FetchWhole(ctx, "main"); name == "file" { // of which what is old comes without files, if need be
+				if err != nil {
+					t.Error(err)
+				}
+			} else if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "give this host a later anchor") {
 				t.Errorf("with a bound that the remote has not: %v", err)
 			}
 			r.Since = since
@@ -215,6 +237,28 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 				}
 			}
 			lacks(t, s, before)
+			at(merged)
+			if got, err := s.Fetch(ctx, "main"); got != merged || err != nil || !s.Has(merged) || !s.Has(since) || !s.Knows(side) {
+				t.Errorf("a merge of an old line: %q, %v", got, err)
+			}
+			if name != "file" {
+				lacks(t, s, before)
+				run(t, s.dir, "fsck", "--strict", "--full", "--connectivity-only")
+			}
+			at(last)
+			if got, err := s.Fetch(ctx, "main"); got != last || err != nil || !must[bool](t)(s.Descends(ctx, last, head)) {
+				t.Errorf("what comes after that: %q, %v", got, err)
+			}
+			if got, err := s.FetchWhole(ctx, "main"); got != last || err != nil {
+				t.Errorf("all of it: %q, %v", got, err)
+			}
+			s = open(t, r)
+			if got, err := s.Fetch(ctx, "main"); got != last || err != nil || !s.Has(since) || !must[bool](t)(s.Descends(ctx, last, since)) {
+				t.Errorf("all of it, by a new host: %q, %v", got, err)
+			}
+			if name != "file" {
+				run(t, s.dir, "fsck", "--strict", "--full", "--connectivity-only")
+			}
 		})
 	}
 }

@@ -438,8 +438,8 @@ func (s *Store) add(ctx context.Context, r io.Reader, want plumbing.Hash) error 
 	return s.addIf(ctx, r, want, func() error { return nil })
 }
 
-// addIf is add that also asks check, which is called with mu held.
-func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, check func() error) error {
+// addIf is add that also asks check, which is called with mu held. ends is where history ends in the pack.
+func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, check func() error, ends ...plumbing.Hash) error {
 	f, err := receive(ctx, s.dir, r)
 	if err != nil {
 		return err
@@ -456,7 +456,7 @@ func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, chec
 		err = check()
 	}
 	if err == nil {
-		err = s.bound()
+		err = s.bound(ends...)
 	}
 	if err != nil {
 		if path != "" && !before[path] {

@@ -233,6 +233,8 @@ type query struct {
 	tip   bool            // the commit and its files alone, without what comes before it; a remote that cannot gives all
 	cuts  []plumbing.Hash // commits whose parents are left out; a remote that cannot, or has them not, gives all
 
+	depth int // instead of cuts: so many generations of commits, where it is not 0 and the remote is no folder
+
 	blobs []plumbing.Hash // instead: these blobs, which references point at
 	into  *memory.Storage // where they go
 }
@@ -380,7 +382,10 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 		}
 		err = c.fetch(ctx, s, q)
 		again := func(q query) error {
-			c.close()
+			if c != nil {
+				c.close()
+			}
+			var err error
 			if c, err = s.dial(ctx, "git-upload-pack"); err != nil {
 				return err
 			}
@@ -398,6 +403,18 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 		// One that takes what it is told of for what is here.
 		if len(q.cuts) > 0 && ctx.Err() == nil && isMissing(err) {
 			err = again(query{want: want, all: all})
+		}
+		// A line that was merged, and that began before the bound, brings its history.
+		if !s.to.since.IsZero() && !s.to.Tip && errors.Is(err, ErrTooLarge) {
+			for depth := leastDepth; depth <= mostDepth; depth *= 2 {
+				less := again(query{want: want, cuts: s.cuts(true), depth: depth})
+				if less == nil {
+					err = nil
+				}
+				if !isMissing(less) || ctx.Err() != nil {
+					break
+				}
+			}
 		}
 		if err != nil {
 			return "", s.to.fail("fetch", s.tooLong(err))

@@ -47,11 +47,12 @@ type Source struct {
 	heartbeat func() ([]byte, error)
 	trees     map[plumbing.Hash][]treeEntry
 	since     string
+	ends      func(id string) bool
 }
 
 // Source is of what the store holds.
 func (s *Store) Source() *Source {
-	return &Source{st: s.objects(), trees: map[plumbing.Hash][]treeEntry{}, approvals: s.approvals, heartbeat: s.Heartbeat, since: s.to.Since}
+	return &Source{st: s.objects(), trees: map[plumbing.Hash][]treeEntry{}, approvals: s.approvals, heartbeat: s.Heartbeat, since: s.to.Since, ends: s.endsAt}
 }
 
 // OpenSource is of the repository in dir, a bare one or that of a work tree. Nothing is written.
@@ -168,6 +169,9 @@ func (s *Source) Commit(id string) ([]byte, error) {
 
 // Begins reports whether the history that matters begins at a commit: its parents may not be here.
 func (s *Source) Begins(id string) bool { return s.since != "" && s.since == id }
+
+// Ends reports whether what comes before a commit was left out on purpose, there or on a line beside.
+func (s *Source) Ends(id string) bool { return s.Begins(id) || s.ends != nil && s.ends(id) }
 
 // Approvals gives the blobs of the references below refs/dunlin/approvals/TREE/, at most 64.
 func (s *Source) Approvals(tree string) ([][]byte, error) {

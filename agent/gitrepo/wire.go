@@ -18,6 +18,7 @@ import (
 const (
 	maxAdvertised = 16 << 20 // bytes of a remote's list of references
 	maxHaves      = 256
+	maxEnds       = 10_000 // commits of which a remote says that history ends there
 	agentName     = "agent=dunlin"
 )
 
@@ -119,8 +120,8 @@ func readRefs(r io.Reader) (refs map[string]plumbing.Hash, capabilities string, 
 func wantRequest(w io.Writer, capabilities string, q query) error {
 	var use []string
 	able := offers(capabilities, "shallow")
-	tip := q.tip && able
-	if able && (tip || len(q.cuts) > 0) {
+	depth := q.deepen(capabilities)
+	if able && (depth > 0 || len(q.cuts) > 0) {
 		use = append(use, "shallow")
 	}
 	for _, c := range []string{"side-band-64k", "ofs-delta", "no-progress"} {
@@ -144,15 +145,15 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 		}
 	}
 	for _, h := range q.cuts {
-		if !able {
+		if !able || depth > 0 {
 			break
 		}
 		if err := e.Encodef("shallow %s\n", h); err != nil {
 			return err
 		}
 	}
-	if tip {
-		if err := e.Encodef("deepen 1\n"); err != nil {
+	if depth > 0 {
+		if err := e.Encodef("deepen %d\n", depth); err != nil {
 			return err
 		}
 	}
@@ -167,6 +168,17 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 	return e.EncodeString("done\n")
 }
 
+// deepen is how many generations of commits are asked for; 0 for all.
+func (q query) deepen(capabilities string) int {
+	switch {
+	case !offers(capabilities, "shallow"):
+		return 0
+	case q.tip:
+		return 1
+	}
+	return q.depth
+}
+
 func offers(capabilities, one string) bool {
 	for c := range strings.FieldsSeq(capabilities) {
 		if c == one {
@@ -179,7 +191,8 @@ func offers(capabilities, one string) bool {
 // readPack takes the answer to wantRequest into the store.
 func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q query) error {
 	in := bufio.NewReader(r)
-	if q.tip && offers(capabilities, "shallow") {
+	var ends []plumbing.Hash
+	if q.deepen(capabilities) > 0 {
 		// Where history ends, as was asked for; a flush ends the list.
 		for lines := 0; ; lines++ {
 			scan := pktline.NewScanner(in)
@@ -190,7 +203,8 @@ func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q
 			if line == "" {
 				break
 			}
-			if !strings.HasPrefix(line, "shallow ") || lines > maxHaves {
+			h, err := hash40(strings.TrimSpace(strings.TrimPrefix(line, "shallow ")))
+			if ends = append(ends, h); !strings.HasPrefix(line, "shallow ") || err != nil || lines > maxEnds {
 				return fmt.Errorf("the server says %q: %w", clip(strings.TrimSpace(line)), ErrUnreachable)
 			}
 		}
@@ -221,7 +235,10 @@ func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q
 	if q.into != nil {
 		return s.takeBlobs(ctx, r, q.into)
 	}
-	return s.addIf(ctx, r, q.want, func() error { return s.reaches(ctx, q) })
+	if q.tip {
+		ends = nil // of a branch of which only the newest commit counts
+	}
+	return s.addIf(ctx, r, q.want, func() error { return s.reaches(ctx, q) }, ends...)
 }
 
 // pushRequest asks for one reference to be moved, and gives the pack.

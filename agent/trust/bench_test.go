@@ -61,4 +61,5 @@ func (c constant) Changed(context.Context, string, string) ([]string, error) {
 }
 func (c constant) Fleet(context.Context, string) (schema.Fleet, error) { return c.fleet, nil }
 func (c constant) Begins(string) bool                                  { return false }
+func (c constant) Ends(string) bool                                    { return false }
 func (c constant) Approvals(string) ([][]byte, error)                  { return nil, nil }

@@ -28,6 +28,8 @@ type Source interface {
 	Commit(id string) ([]byte, error)
 	// Begins reports whether the history that matters begins at a commit: nothing before it is asked for, nor needs to be there.
 	Begins(id string) bool
+	// Ends reports whether what comes before a commit was left out on purpose, there or on a line that was merged.
+	Ends(id string) bool
 	// Changed gives the paths of all files that differ between two trees, in any order.
 	Changed(ctx context.Context, from, to string) ([]string, error)
 	// Fleet gives what fleet.cue says in the tree of a commit that is trusted.
@@ -181,7 +183,7 @@ func (v *verifier) reach(ctx context.Context, head, stop string, is func(Commit)
 		if is(c) {
 			return true, nil
 		}
-		if !v.src.Begins(id) {
+		if !v.src.Ends(id) {
 			next = append(next, c.Parents...)
 		}
 	}

@@ -306,6 +306,19 @@ func TestNothingBeforeWhereHistoryBegins(t *testing.T) {
 	r.approve("bob", three, r.tree("HEAD"))
 	r.approve("carol", three, r.tree("HEAD"))
 	accepted(t, r, three, r.head(), "bob", "carol")
+	// A merge of a line that began before the anchor and is cut off.
+	r.git("checkout", "-q", "-B", "older", old)
+	r.ends = r.commit("bob", map[string]string{"policies/older.cue": "1"})
+	older := r.commit("bob", map[string]string{"policies/older.cue": "2"})
+	r.git("checkout", "-q", "-B", "merged", three)
+	r.clock = r.clock.Add(time.Minute)
+	r.git("merge", "-q", "--no-ff", "-m", "Merge older", older)
+	refused(t, r, three, r.head(), NotAgreed, "nobody with it has signed")
+	r.approve("bob", three, r.tree("HEAD"))
+	r.approve("carol", three, r.tree("HEAD"))
+	accepted(t, r, three, r.head(), "bob", "carol")
+	refused(t, r, r.head(), three, Rewind, "does not follow")
+	r.ends = ""
 	// A line from before the anchor that is all there, and one that is not.
 	r.git("checkout", "-q", "-B", "before", first)
 	before := both(map[string]string{"policies/a.cue": "before"})

@@ -24,6 +24,7 @@ type gitRepo struct {
 	asked  int                                     // times that a fleet was read
 	acts   map[string]map[string]schema.Activation // by blob of activations/all.cue
 	begins string                                  // as Begins says
+	ends   string                                  // as Ends does
 	gone   map[string]bool                         // commits that are not here
 }
 
@@ -198,6 +199,7 @@ func (r *gitRepo) Fleet(_ context.Context, commit string) (schema.Fleet, error) 
 }
 
 func (r *gitRepo) Begins(id string) bool { return id == r.begins }
+func (r *gitRepo) Ends(id string) bool   { return id == r.begins || id == r.ends }
 
 func (r *gitRepo) Approvals(tree string) ([][]byte, error) {
 	out, err := r.try("for-each-ref", "--format=%(objectname)", "refs/dunlin/approvals/"+tree+"/")
