@@ -22,7 +22,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-func file(t *testing.T, content []byte, mode os.FileMode) string {
+func file(t testing.TB, content []byte, mode os.FileMode) string {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(p, content, mode); err != nil {
@@ -32,7 +32,7 @@ func file(t *testing.T, content []byte, mode os.FileMode) string {
 }
 
 // smart serves a repository as a real server does: git http-backend behind TLS and a password.
-func smart(t *testing.T, bare string) (Remote, *httptest.Server) {
+func smart(t testing.TB, bare string) (Remote, *httptest.Server) {
 	t.Helper()
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
