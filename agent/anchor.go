@@ -221,6 +221,7 @@ func (a *Agent) tellFresh(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	a.passBeat(ctx, a.trustSource())
 	text, err := a.policies.Heartbeat()
 	seen := schema.TrustStatus{Freshness: fleet.Freshness}
 	var newest beat
@@ -366,27 +367,64 @@ func (a *Agent) keepHeartbeat(ctx context.Context, src TrustSource, text []byte)
 	if err != nil || h.When().After(a.now().Add(trust.MaxAhead)) {
 		return false
 	}
-	fleet, err := src.Fleet(ctx, a.pinNow().base())
+	base := a.pinNow().base()
+	fleet, err := src.Fleet(ctx, base)
 	if err != nil {
 		return false
 	}
-	if _, err := h.By(fleet); err != nil {
-		return false
-	}
 	if had, err := a.policies.Heartbeat(); err == nil && had != nil {
-		old, err := trust.ParseHeartbeat(had)
-		if err == nil {
-			_, err = old.By(fleet)
-		}
 		// One whose key was taken away since, or of a time that this host's clock had by mistake, keeps no other out.
-		if err == nil && !old.When().After(a.now().Add(trust.MaxAhead)) && !h.When().After(old.When()) {
+		old, err := trust.ParseHeartbeat(had)
+		if err == nil && !old.When().After(a.now().Add(trust.MaxAhead)) && !h.When().After(old.When()) && a.counts(fleet, base, old, had) {
 			return false
 		}
+	}
+	if _, err := h.By(fleet); err != nil {
+		return false
 	}
 	if err := a.policies.KeepHeartbeat(text); err != nil {
 		a.log().Warn("heartbeat is not kept", "error", one(err))
 		return false
 	}
+	return true
+}
+
+// counts reports whether the heartbeat that is kept counts by the fleet of a commit. Each that others tell of is held against
+// it, so the signature is not looked at each time.
+func (a *Agent) counts(fleet schema.Fleet, base string, h trust.Heartbeat, text []byte) bool {
+	what := base + " " + string(text)
+	a.mu.Lock()
+	known := a.counted == what
+	a.mu.Unlock()
+	if known {
+		return true
+	}
+	if _, err := h.By(fleet); err != nil {
+		return false
+	}
+	a.mu.Lock()
+	a.counted = what
+	a.mu.Unlock()
+	return true
+}
+
+// passBeat keeps the newest heartbeat of the remote, if it counts, and tells others. One that came before the commit that
+// names its key is looked at again once that is verified.
+func (a *Agent) passBeat(ctx context.Context, src TrustSource) bool {
+	base := a.pinNow().base()
+	a.mu.Lock()
+	text := a.beatSeen
+	if text == "" || a.beatJudged == base {
+		a.mu.Unlock()
+		return false
+	}
+	a.beatJudged = base
+	a.mu.Unlock()
+	if !a.keepHeartbeat(ctx, src, []byte(text)) {
+		return false
+	}
+	a.agreedAnew.Store(true)
+	a.publish(schema.RecordStatement, "heartbeat", schema.StatementRecord{Heartbeat: text})
 	return true
 }
 
@@ -415,11 +453,14 @@ func (a *Agent) askStatements(ctx context.Context, head string) error {
 	if len(texts) > 0 {
 		fresh = a.keepApprovals(ctx, src, steps, texts)
 	}
-	beat := got.Heartbeat != nil && a.keepHeartbeat(ctx, src, got.Heartbeat)
-	if len(fresh) > 0 || beat {
-		a.agreedAnew.Store(true)
+	if got.Heartbeat != nil {
+		a.mu.Lock()
+		a.beatSeen, a.beatJudged = string(got.Heartbeat), ""
+		a.mu.Unlock()
 	}
+	a.passBeat(ctx, src)
 	if len(fresh) > 0 {
+		a.agreedAnew.Store(true)
 		slices.Sort(fresh)
 		a.mu.Lock()
 		a.agreed = append(fresh, a.agreed...)
@@ -433,9 +474,6 @@ func (a *Agent) askStatements(ctx context.Context, head string) error {
 		agreed := slices.Clone(a.agreed)
 		a.mu.Unlock()
 		a.publish(schema.RecordStatement, "approvals", schema.StatementRecord{Approvals: agreed})
-	}
-	if beat {
-		a.publish(schema.RecordStatement, "heartbeat", schema.StatementRecord{Heartbeat: string(got.Heartbeat)})
 	}
 	return err
 }

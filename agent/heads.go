@@ -210,7 +210,7 @@ func (f *follower) hearAgreed(ctx context.Context) {
 	if r != nil {
 		head = r.Commit
 	}
-	told := head
+	told := head + " upon " + a.pinNow().base() // whose keys count, its fleet says
 	for _, r := range a.records.Of(schema.RecordStatement) {
 		told += fmt.Sprint(" ", r.Node, r.Key, r.Boot, r.Seq)
 	}

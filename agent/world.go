@@ -60,6 +60,9 @@ type world struct {
 	// unjudged are approvals of steps that come after one which is not agreed to yet.
 	unjudged []string
 	agreed   []string // approvals that this node found on the remote, newest first
+	// beatSeen is the heartbeat that the remote had last, beatJudged the verified commit by which it was judged last.
+	beatSeen, beatJudged string
+	counted              string // the heartbeat that is kept counts; with the commit by which
 
 	ring keyRing // gossip keys
 

@@ -340,6 +340,30 @@ func TestAFreezeIsFoundOut(t *testing.T) {
 	})
 }
 
+// The first heartbeat is signed right after the commit that names who may give them, and nobody waits for the second.
+func TestTheFirstHeartbeatCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, clock := agenttest.NewPerson("alice"), agenttest.NewPerson("clock")
+		c, first := anchoredCluster(t, 69, 5, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		more := "fleet: freshness: \"2h\"\nfleet: roles: {root: {paths: [\"fleet.cue\"]}, policy: {paths: [\"**\"]}, beat: {paths: []}}\n"
+		begun := c.PushSigned(alice, map[string]string{"fleet.cue": signedFleet(more, "alice=root,policy", "clock=beat")})
+		c.Beat(clock, "acme", begun)
+		agree(t, c, begun, time.Minute)
+		c.Until("the heartbeat counts everywhere", 2*time.Minute, func() bool {
+			for _, n := range c.Nodes {
+				if s := n.Agent.Status(); s.Trust.Stale != "" || s.Trust.Heartbeat.IsZero() || len(s.Problems) > 0 {
+					return false
+				}
+			}
+			return true
+		})
+		agree(t, c, c.PushSigned(alice, motdFile("two\n")), time.Minute)
+	})
+}
+
 // TestAFreezeWithALiveHeartbeat: who hides new commits and passes the heartbeat on, which is as new as it should be.
 func TestAFreezeWithALiveHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
