@@ -40,7 +40,7 @@ that they will have. See docs/enrolment.md.`,
 		Example: `  dunlin activation create --tags role=web --limit 10 --expires 24h
   dunlin activation list
   dunlin activation revoke act-7q2m9c`,
-		Args: noArgs,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.activationCreateCommand(), a.activationListCommand(), a.activationRevokeCommand())
@@ -76,14 +76,14 @@ believe, and is no secret.`,
 			return a.createActivation(cmd.Context(), first(args, ""), f)
 		},
 	}
-	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy repository's work tree (default: the one around the current folder)")
-	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag of the nodes, KEY=VALUE; may be given more than once")
+	cmd.Flags().StringVar(&f.repo, "repo", "", repoAround)
+	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag of the nodes")
 	cmd.Flags().IntVar(&f.limit, "limit", 1, "how many nodes may enrol with it, 1 to 1000")
 	cmd.Flags().StringVar(&f.expires, "expires", "24h", "for how long, at most 30d")
-	cmd.Flags().StringArrayVar(&f.networks, "network", nil, "where hosts may come from, such as 10.0.0.0/8 (default anywhere); may be given more than once")
+	cmd.Flags().StringArrayVar(&f.networks, "network", nil, "where hosts may come from, such as 10.0.0.0/8 (default anywhere)")
 	cmd.Flags().StringVar(&f.by, "by", "", "who makes it (default: git's user.name)")
 	cmd.Flags().StringVar(&f.description, "description", "", "what it is for")
-	cmd.Flags().StringVar(&f.peer, "peer", "", "a node that hosts may ask, HOST:PORT of its peer server: for the line that is printed")
+	cmd.Flags().StringVar(&f.peer, "peer", "", "the peer server of a node that hosts may ask, for the line that is printed")
 	cmd.Flags().StringVar(&f.url, "url", "", "how hosts reach the policy repository: for the line that is printed (default: the remote origin)")
 	return cmd
 }
@@ -351,7 +351,7 @@ and whether hosts can still ask with it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listActivations(cmd.Context(), repo) },
 	}
-	cmd.Flags().StringVar(&repo, "repo", "", "the policy repository's work tree (default: the one around the current folder)")
+	cmd.Flags().StringVar(&repo, "repo", "", repoAround)
 	return cmd
 }
 
@@ -432,7 +432,7 @@ let in with its code. Nodes that have enrolled with it stay; dunlin node retire 
 			return a.revokeActivation(cmd.Context(), p, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&repo, "repo", "", "the policy repository's work tree (default: the one around the current folder)")
+	cmd.Flags().StringVar(&repo, "repo", "", repoAround)
 	return cmd
 }
 

@@ -35,7 +35,7 @@ func (a *app) agentCommand() *cobra.Command {
 		Use:     "agent",
 		Short:   "Keep this host as its fleet's repository says",
 		Example: `  sudo dunlin agent run`,
-		Args:    noArgs,
+		Args:    groupArgs,
 		RunE:    a.needsCommand,
 	}
 	cmd.AddCommand(a.agentRunCommand())

@@ -128,7 +128,7 @@ func isUsage(err error) bool {
 		return false
 	}
 	var u usageError
-	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag")
+	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "required flag")
 }
 
 // exitWith ends the program with a code. A nil err says nothing more: the
@@ -202,8 +202,8 @@ func maxArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// exit prints err as people or programs want it and gives the exit code.
-func (a *app) exit(ctx context.Context, err error) int {
+// exit prints err as people or programs want it and gives the exit code. called is the command that it is of.
+func (a *app) exit(ctx context.Context, called string, err error) int {
 	if err == nil {
 		a.flush()
 		return exitDone
@@ -218,14 +218,11 @@ func (a *app) exit(ctx context.Context, err error) int {
 			return code
 		}
 	case isUsage(err):
-		code, hint = exitUsage, "run dunlin --help, or --help after the command"
+		code, hint = exitUsage, called+" --help shows how it is used"
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted
 	}
 	text := err.Error()
-	if what, meant, ok := strings.Cut(text, "\n\nDid you mean this?\n"); ok && strings.HasPrefix(text, "unknown command") {
-		text = fmt.Sprintf("%s (did you mean %s?)", what, strings.Join(strings.Fields(meant), " or "))
-	}
 	if a.json() {
 		a.jsonLine(struct {
 			Error    string `json:"error"`

@@ -22,10 +22,11 @@ import (
 
 func (a *app) baselineCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "baseline",
-		Short: "Hold a host's packages against a patch baseline",
-		Args:  noArgs,
-		RunE:  a.needsCommand,
+		Use:     "baseline",
+		Short:   "Hold a host's packages against a patch baseline",
+		Example: `  dunlin inventory --facts | dunlin baseline judge --baseline AWS-DebianDefaultPatchBaseline --facts -`,
+		Args:    groupArgs,
+		RunE:    a.needsCommand,
 	}
 	cmd.AddCommand(a.baselineJudgeCommand())
 	return cmd

@@ -245,7 +245,7 @@ func TestDemoFindsWhatIsNotTrue(t *testing.T) {
 			first.SetBlockedPorts(t.Context(), map[schema.BlockedPort]time.Duration{}),
 			forge(f, third.Keys.ID()))
 	})
-	if code := a.exit(t.Context(), err); code != exitError {
+	if code := a.exit(t.Context(), "dunlin demo", err); code != exitError {
 		t.Errorf("exit code %d, want %d", code, exitError)
 	}
 	for _, want := range []string{

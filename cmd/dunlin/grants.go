@@ -240,7 +240,7 @@ Exit status: 0 allowed; 4 not allowed; 9 no node matches; 3 the policy has fault
 	f.policyFlags.add(cmd)
 	cmd.Flags().StringArrayVar((*[]string)(&f.targets), "target", nil, `the nodes: tag:role=web,api, os=debian, node=web-1, group=edge, resourceGroup=eu or all; "!" in front excludes; repeat for "and"`)
 	cmd.Flags().StringVar(&f.document, "document", "", "the document of a run")
-	cmd.Flags().StringArrayVar(&f.params, "param", nil, "a parameter of it, name=value; repeat for more, and for the items of a list")
+	cmd.Flags().StringArrayVar(&f.params, "param", nil, "a parameter of it; the same name again makes a list")
 	cmd.Flags().StringVar(&f.most, "max-concurrency", "1", "how many nodes at once the run asks for: a count or a percentage")
 	cmd.Flags().StringVar(&f.session, "session", "", "a session: shell, forward or exec")
 	cmd.Flags().StringVar(&f.as, "run-as", "", "the user of the host that the session is to have (default the grant's)")

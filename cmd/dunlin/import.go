@@ -21,7 +21,10 @@ func (a *app) importCommand() *cobra.Command {
 maintenance windows. Nothing is asked of AWS: the input is a file, or - for standard input.
 What has no counterpart here is said on standard error, and stands as a comment at its
 place in the result. Then dunlin validate says what is still to be done by hand.`,
-		Args: noArgs,
+		Example: `  dunlin import ssm-baseline --out infra-policy debian.json windows.json
+  dunlin import ssm-document --out infra-policy restart-web.json cleanup.yaml
+  dunlin import ssm-window --out infra-policy window.json targets.json tasks.json`,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.importDocumentCommand(), a.importBaselineCommand(), a.importWindowCommand())

@@ -28,7 +28,7 @@ func (a *app) inventoryCommand() *cobra.Command {
 	var at socketFlags
 	cmd := &cobra.Command{
 		Use:   "inventory",
-		Short: "What this host or another node is and has, in SSM's inventory types",
+		Short: "What this host or another node has, in SSM's inventory types",
 		Long: `Print what this host is and has, in the inventory types of AWS Systems Manager:
 ` + "  " + strings.Join(typeNames(), "\n  ") + `
 
@@ -65,7 +65,7 @@ not answer; 4 not allowed.`,
 			return a.printInventory(cmd.Context(), root, want)
 		},
 	}
-	cmd.Flags().StringArrayVar(&types, "type", nil, "only this type; may be given more than once")
+	cmd.Flags().StringArrayVar(&types, "type", nil, "only this type")
 	cmd.Flags().BoolVar(&facts, "facts", false, "print the facts file for judging patches, as JSON")
 	cmd.Flags().StringVar(&root, "root", "/", "read the host below this folder")
 	_ = cmd.Flags().MarkHidden("root")

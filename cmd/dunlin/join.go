@@ -65,12 +65,12 @@ people have signed; 1 it could not be asked.`,
 	cmd.Flags().StringVar(&f.code, "code-file", "", "a file with its code, - for the terminal or standard input")
 	cmd.Flags().StringVar(&f.anchor, "anchor", "", "the commit that trust starts from")
 	cmd.Flags().BoolVar(&f.unsigned, "unsigned", false, "believe the repository, where nobody signs it")
-	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "a node of the fleet to ask, HOST:PORT of its peer server; may be given more than once")
+	cmd.Flags().StringArrayVar(&f.peers, "peer", nil, "the peer server of a node to ask")
 	cmd.Flags().StringVar(&f.name, "name", "", "the name to ask for (default: the host name)")
-	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag to ask for, KEY=VALUE; may be given more than once")
+	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag to ask for")
 	cmd.Flags().BoolVar(&f.print, "print", false, "print the proof for dunlin node approve --proof, and ask nobody")
 	cmd.Flags().StringVar(&f.config, "config", defaultConfig, "the host's own file, which is written")
-	cmd.Flags().StringVar(&f.state, "state", defaultState, "folder of the keys")
+	cmd.Flags().StringVar(&f.state, "state", defaultState, "the state folder: keys, journal and caches")
 	return cmd
 }
 

@@ -102,7 +102,7 @@ func TestErrorsAreOneObject(t *testing.T) {
 			}
 		}
 	}
-	walk("", a.commands())
+	walk("", a.everything())
 }
 
 // What is said beside a result stands in objects of its own.
@@ -119,7 +119,7 @@ func TestNotesAreObjects(t *testing.T) {
 	errs.Reset()
 	a := &app{streams: streams{err: &errs}, output: "json"}
 	a.note("warning: a \x1b[31mword", "look")
-	if code = a.exit(t.Context(), usageError{os.ErrExist}); code != 2 || errs.String() != `{"error":"file already exists","hint":"run dunlin --help, or --help after the command","exit":2,"warnings":[{"warning":"a \u001b[31mword","hint":"look"}]}`+"\n" {
+	if code = a.exit(t.Context(), "dunlin", usageError{os.ErrExist}); code != 2 || errs.String() != `{"error":"file already exists","hint":"dunlin --help shows how it is used","exit":2,"warnings":[{"warning":"a \u001b[31mword","hint":"look"}]}`+"\n" {
 		t.Errorf("exit %d, on standard error %q", code, errs.String())
 	}
 }

@@ -19,14 +19,14 @@ func (a *app) keyCommand() *cobra.Command {
 		Use:     "key",
 		Short:   "Keys that the nodes of a fleet share",
 		Example: `  sudo dunlin key gossip new --out /etc/dunlin/gossip.key`,
-		Args:    noArgs,
+		Args:    groupArgs,
 		RunE:    a.needsCommand,
 	}
 	gossip := &cobra.Command{
 		Use:     "gossip",
 		Short:   "The key that keeps strangers out of the gossip of a fleet",
 		Example: `  sudo dunlin key gossip new --out /etc/dunlin/gossip.key`,
-		Args:    noArgs,
+		Args:    groupArgs,
 		RunE:    a.needsCommand,
 	}
 	gossip.AddCommand(a.keyGossipNewCommand(), a.keyGossipRotateCommand())

@@ -40,7 +40,7 @@ func (f *localFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy: a folder of files or a bare Git repository")
 	cmd.Flags().StringVar(&f.node, "node", "", "which node of the roster this host is; without it the one with this host's key, else one that stands alone")
 	cmd.Flags().StringVar(&f.config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
-	cmd.Flags().StringVar(&f.state, "state", "", "folder of journal and caches (default "+defaultState+")")
+	cmd.Flags().StringVar(&f.state, "state", "", "the state folder: keys, journal and caches (default "+defaultState+")")
 }
 
 // required fails where there is no repository to work on.

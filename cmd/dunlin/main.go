@@ -6,7 +6,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -51,6 +50,12 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		Long: `Dunlin takes a host from what it is to what a policy repository says: ports
 closed, files, packages, services and sysctls right, approved patches installed
 inside a maintenance window, and an account of it.`,
+		Example: `  dunlin demo                                        # see it, on simulated hosts
+  dunlin init infra-policy                           # begin a policy repository
+  dunlin validate infra-policy
+  dunlin reconcile --repo infra-policy --dry-run     # what it would change on this host`,
+		Args:          groupArgs,
+		RunE:          a.needsCommand,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -62,21 +67,18 @@ inside a maintenance window, and an account of it.`,
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.commands()...)
+	topics := a.topics()
+	for _, t := range topics {
+		root.AddCommand(t.commands...)
+	}
+	root.SetUsageFunc(func(cmd *cobra.Command) error { a.help(cmd, topics); return nil })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd, topics) })
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
-	help, bare := root.HelpFunc(), error(nil)
-	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		if cmd == root && a.json() && !cmd.Flags().Changed("help") { // it is called without a command
-			bare = a.needsCommand(cmd, nil)
-			return
-		}
-		help(cmd, args)
-	})
-	err := cmp.Or(root.ExecuteContext(ctx), bare)
+	called, err := root.ExecuteContextC(ctx)
 	if isUsage(err) && asksJSON(args) {
 		a.output = "json" // although something before it was wrong
 	}
-	return a.exit(ctx, err)
+	return a.exit(ctx, called.CommandPath(), err)
 }
 
 // asksJSON reports whether JSON is asked for anywhere on a command line that could not be read.
@@ -94,37 +96,15 @@ func asksJSON(args []string) bool {
 	return false
 }
 
-// commands is the list of all commands, in the order that the help shows.
-func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{
-		a.validateCommand(),
-		a.approveCommand(),
-		a.trustCommand(),
-		a.initCommand(),
-		a.newCommand(),
-		a.schemaCommand(),
-		a.fmtCommand(),
-		a.importCommand(),
-		a.agentCommand(),
-		a.demoCommand(),
-		a.doctorCommand(),
-		a.statusCommand(),
-		a.nodesCommand(),
-		a.complianceCommand(),
-		a.syncCommand(),
-		a.reconcileCommand(),
-		a.scanCommand(),
-		a.explainCommand(),
-		a.evaluateCommand(),
-		a.inventoryCommand(),
-		a.scheduleCommand(),
-		a.baselineCommand(),
-		a.nodeCommand(),
-		a.activationCommand(),
-		a.joinCommand(),
-		a.keyCommand(),
-		a.paramCommand(),
-		a.reportCommand(),
-		a.txCommand(),
+// topics has all commands, in the order that the help shows.
+func (a *app) topics() []topic {
+	return []topic{
+		{"A fleet", []*cobra.Command{a.statusCommand(), a.nodesCommand(), a.complianceCommand(), a.explainCommand(), a.inventoryCommand(), a.syncCommand(), a.reportCommand()}},
+		{"A policy repository", []*cobra.Command{a.initCommand(), a.newCommand(), a.validateCommand(), a.fmtCommand(), a.schemaCommand(), a.paramCommand(), a.scheduleCommand(), a.baselineCommand(), a.importCommand()}},
+		{"Who may change it", []*cobra.Command{a.approveCommand(), a.trustCommand()}},
+		{"Letting hosts in", []*cobra.Command{a.activationCommand(), a.joinCommand(), a.nodeCommand(), a.keyCommand()}},
+		{"A host", []*cobra.Command{a.agentCommand(), a.doctorCommand(), a.scanCommand(), a.reconcileCommand()}},
+		{"A trial", []*cobra.Command{a.demoCommand()}},
+		{"", []*cobra.Command{a.evaluateCommand(), a.txCommand()}}, // which no person calls
 	}
 }

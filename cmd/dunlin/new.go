@@ -52,7 +52,7 @@ said. dunlin schema lists the kinds.`,
 		ValidArgsFunction: completeKinds,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.newObject(cmd.Context(), args[0], args[1], f) },
 	}
-	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy repository (default: the one around this folder)")
+	cmd.Flags().StringVar(&f.repo, "repo", "", repoAround)
 	cmd.Flags().StringVar(&f.system, "os", "", "operating system: of a baseline (default debian), or of the targets (default all nodes)")
 	cmd.Flags().StringVar(&f.publicKey, "public-key", "", "of an activation: file with an ssh-ed25519 public key, or the key")
 	cmd.Flags().StringVar(&f.who, "who", "", "of a grant, exception or activation: the person (default: the first of fleet.signers)")

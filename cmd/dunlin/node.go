@@ -30,7 +30,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		Example: `  dunlin node list --pending
   dunlin node approve web-7
   sudo dunlin node line --tags role=web`,
-		Args: noArgs,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.nodeLineCommand(), a.nodeListCommand(), a.nodeApproveCommand(), a.nodeRetireCommand(), a.nodeRenameCommand(), a.nodeTagCommand())
@@ -74,9 +74,9 @@ The name is the host name; tags come from the roster alone, never from the host.
 			return a.printRosterLine(line)
 		},
 	}
-	cmd.Flags().StringArrayVar(&tags, "tags", nil, "a tag of the node, KEY=VALUE; may be given more than once")
+	cmd.Flags().StringArrayVar(&tags, "tags", nil, "a tag of the node")
 	cmd.Flags().StringVar(&config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
-	cmd.Flags().StringVar(&state, "state", "", "folder of the keys (default "+defaultState+")")
+	cmd.Flags().StringVar(&state, "state", "", "the state folder: keys, journal and caches (default "+defaultState+")")
 	return cmd
 }
 

@@ -31,7 +31,7 @@ type joinFlags struct {
 }
 
 func (f *joinFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.proofs, "proof", nil, "a file with a proof as dunlin join prints it, - for standard input; may be given more than once")
+	cmd.Flags().StringArrayVar(&f.proofs, "proof", nil, "a file with a proof as dunlin join prints it, - for standard input")
 	cmd.Flags().StringVar(&f.remote, "remote", "origin", "the remote where hosts leave proofs")
 	cmd.Flags().BoolVar(&f.noFetch, "no-fetch", false, "take the proofs that the clone has, and ask no remote")
 	f.socketFlags.add(cmd)
@@ -259,7 +259,7 @@ that this machine's key has: it fetches, commits and pushes in a clone of its ow
 	cmd.Flags().BoolVar(&f.all, "all-pending", false, "let in all that may be let in")
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
 	cmd.Flags().StringVar(&f.name, "name", "", "another name than the host's own")
-	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag beside those of the activation, KEY=VALUE; may be given more than once")
+	cmd.Flags().StringArrayVar(&f.tags, "tags", nil, "a tag beside those of the activation")
 	cmd.Flags().BoolVar(&f.auto, "auto", false, "let in by itself who may be let in, with an enrolment key")
 	cmd.Flags().BoolVar(&f.once, "once", false, "with --auto: look once")
 	cmd.Flags().StringVar(&f.every, "every", "15s", "with --auto: how often to look")
@@ -449,7 +449,7 @@ Who asks is known from proofs in the Git repository, from this host's agent and 
 			return a.listPending(cmd.Context(), e, f)
 		},
 	}
-	cmd.Flags().StringVar(&repo, "repo", "", "the policy repository's work tree (default: the one around the current folder)")
+	cmd.Flags().StringVar(&repo, "repo", "", repoAround)
 	cmd.Flags().BoolVar(&pending, "pending", false, "who asks to be let in")
 	f.add(cmd)
 	return cmd

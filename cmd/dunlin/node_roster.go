@@ -35,7 +35,7 @@ type rosterFlags struct {
 }
 
 func (f *rosterFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.repo, "repo", "", "the policy repository's work tree (default: the one around the current folder)")
+	cmd.Flags().StringVar(&f.repo, "repo", "", repoAround)
 	cmd.Flags().BoolVar(&f.noCommit, "no-commit", false, "change the files and commit nothing")
 	cmd.Flags().BoolVar(&f.push, "push", false, "git push the commit")
 }

@@ -43,7 +43,7 @@ and are printed only by get --reveal.`,
   pwgen -s 32 1 | dunlin param put /prod/db/password --type SecureString --target tag:role=db
   dunlin param list /prod
   dunlin param rotate                      # what is not encrypted to its readers of today`,
-		Args: noArgs,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.paramPutCommand(), a.paramGetCommand(), a.paramListCommand(), a.paramHistoryCommand(),
@@ -52,7 +52,7 @@ and are printed only by get --reveal.`,
 }
 
 func addRepo(cmd *cobra.Command, repo *string) {
-	cmd.Flags().StringVar(repo, "repo", "", "the policy repository (default: the one around this folder)")
+	cmd.Flags().StringVar(repo, "repo", "", repoAround)
 }
 
 // paramTree is a policy repository whose parameters are changed, all of them or none.
@@ -346,7 +346,7 @@ type keyFlags struct {
 func (f *keyFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.identity, "identity", "", "open secrets with the age keys in this file, which only its owner may read, such as one of fleet.recovery (default: this host's own key)")
 	cmd.Flags().StringVar(&f.config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
-	cmd.Flags().StringVar(&f.state, "state", "", "state folder with this host's key (default "+defaultState+")")
+	cmd.Flags().StringVar(&f.state, "state", "", "the state folder: keys, journal and caches (default "+defaultState+")")
 }
 
 // open reads the keys.

@@ -87,7 +87,7 @@ the oldest, unless that has a label. Nothing is written that makes the repositor
 	cmd.Flags().StringVar(&f.kind, "type", "", "of a new parameter: String, StringList or SecureString")
 	cmd.Flags().StringVar(&f.description, "description", "", "what it is for")
 	cmd.Flags().StringVar(&f.pattern, "allowed-pattern", "", "an RE2 expression that each value matches as a whole; checked before it is encrypted")
-	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "give the new version this label, taken from the version that has it; repeat for more")
+	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "give the new version this label, taken from the version that has it")
 	cmd.Flags().StringVar(&f.expires, "expires", "", "when it goes: an instant (RFC 3339), or a duration from now such as 90d; never takes it back")
 	cmd.Flags().StringVar(&f.before, "notify-before", "", "how long before that people are told, such as 14d")
 	cmd.Flags().StringVar(&f.after, "no-change-notify-after", "", "how long after the last change people are told that it is old, such as 90d")

@@ -14,6 +14,9 @@ import (
 	"strings"
 )
 
+// repoAround is what --repo is for commands that work in a repository.
+const repoAround = "the policy repository's work tree (default: the one around this folder)"
+
 // policyFolder is a policy repository on disk that people work in. Nothing is read or written outside of it, whatever
 // links there may be.
 type policyFolder struct {

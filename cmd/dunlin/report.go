@@ -36,7 +36,7 @@ func (a *app) reportCommand() *cobra.Command {
 		Short: "The signed reports of the fleet, on a branch of Git",
 		Example: `  dunlin report verify --repo infra-policy
   sudo dunlin report commit --repo /srv/infra-policy.git`,
-		Args: noArgs,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.reportVerifyCommand(), a.reportCommitCommand())

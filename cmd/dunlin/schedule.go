@@ -17,10 +17,11 @@ const maxStarts = 10000
 
 func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "schedule",
-		Short: "Try out the schedules of windows",
-		Args:  noArgs,
-		RunE:  a.needsCommand,
+		Use:     "schedule",
+		Short:   "Try out the schedules of windows",
+		Example: `  dunlin schedule next 'cron(0 2 ? * SUN *)' --tz Europe/Helsinki`,
+		Args:    groupArgs,
+		RunE:    a.needsCommand,
 	}
 	cmd.AddCommand(a.scheduleNextCommand())
 	return cmd

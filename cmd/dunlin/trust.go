@@ -31,7 +31,7 @@ docs/trust.md.`,
   dunlin trust verify v1..main
   dunlin trust anchor
   dunlin trust can alice --document AWS-RunShellScript --param commands=uptime --target all`,
-		Args: noArgs,
+		Args: groupArgs,
 		RunE: a.needsCommand,
 	}
 	cmd.AddCommand(a.trustListCommand(), a.trustVerifyCommand(), a.trustAnchorCommand(), a.trustAddCommand(), a.trustRevokeCommand(), a.heartbeatCommand(),

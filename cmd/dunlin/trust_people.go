@@ -126,8 +126,8 @@ counts once the people with the role root have agreed to it.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "a file with a public key; may be given more than once")
-	cmd.Flags().StringArrayVar(&roles, "role", nil, "a role; may be given more than once")
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "a file with a public key")
+	cmd.Flags().StringArrayVar(&roles, "role", nil, "a role")
 	return cmd
 }
 
