@@ -71,7 +71,7 @@ staticcheck:
 	go tool staticcheck ./...
 
 layers:
-	go test -run 'Layers|Banned|StandardLibrary|Pure|Registers|Variables|TopLevel|OneSubject|Described' ./schema
+	go test -run 'Layers|Banned|StandardLibrary|Pure|Registers|Variables|TopLevel|OneSubject|Described|Parts|House' ./schema
 
 # The race detector's own runtime gives up in a process that simulates fleets of fifty for long ("ThreadSanitizer: CHECK
 # failed"). So agenttest is tested whole without it, and its smaller fleets once more with it; the agents of real hosts

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -482,6 +483,30 @@ func TestFilesAreOfOneSubject(t *testing.T) {
 		}
 		if n := bytes.Count(s.text, []byte("\n")); n > most {
 			t.Errorf("%s has %d lines, more than %d: a file that long has two subjects", s.file, n, most)
+		}
+	}
+}
+
+// A newcomer finds every package in CONTRIBUTING.md, as itself or by its name below its parent.
+func TestTheHouseIsDrawn(t *testing.T) {
+	b, err := os.ReadFile("../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test || seen[s.pkg] || within(s.pkg, "agent/agenttest/testbed") {
+			continue
+		}
+		seen[s.pkg] = true
+		if !strings.Contains(text, "`"+s.pkg+"`") && !(within(s.pkg, "schema/load", "reconciler/kind") && strings.Contains(text, "`"+path.Base(s.pkg)+"`")) {
+			t.Errorf("%s is not in CONTRIBUTING.md: say there what it is, so that a newcomer finds it", s.pkg)
+		}
+	}
+	for _, word := range regexp.MustCompile("`((?:schema|reconciler|agent|cmd)/[a-z/]+)`").FindAllStringSubmatch(text, -1) {
+		if info, err := os.Stat(filepath.Join("..", word[1])); err != nil || !info.IsDir() {
+			t.Errorf("CONTRIBUTING.md names %s, which is not there", word[1])
 		}
 	}
 }
