@@ -23,7 +23,7 @@ func (s *Store) shallowFile() string { return filepath.Join(s.dir, "shallow") }
 // readEnds reads what the file shallow says; what it does not say well counts for nothing.
 func (s *Store) readEnds() (ends []plumbing.Hash) {
 	b, err := readSmall(s.shallowFile())
-	if err != nil {
+	if err != nil || !s.bounds() {
 		return nil
 	}
 	for line := range strings.Lines(string(b)) {
@@ -31,8 +31,15 @@ func (s *Store) readEnds() (ends []plumbing.Hash) {
 			ends = append(ends, h)
 		}
 	}
+	slices.SortFunc(ends, byName)
 	return ends
 }
+
+func byName(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }
+
+// bounds reports whether the file shallow is this package's: what has no remote here may be a clone of somebody's, and of a
+// branch of which only the newest commit counts nobody asks where it ends.
+func (s *Store) bounds() bool { return !s.to.Tip && (s.to.scheme != "" || !s.to.since.IsZero()) }
 
 // Where all since the bound is too large, so many generations of commits are asked for, then twice as many, until they come by
 // the bound.
@@ -41,11 +48,14 @@ const leastDepth, mostDepth = 8, 8192
 // bound sees where the history that is here ends on purpose, which may be at more commits than before, and writes that down if
 // it is not where it did. The caller holds mu.
 func (s *Store) bound(more ...plumbing.Hash) error {
+	if !s.bounds() {
+		return nil
+	}
 	all := append(slices.Clone(s.ends), more...)
 	if !s.to.since.IsZero() {
 		all = append(all, s.to.since)
 	}
-	slices.SortFunc(all, func(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(all, byName)
 	ends := slices.DeleteFunc(slices.Compact(all), func(h plumbing.Hash) bool {
 		c, err := object.GetCommit(s.st, h)
 		return err != nil || !slices.ContainsFunc(c.ParentHashes, func(p plumbing.Hash) bool { return s.st.HasEncodedObject(p) != nil })

@@ -295,6 +295,28 @@ func TestABoundThatTheRemoteDoesNotKnow(t *testing.T) {
 	}
 }
 
+// A shallow clone of somebody's, in which a commit is made, stays as it is.
+func TestTheShallowFileOfAClone(t *testing.T) {
+	bare, work := origin(t)
+	for i := range 3 {
+		push(t, bare, work, map[string]string{"a": fmt.Sprint(i)})
+	}
+	clone := filepath.Join(t.TempDir(), "clone.git")
+	run(t, work, "clone", "-q", "--bare", "--depth", "2", "file://"+bare, clone)
+	path := filepath.Join(clone, "shallow")
+	rubbish := strings.Repeat("1", 40) + "\n" // as of objects that another repository lends
+	b := append(must[[]byte](t)(os.ReadFile(path)), rubbish...)
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := must[*Store](t)(OpenStore(clone, Remote{}))
+	head := run(t, clone, "rev-parse", "main")
+	must[string](t)(s.Commit(Change{Parent: head, Files: map[string][]byte{"n": []byte("n")}, When: time.Unix(1, 0)}))
+	if after := must[[]byte](t)(os.ReadFile(path)); !bytes.Equal(after, b) {
+		t.Errorf("shallow was %q and is %q", b, after)
+	}
+}
+
 // Peers that have more or less of the history give what each needs, or say that they cannot.
 func TestPeersOfOtherBounds(t *testing.T) {
 	ctx, str := context.Background(), must[string](t)
