@@ -45,15 +45,17 @@ func TestAHostEnrols(t *testing.T) {
 				public, time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339), limit)}
 		}
 		agree(t, c, c.PushSigned(alice, act(1)), time.Minute)
+		// The host is given a later anchor than the members have.
+		anchor := c.Head()
 
 		guest := c.Stranger("guest", "10.8.0.1")
 		member := c.Nodes[1]
 		guest.Change = func(o *agent.Options) {
-			o.Config.Trust = schema.AgentTrust{Anchor: first}
+			o.Config.Trust = schema.AgentTrust{Anchor: anchor}
 			o.GossipKey, o.Config.Gossip.Ask = nil, []string{member.Peer}
 		}
 		ask := func(n *agenttest.Node, code ed25519.PrivateKey, at string) (agent.Asked, error) {
-			config := schema.AgentConfig{Repo: schema.AgentRepo{URL: c.URL()}, Trust: schema.AgentTrust{Anchor: first}, State: filepath.Join(t.TempDir(), "asks")}
+			config := schema.AgentConfig{Repo: schema.AgentRepo{URL: c.URL()}, Trust: schema.AgentTrust{Anchor: anchor}, State: filepath.Join(t.TempDir(), "asks")}
 			return agent.Enrolment{Config: config, Keys: n.Keys, Evaluate: c.Evaluate(), Activation: "act-web", Code: code, Name: n.Name, OS: "debian",
 				Members: []string{at}, Dial: c.Net.Host(n.Addr).Dial, Now: time.Now}.Ask(t.Context())
 		}
@@ -112,6 +114,13 @@ func TestAHostEnrols(t *testing.T) {
 			})
 		}
 		c.Until("it is a node", 2*time.Minute, func() bool { return online() && motdOf(guest) == "one\n" })
+		src, err := gitrepo.OpenSource(filepath.Join(guest.State(), "policy.git"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := src.Commit(first); err == nil {
+			t.Errorf("commit %s, from before its anchor, is there", first[:12])
+		}
 		for _, n := range c.Nodes {
 			if joins := n.Agent.Joins(); len(joins) != 0 {
 				t.Errorf("%s: %d still ask", n.Name, len(joins))
