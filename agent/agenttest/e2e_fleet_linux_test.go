@@ -528,6 +528,7 @@ _n: len([for w in _a for x in _a for y in _a for z in _a if w*x*y*z == -1 {1}])
 	anchor := ""
 	f.step("signed policy", func(t *testing.T) { people, anchor = f.signedPolicy(t, f.git.Git("rev-parse", "HEAD")) })
 	f.step("enrolment", func(t *testing.T) { f.enrolment(t, people, anchor) })
+	f.step("approvals", func(t *testing.T) { f.approvals(t, people) })
 }
 
 // failed is how many patches fail on a host: nobody has mended the cause of tb-broken on h3.

@@ -136,3 +136,49 @@ func (f *realFleet) signedPolicy(t *testing.T, last string) (p realPeople, start
 	}
 	return p, start
 }
+
+// approvals lets a change that takes two people be merged by a forge, which signs nothing: one of them approves it over SSH,
+// the other over HTTPS.
+func (f *realFleet) approvals(t *testing.T, p realPeople) {
+	g := f.git
+	text, err := os.ReadFile(filepath.Join(g.Work, "fleet.cue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(p.dir, "bob.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := strings.Replace(string(text), `policy: {paths: ["**"]}`, `policy: {paths: ["**"], threshold: 2}`, 1)
+	if two == string(text) {
+		t.Fatalf("fleet.cue has no role policy: %s", text)
+	}
+	base := p.push("carol", g.Git("rev-parse", "HEAD"), map[string]string{"fleet.cue": two + `fleet: signers: bob: {keys: ["` + strings.TrimSpace(string(key)) + `"], roles: ["policy"]}` + "\n"})
+	f.inForce(base, 30*time.Second, f.hosts...)
+
+	proposed := g.Commit(wanted("agreed"))
+	g.Git("push", "-q", "origin", "HEAD:refs/heads/change")
+	g.Git("reset", "-q", "--hard", base)
+	clones := map[string]string{}
+	for who, url := range map[string]string{"bob": g.SSH, "carol": g.HTTPS} {
+		clones[who] = filepath.Join(t.TempDir(), who)
+		g.Git("clone", "-q", "-b", "main", url, clones[who])
+	}
+	approve := func(who string) {
+		t.Helper()
+		if out, err := g.Try(f.bin, "approve", "origin/change", "--yes", "--repo", clones[who], "--key", filepath.Join(p.dir, who)); err != nil {
+			t.Fatalf("%s: dunlin approve: %v: %s", who, err, out)
+		}
+	}
+	approve("bob")
+	merged := g.Git("commit-tree", "-p", base, "-m", "squashed", proposed+"^{tree}")
+	g.Git("push", "-q", "origin", merged+":refs/heads/main")
+	p.refused(merged, base, "at peace", trust.NotAgreed, "needs 2 of the role policy")
+	approve("carol")
+	t.Logf("agreed: in force on all after %v", f.inForce(merged, 60*time.Second, f.hosts...))
+	for _, h := range f.hosts {
+		if got := h.Read("/etc/motd"); got != "agreed\n" {
+			t.Errorf("%s: /etc/motd is %q", h.Name, got)
+		}
+	}
+}
