@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // Who lets itself in chooses its os, and must not choose with it which secrets it reads.
@@ -20,12 +21,20 @@ func TestSecretsForWhoeverSaysThatItHasAnOS(t *testing.T) {
 		{`{os: ["debian"], tags: role: "db"}`, auto, false},
 		{`tags: role: "db"`, auto, false},
 		{`nodes: ["web-1"]`, auto, false},
+		{`groups: ["any"]`, auto, true},
+		{`{groups: ["any"], resourceGroups: ["here"]}`, auto, true},
+		{`{groups: ["any"], tags: role: "db"}`, auto, false},
+		{`groups: ["PG"]`, auto, false},
+		{`{all: true, exclude: nodes: ["web-1"]}`, auto, true},
+		{`{all: true, exclude: os: ["debian"]}`, auto, true},
+		{`{os: ["debian"], exclude: os: ["debian"]}`, auto, false},
 		{`os: ["debian"]`, "", false},
 		{`os: ["debian"]`, `enrol: paths: ["nodes/**"]`, false},
 	} {
 		t.Run(tt.readers, func(t *testing.T) {
 			m := maps.Clone(example)
 			change(t, m, "parameters/ops.cue", `readers: nodes: ["web-1", "db-1"]`, "readers: "+tt.readers)
+			m["groups/any.cue"] = &fstest.MapFile{Data: []byte("package fleet\n\ngroup: any: {targets: os: [\"debian\"], baselines: []}\ngroup: PG: baselines: []\nresourceGroup: here: targets: {all: true}\n")}
 			change(t, m, "fleet.cue", `heartbeat: paths: []`, "heartbeat: paths: []\n"+tt.roles)
 			_, faults, err := language()(t.Context(), m)
 			if err != nil {

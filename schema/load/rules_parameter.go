@@ -71,17 +71,25 @@ func (l *loading) parameter(o *object, n *value) {
 	}
 }
 
-// openReaders warns where a secret is for all nodes, or for all with an os, while a role lets hosts in by itself: which os a
-// host has only it says, so who has a code of the role could read the secret. The tags are those of the activation.
+// openReaders warns where a secret is for nodes whatever their tags, by their os or through groups too, while a role lets hosts
+// in by itself: which os a host has only it says, so who has a code of the role could read the secret once it is encrypted
+// anew. The tags are those of the activation.
 func (l *loading) openReaders(o *object, n *value) {
 	readers := n.get("readers")
-	if n.str("type") != "SecureString" || readers == nil || readers.k != kStruct || readers.get("os") == nil && readers.get("all") == nil {
+	if n.str("type") != "SecureString" || readers == nil || readers.k != kStruct {
 		return
 	}
-	for _, field := range []string{"tags", "nodes", "groups", "resourceGroups"} {
-		if readers.get(field) != nil {
-			return
+	w := l.worldOf(readers)
+	_, open := w.find(func(node aNode) bool {
+		for _, tag := range node.tags {
+			if tag != "" {
+				return false
+			}
 		}
+		return w.selection(readers, node, false, 0) && (readers.get("exclude") == nil || !w.selection(readers.get("exclude"), node, false, 0))
+	})
+	if !open {
+		return
 	}
 	for name, role := range l.forFleet().get("roles").fields() {
 		if len(role.get("activations").items()) > 0 {

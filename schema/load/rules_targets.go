@@ -87,7 +87,7 @@ func (l *loading) policyTargets(o *object, n *value) {
 			continue
 		}
 		if mode := f.str("mode"); len(mode) == 4 && (mode[3]-'0')&4 != 0 {
-			l.doubt(o, p.field("files").field(name).field("mode"), fmt.Sprintf("%q lets everybody on the host read a secret; without a mode it is 0600", mode))
+			l.wrong(o, p.field("files").field(name).field("mode"), fmt.Sprintf("%q lets everybody on the host read a secret; without a mode it is 0600: name who reads it by owner, or by group with 0640, and what everybody may read is a String", mode))
 		}
 		readers := stored.read().get("readers")
 		if readers == nil || readers.k != kStruct {
