@@ -162,7 +162,9 @@ func branchRef(branch string) (plumbing.ReferenceName, error) {
 }
 
 // fail names the operation and the remote.
-func (t target) fail(op string, err error) error { return fmt.Errorf("%s %q: %w", op, t.shown, err) }
+func (t target) fail(op string, err error) error {
+	return fmt.Errorf("%s %q: %w", op, t.shown, t.quiet(err))
+}
 
 // secret reads the credential file, at most 64 KiB, at each use: it may be renewed under a running agent.
 func (t target) secret() ([]byte, error) {

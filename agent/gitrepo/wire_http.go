@@ -25,6 +25,9 @@ type httpsRemote struct {
 	caps          string
 }
 
+// tokenUser is who a token alone is the password of: every large host takes any user.
+const tokenUser = "x-access-token"
+
 func openHTTPS(t target, service string) (conn, error) {
 	h := &httpsRemote{base: t.url.String(), service: service}
 	secret, err := t.secret()
@@ -35,8 +38,7 @@ func openHTTPS(t target, service string) (conn, error) {
 		line = strings.TrimSpace(line)
 		user, pass, ok := strings.Cut(line, ":")
 		if !ok {
-			// Every large host takes a token as the password of any user.
-			user, pass = "x-access-token", line
+			user, pass = tokenUser, line
 		}
 		h.user, h.pass = user, pass
 	}
