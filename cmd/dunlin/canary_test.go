@@ -24,6 +24,7 @@ import (
 
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/host"
+	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/reconciler"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -138,6 +139,39 @@ func (s *sinks) folder(t *testing.T, name, dir string, skip ...string) {
 	if err != nil || n == 0 {
 		t.Fatalf("sink %s: %d files, %v", name, n, err)
 	}
+}
+
+// keyForms are ways in which a key would be written: the fleet's gossip key, and the private halves of a node's and of recovery.
+func keyForms(t *testing.T, f *liveFleet, recovery []string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{"the gossip key": f.shared, "the gossip key, base64": []byte(base64.StdEncoding.EncodeToString(f.shared))[:40],
+		"the gossip key, URL": []byte(base64.URLEncoding.EncodeToString(f.shared))[:40], "the gossip key, hex": []byte(hex.EncodeToString(f.shared)),
+		"the gossip key, as bytes": []byte(strings.Trim(fmt.Sprint(f.shared), "[]"))}
+	read := func(name, path string) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range bytes.Split(b, []byte("\n")) { // PEM, or age's: long lines are of the key alone
+			if len(line) >= 40 && !bytes.HasPrefix(line, []byte("-----")) && !bytes.HasPrefix(line, []byte("#")) {
+				out[fmt.Sprintf("%s, line %d", name, i+1)] = line
+			}
+		}
+	}
+	for _, n := range f.nodes {
+		for _, name := range []string{"sign.key", "tls.key", "age.key"} {
+			read(n.name+"'s "+name, filepath.Join(n.state, identity.Folder, name))
+		}
+		out[n.name+"'s seed, hex"] = []byte(hex.EncodeToString(n.keys.Sign.Seed()))
+		out[n.name+"'s seed"] = n.keys.Sign.Seed()
+	}
+	for i, path := range recovery {
+		read(fmt.Sprintf("recovery %d", i), path)
+	}
+	if len(out) < 5+5*len(f.nodes)+len(recovery) {
+		t.Fatalf("%d keys were read", len(out))
+	}
+	return out
 }
 
 // hits are the canaries that are in a text.
@@ -411,7 +445,7 @@ policy: app: {
 		for _, part := range []string{"journal", "cache", "policy.git", "facts"} {
 			s.folder(t, "state/"+part, filepath.Join(n.state, part))
 		}
-		s.folder(t, "state, all else", n.state, "journal", "cache", "policy.git", "facts")
+		s.folder(t, "state, all else", n.state, "journal", "cache", "policy.git", "facts", identity.Folder)
 	}
 	s.folder(t, "work tree", lab.dir)
 	s.folder(t, "temporary files", temp)
@@ -444,9 +478,15 @@ policy: app: {
 	}
 	s.add("reports branch: messages", out)
 
+	keys := keyForms(t, f, lab.recovery[:])
 	for name, b := range s.all {
 		if found := hits(b); len(found) > 0 {
 			t.Errorf("%s has a canary: %v", name, found)
+		}
+		for what, form := range keys {
+			if bytes.Contains(b, form) {
+				t.Errorf("%s has %s", name, what)
+			}
 		}
 	}
 	// That the sinks are full: the reports of the node tell of the secret by its name.

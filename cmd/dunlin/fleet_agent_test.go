@@ -34,6 +34,7 @@ type liveFleet struct {
 	remote *gitrepo.Store
 	head   string
 	nodes  []*liveNode
+	shared []byte // the gossip key
 }
 
 type liveNode struct {
@@ -48,7 +49,10 @@ type liveNode struct {
 
 func newLiveFleet(t *testing.T, names ...string) *liveFleet {
 	t.Helper()
-	f := &liveFleet{t: t, dir: t.TempDir()}
+	f := &liveFleet{t: t, dir: t.TempDir(), shared: make([]byte, gossip.KeySize)}
+	for i := range f.shared {
+		f.shared[i] = byte(rand.Uint32())
+	}
 	var err error
 	if f.remote, err = gitrepo.OpenStore(filepath.Join(f.dir, "policy.git"), gitrepo.Remote{}); err != nil {
 		t.Fatal(err)
@@ -123,7 +127,7 @@ func (f *liveFleet) start(n *liveNode) {
 			State: n.state, Root: filepath.Join(n.host.Dir, "files"), Evaluate: load.InProcess(load.Options{}), Host: on, Packages: n.host, Secrets: secrets, Progress: stepLog(log),
 			LastInstalls: n.host.LastInstalls().Read, Ceiling: reconciler.NoCeiling(), Now: time.Now,
 		},
-		GossipKey: bytes.Repeat([]byte{7}, gossip.KeySize), Network: gossip.System{}, Version: "test",
+		GossipKey: f.shared, Network: gossip.System{}, Version: "test",
 		Inventory: func(_ context.Context, types []string) (map[string][]byte, error) {
 			out := map[string][]byte{}
 			for _, t := range types {
