@@ -259,6 +259,7 @@ func (a *Agent) line(ctx context.Context, src TrustSource, from string, until fu
 		if err != nil {
 			return line, false
 		}
+		c.Payload, c.Signature = nil, nil // a long line of large commits is not held
 		line = append(line, c)
 		if until(id) {
 			return line, true

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +161,42 @@ func TestAttacks(t *testing.T) {
 		r.approve("p2", revoked, r.tree(late))
 		refused(t, r, revoked, late, NotAgreed, "only p2 signed (signed with a key that belongs to no signer")
 	})
+}
+
+// TestALongChainOfLargeCommitsIsNotKept: who can push may push some thousand unsigned commits of the greatest size, which take
+// no room in a pack. They are looked at, and not all held in memory.
+func TestALongChainOfLargeCommitsIsNotKept(t *testing.T) {
+	large := &largeChain{endlessChain: endlessChain{gitRepo: &gitRepo{t: t}}, text: strings.Repeat("x", 60<<10)}
+	var x *Refusal
+	if _, err := Verify(t.Context(), large, strings.Repeat("0", 40), strings.Repeat("f", 40), time.Time{}); !errors.As(err, &x) || x.Kind != TooFar {
+		t.Errorf("Verify = %v", err)
+	}
+	if large.most > 128<<20 {
+		t.Errorf("%d MiB were held at once", large.most>>20)
+	}
+}
+
+type largeChain struct {
+	endlessChain
+	text  string
+	most  uint64 // bytes that were held while it answered
+	start uint64
+}
+
+func (l *largeChain) Commit(id string) ([]byte, error) {
+	if l.n%1000 == 0 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if l.start == 0 {
+			l.start = m.HeapAlloc
+		}
+		if m.HeapAlloc > l.start {
+			l.most = max(l.most, m.HeapAlloc-l.start)
+		}
+	}
+	raw, err := l.endlessChain.Commit(id)
+	return append(raw, l.text...), err
 }
 
 // endlessChain answers with a commit and one more parent for whatever it is asked.

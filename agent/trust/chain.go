@@ -16,6 +16,8 @@ import (
 const (
 	// MaxSteps is how far a head may be from the trusted commit; further, a host is given a later anchor.
 	MaxSteps = 10_000
+	// maxHeld bounds, in bytes, the commits that are held in memory with what is signed in them; of more, that is read again.
+	maxHeld = 16 << 20
 	// maxSide is how many commits of merged branches are looked at for one step.
 	maxSide = 1_000
 	// MaxAhead is how far a committer's clock may be ahead of this host's.
@@ -96,6 +98,7 @@ func Verify(ctx context.Context, src Source, trusted, head string, now time.Time
 type verifier struct {
 	src     Source
 	commits map[string]Commit
+	held    int // bytes of those with what is signed
 	now     time.Time
 
 	fleetOf string // commit whose fleet is known
@@ -107,19 +110,38 @@ func (v *verifier) commit(id string) (Commit, error) {
 	if c, ok := v.commits[id]; ok {
 		return c, nil
 	}
-	raw, err := v.src.Commit(id)
+	c, size, err := v.read(id)
 	if err != nil {
 		return Commit{}, err
 	}
-	c, err := ParseCommit(id, raw)
-	if form := (*FormError)(nil); errors.As(err, &form) {
-		return Commit{}, &Refusal{Commit: id, Kind: Malformed, Reason: form.Reason}
-	}
-	if err != nil {
-		return Commit{}, err
+	if v.held += size; v.held > maxHeld {
+		v.held -= size
+		c.Payload, c.Signature, c.left = nil, nil, true
 	}
 	v.commits[id] = c
 	return c, nil
+}
+
+// whole is a commit with what is signed in it.
+func (v *verifier) whole(c Commit) (Commit, error) {
+	if !c.left {
+		return c, nil
+	}
+	c, _, err := v.read(c.ID)
+	return c, err
+}
+
+// read reads a commit, and says how many bytes it has.
+func (v *verifier) read(id string) (Commit, int, error) {
+	raw, err := v.src.Commit(id)
+	if err != nil {
+		return Commit{}, 0, err
+	}
+	c, err := ParseCommit(id, raw)
+	if form := (*FormError)(nil); errors.As(err, &form) {
+		return Commit{}, 0, &Refusal{Commit: id, Kind: Malformed, Reason: form.Reason}
+	}
+	return c, len(raw), err
 }
 
 // chain gives the first-parent chain from trusted to head, both included.
@@ -367,12 +389,22 @@ func (v *verifier) agreed(ctx context.Context, f schema.Fleet, p, c Commit) (nam
 			names = append(names, name)
 		}
 	}
+	if c, err = v.whole(c); err != nil {
+		return nil, nil, err
+	}
 	if len(c.Signature) > 0 {
 		add(who.signer(c.Payload, c.Signature, NamespaceCommit))
 	}
 	if len(c.Parents) > 1 {
+		var failed error
 		_, err := v.reach(ctx, c.Parents[1], p.ID, func(side Commit) bool {
-			if side.Tree != c.Tree || len(side.Signature) == 0 {
+			if side.Tree != c.Tree {
+				return false
+			}
+			if side, failed = v.whole(side); failed != nil {
+				return true
+			}
+			if len(side.Signature) == 0 {
 				return false
 			}
 			after, e := v.reach(ctx, side.ID, "", func(x Commit) bool { return x.ID == p.ID })
@@ -381,7 +413,7 @@ func (v *verifier) agreed(ctx context.Context, f schema.Fleet, p, c Commit) (nam
 			}
 			return false
 		})
-		if err != nil {
+		if err = errors.Join(err, failed); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -27,6 +27,7 @@ type Commit struct {
 	Payload []byte
 	// Signature is the armour in the header gpgsig, of whatever kind; empty where there is none.
 	Signature []byte
+	left      bool // Payload and Signature were left out, to save memory
 }
 
 // FormError says why an object is no commit in canonical form.

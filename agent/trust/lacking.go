@@ -21,7 +21,7 @@ type Lack struct {
 // upon p itself, and those whose approvals the source has.
 func Agreed(ctx context.Context, src Source, f schema.Fleet, p, c Commit) ([]string, error) {
 	if len(c.Parents) == 0 || c.Parents[0] != p.ID {
-		c.Signature, c.Parents = nil, nil
+		c.Signature, c.Parents, c.left = nil, nil, false
 	}
 	names, _, err := (&verifier{src: src, commits: map[string]Commit{}}).agreed(ctx, f, p, c)
 	return names, err
