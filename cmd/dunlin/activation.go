@@ -136,7 +136,7 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	}
 	defer p.root.Close()
 	file := objectFile("activation", name)
-	if _, err := p.untaken(ctx, "activation", name, file); err != nil {
+	if _, err := p.untaken(ctx, "activation", name, file, false); err != nil {
 		return err
 	}
 	if enrolled, err := p.enrolledWith(name); err != nil || enrolled > 0 {

@@ -177,7 +177,7 @@ func (d *doctor) ownFile(context.Context) {
 	var said exitWith
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.say(check, findingProblem, "write it; docs/agent.md has what stands in it, and the unit starts nothing without it", "%s is not there", d.file)
+		d.say(check, findingProblem, "dunlin join writes it, or write it by hand: dunlin schema agent says what stands in it; the unit starts nothing without it", "%s is not there", d.file)
 		return
 	case errors.Is(err, fs.ErrPermission):
 		d.say(check, findingUnknown, asRoot, "%s may not be read by this user", d.file)

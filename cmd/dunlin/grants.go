@@ -149,7 +149,7 @@ func (a *app) printGrants(repo schema.Repo, who string) error {
 	case who != "":
 		fmt.Fprintf(p.w, "no grant lets %s run anything or open sessions\n", printable(who))
 	default:
-		fmt.Fprintln(p.w, "nobody may run anything or open sessions: there are no grants")
+		fmt.Fprintln(p.w, "nobody may run anything or open sessions: there are no grants; dunlin new grant NAME --who WHO begins one")
 	}
 	return p.w.Flush()
 }

@@ -43,9 +43,9 @@ folder of its kind: policies/NAME.cue for a policy. The repository is the one ar
 current folder, or --repo. A name that is taken, or that belongs to the shipped library, is
 refused; a file that is there is never replaced. What this version refuses to carry out is
 said. dunlin schema lists the kinds.`,
-		Example: `  dunlin new policy no-telnet
+		Example: `  dunlin new policy no-ftp
   dunlin new baseline web-prod --os ubuntu
-  dunlin new window sunday --os debian --stdout
+  dunlin new window night --os debian --stdout
   dunlin new parameter /prod/web/port
   dunlin new grant operators --who alice`,
 		Args:              exactArgs(2),
@@ -93,7 +93,7 @@ func (a *app) newObject(ctx context.Context, kind, name string, f newFlags) erro
 	}
 	var repo schema.Repo
 	if p != nil {
-		if repo, err = p.untaken(ctx, kind, name, file); err != nil {
+		if repo, err = p.untaken(ctx, kind, name, file, f.stdout); err != nil {
 			return err
 		}
 	}
@@ -147,18 +147,18 @@ func objectFile(kind, name string) string {
 	return slash.Join(folder, file+".cue")
 }
 
-// untaken reads the repository, and refuses a name or file that is there.
-func (p *policyFolder) untaken(ctx context.Context, kind, name, file string) (schema.Repo, error) {
+// untaken reads the repository, and refuses a name that is there or, where the object is not only shown, a file.
+func (p *policyFolder) untaken(ctx context.Context, kind, name, file string, shown bool) (schema.Repo, error) {
 	if err := p.plain(file); err != nil {
 		return schema.Repo{}, fmt.Errorf("new %s: %w", kind, err)
 	}
-	if _, err := p.root.Lstat(filepath.FromSlash(file)); err == nil {
-		hint := "choose another name, or add to that file: dunlin new " + kind + " " + safe.Shell(name) + " --stdout"
+	if _, err := p.root.Lstat(filepath.FromSlash(file)); err == nil && !shown {
+		hint := "choose another name; dunlin new " + kind + " NAME --stdout prints one to put into that file"
 		if kind == "fleet" {
 			hint = "a repository is one fleet"
 		}
 		return schema.Repo{}, exitWith{code: exitError, err: fmt.Errorf("new %s: %q is there already", kind, p.show(file)), hint: hint}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return schema.Repo{}, fmt.Errorf("new %s: %q: %w", kind, p.show(file), cause(err))
 	}
 	repo, _, err := load.Child(loadOptions())(ctx, p.root.FS())
@@ -200,11 +200,13 @@ func (a *app) objectText(kind, name string, repo schema.Repo, inRepo bool, f new
 		return nil, usageError{fmt.Errorf("--who %w", load.CheckName("fleet", who))}
 	case who != "" && !strings.Contains(string(text), "{{who}}"):
 		return nil, usageError{fmt.Errorf("--who is nothing that a new %s says", kind)}
+	case inRepo && kind == "grant" && who != "" && !slices.Contains(signers, who):
+		return nil, exitWith{code: exitNoMatch, err: fmt.Errorf("new grant: no signer %q%s", who, didYouMean(who, signers)), hint: signersHint(signers)}
 	case who != "":
 	case len(signers) > 0:
 		who = signers[0]
 	case inRepo && kind == "grant":
-		return nil, exitWith{code: exitError, err: errors.New("new grant: it names people, and fleet.signers has none"), hint: "add them to fleet.cue first (dunlin schema fleet.signers), or name one with --who"}
+		return nil, exitWith{code: exitError, err: errors.New("new grant: it names people, and fleet.signers has none"), hint: signersHint(nil)}
 	default:
 		who = "alice"
 	}

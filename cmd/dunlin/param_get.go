@@ -169,6 +169,9 @@ that are not encrypted to their readers of today. Values are never printed.`,
 			if a.json() {
 				return a.printJSON(append([]listedParam{}, all...))
 			}
+			if len(all) == 0 {
+				return a.noParams(len(t.repo.Parameters), due)
+			}
 			return a.printParams(all)
 		},
 	}
@@ -211,6 +214,20 @@ func (a *app) listParams(repo schema.Repo, path string) []listedParam {
 	return out
 }
 
+// noParams says why a list of them is empty, of so many.
+func (a *app) noParams(all int, due bool) error {
+	p := a.newPage()
+	switch {
+	case all == 0:
+		p.fact(attention, "parameters", "none yet; dunlin param put NAME VALUE --type String writes one")
+	case due:
+		p.fact(good, "parameters", "none is expired, due or to be encrypted anew")
+	default:
+		p.fact(attention, "parameters", fmt.Sprintf("none of %d is meant; dunlin param list shows all", all))
+	}
+	return p.flush()
+}
+
 func (a *app) printParams(all []listedParam) error {
 	p := a.newPage()
 	now := a.now()
@@ -244,9 +261,6 @@ func (a *app) printParams(all []listedParam) error {
 			labels = append(labels, label+"="+strconv.Itoa(l.Labels[label]))
 		}
 		g.add(marked(m, l.Parameter), plain(string(l.Type)), plain(strconv.Itoa(l.Version)), plain(written), plain(strings.Join(labels, " ")), plain(readers))
-	}
-	if len(all) == 0 {
-		p.fact(attention, "parameters", "none")
 	}
 	g.write(p.w, p.look, p.width)
 	if len(notes.rows) > 0 {

@@ -81,6 +81,7 @@ func (a *app) printAccount(account schema.Account) error {
 	}
 	l := lookOf(a.out)
 	out := bufio.NewWriter(a.out)
+	wide := a.width()
 	width := 0
 	for _, c := range account.Changes {
 		width = max(width, min(len(c.Resource), 44))
@@ -88,12 +89,17 @@ func (a *app) printAccount(account schema.Account) error {
 	for _, p := range account.Unwell {
 		width = max(width, min(len(p.ID)+len("patch:"), 44))
 	}
+	line := func(m mark, what, words string) {
+		what = printable(what)
+		column := l.signWidth() + max(width, textWidth(what)) + 2
+		hang(out, fmt.Sprintf("%s%-*s  ", l.sign(m), width, what), column, words, wide)
+	}
 	for _, c := range account.Changes {
 		m, words := inWords(c)
-		fmt.Fprintf(out, "%s %-*s  %s\n", l.symbol(m), width, printable(c.Resource), printable(words))
+		line(m, c.Resource, words)
 	}
 	for _, p := range account.Unwell {
-		fmt.Fprintf(out, "%s %-*s  %s: %s\n", l.symbol(attention), width, printable("patch:"+p.ID), p.State, printable(p.Reason))
+		line(attention, "patch:"+p.ID, string(p.State)+": "+p.Reason)
 	}
 	if len(account.Changes)+len(account.Unwell) > 0 {
 		fmt.Fprintln(out)

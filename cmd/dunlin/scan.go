@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -110,8 +111,11 @@ func (a *app) lastGood(ctx context.Context, f localFlags, unreachable error, do 
 	})
 	switch {
 	case errors.Is(err, agent.ErrNoLastGood), errors.Is(err, fs.ErrPermission):
-		return exitWith{code: exitUnreachable, err: unreachable,
-			hint: agentDown() + "; or name a policy with --repo DIR"}
+		hint := agentDown()
+		if said := (exitWith{}); errors.As(unreachable, &said) {
+			hint = strings.TrimSuffix(said.hint, otherSocket)
+		}
+		return exitWith{code: exitUnreachable, err: unreachable, hint: hint + "; or name a policy with --repo DIR"}
 	case commit != "":
 		a.note(fmt.Sprintf("warning: no agent answers; this is under %s, which was in force last", short(commit)), "")
 	}

@@ -94,8 +94,11 @@ func (f *socketFlags) error(err error, configured bool) error {
 	if configured || *f != (socketFlags{}) || !errors.Is(err, api.ErrUnreachable) {
 		return socketError(err)
 	}
-	return exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: dunlin join writes " + defaultConfig + ", or write it by hand (dunlin schema agent); then " + startAgent() + "; --socket names another socket"}
+	return exitWith{code: exitUnreachable, err: err, hint: "no agent is set up on this host: dunlin join writes " + defaultConfig + ", or write it by hand (dunlin schema agent); then " + startAgent() + otherSocket}
 }
+
+// otherSocket ends a hint of commands that ask an agent.
+const otherSocket = "; --socket names another socket"
 
 // startAgent is how to start the agent of this host.
 func startAgent() string {
@@ -120,7 +123,7 @@ func socketError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, api.ErrUnreachable):
-		code, hint = exitUnreachable, agentDown()+"; --socket names another socket"
+		code, hint = exitUnreachable, agentDown()+otherSocket
 	case errors.Is(err, errors.ErrUnsupported):
 		code = exitUnreachable
 	case errors.Is(err, api.ErrDenied):

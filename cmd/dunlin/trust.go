@@ -70,6 +70,9 @@ func openTrusted(dir string) (trusted, error) {
 // commit is the full name of a revision.
 func (t trusted) commit(rev string) (string, error) {
 	tree, err := gitrepo.OpenRevision(t.dir, rev)
+	if err != nil && rev == "HEAD" {
+		return "", exitWith{code: exitError, err: err, hint: "it has no commit yet: git add -A && git commit -S makes the first"}
+	}
 	if err != nil {
 		return "", exitWith{code: exitError, err: err, hint: "name a branch, a tag or a commit such as HEAD~1 that is here; git fetch brings what is not"}
 	}
@@ -200,7 +203,7 @@ func (a *app) printTrust(commit string, f schema.Fleet) error {
 		if len(r.Paths) == 0 {
 			paths = "heartbeats only"
 		}
-		fmt.Fprintf(a.out, "role %s: %d of %s  %s\n", printable(r.Name), r.Threshold, printable(listed(r.People, 8)), printable(paths))
+		fmt.Fprintf(a.out, "role %s: %d of %s  %s\n", printable(r.Name), r.Threshold, printable(orWord(listed(r.People, 8), "nobody")), printable(paths))
 	}
 	if f.Freshness != "" {
 		fmt.Fprintf(a.out, "freshness %s: without a heartbeat as new as that, new commits are refused\n", f.Freshness)
