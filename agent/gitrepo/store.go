@@ -19,6 +19,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/dunlin-dev/dunlin/agent/durable"
 )
 
 // What a remote can do wrong. Every message names the remote, without credentials, and what to do.
@@ -437,14 +439,6 @@ func finish(f *os.File, path string, mode os.FileMode, write func() error) error
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("write %q: %w", filepath.Base(path), err)
 	}
-	syncFolder(filepath.Dir(path))
+	_ = durable.Folder(filepath.Dir(path)) // without it the file is as it was after a power cut, and what it says is asked for again
 	return nil
-}
-
-// syncFolder makes names durable where the system can; Windows cannot, and needs it not.
-func syncFolder(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
 }

@@ -299,16 +299,3 @@ func commandOf(pid int) string {
 	s := clean(strings.TrimSpace(strings.ReplaceAll(string(b[:min(len(b), 200)]), "\x00", " ")))
 	return fmt.Sprintf("%q", s)
 }
-
-// syncFolder forces the names in a folder to disk.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir, err)
-	}
-	defer func() { _ = d.Close() }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir, err)
-	}
-	return nil
-}

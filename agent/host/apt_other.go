@@ -34,8 +34,5 @@ func (p Packages) settle(context.Context) error { return nil }
 
 func runTransaction(context.Context, string, string, func()) error { return errNoApt }
 
-// syncFolder does nothing: other systems keep names with the files, or offer no way to force them.
-func syncFolder(string) error { return nil }
-
 // Ready does nothing: transactions of packages do not run here.
 func Ready(int) func() { return func() {} }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -124,5 +125,5 @@ func writeDurably(path string, b []byte) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return durable.Folder(filepath.Dir(path))
 }

@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-dev/dunlin/agent/durable"
 	"github.com/dunlin-dev/dunlin/schema"
 )
 
@@ -249,7 +250,7 @@ func (j *Journal) append(recs []record) error {
 		err = j.file.Sync()
 	}
 	if err == nil && !j.named {
-		err = syncDir(filepath.Dir(j.path))
+		err = durable.Folder(filepath.Dir(j.path))
 		j.named = err == nil
 	}
 	if err != nil {
@@ -310,7 +311,7 @@ func (j *Journal) beginNew() error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = syncDir(filepath.Dir(j.path))
+		err = durable.Folder(filepath.Dir(j.path))
 	}
 	return err
 }
