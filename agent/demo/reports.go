@@ -63,21 +63,7 @@ func (w written) hasFacts(l schema.ReportLine) bool {
 	return err == nil
 }
 
-func (w written) list(dir string) ([]string, error) {
-	entries, err := fs.ReadDir(w.tree.FS, dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		name := e.Name()
-		if e.IsDir() {
-			name += "/"
-		}
-		names = append(names, name)
-	}
-	return names, nil
-}
+func (w written) list(dir string) ([]string, error) { return report.Names(w.tree.FS, dir) }
 
 // await waits until the branch has a line of each node that satisfies ok, and the facts that it names: those of a host that
 // was away come with the next push.

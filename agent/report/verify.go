@@ -27,6 +27,23 @@ type Bad struct {
 	Problem string `json:"problem"`
 }
 
+// Names lists a folder of a branch's files as Verify asks for it.
+func Names(fsys fs.FS, dir string) ([]string, error) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		if e.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
 // Verify checks every line of the branch that read and list give: its form, its shard, its order, that it is of the fleet,
 // that keys, by node id, has its node, and that node's signature; the same for the lines in conflicts.jsonl; and that the
 // facts which lines name have the digest in their name, where they are there. lines counts those of the shards, good and

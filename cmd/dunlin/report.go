@@ -160,7 +160,7 @@ has faults.`,
 			}
 			lines, bad, err := report.Verify(
 				func(path string) ([]byte, error) { return readReported(tree.FS, path) },
-				func(dir string) ([]string, error) { return folderNames(tree.FS, dir) },
+				func(dir string) ([]string, error) { return report.Names(tree.FS, dir) },
 				r.repo.Fleet.Name, r.keys)
 			if err != nil {
 				return fmt.Errorf("verify %s (%s): %w", strings.TrimPrefix(ref, "refs/"), tree.Commit[:12], err)
@@ -185,23 +185,6 @@ func readReported(fsys fs.FS, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%q: %w", path, report.ErrNoFile)
 	}
 	return fs.ReadFile(fsys, path)
-}
-
-// folderNames lists a folder as report.Verify asks for it.
-func folderNames(fsys fs.FS, dir string) ([]string, error) {
-	entries, err := fs.ReadDir(fsys, dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		name := e.Name()
-		if e.IsDir() {
-			name += "/"
-		}
-		names = append(names, name)
-	}
-	return names, nil
 }
 
 func (a *app) printVerified(r reports, commit, ref string, lines int, faults []report.Bad) error {
