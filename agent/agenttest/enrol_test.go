@@ -5,14 +5,17 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +23,29 @@ import (
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
 	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/agent/gossip"
 	"github.com/dunlin-dev/dunlin/agent/peer"
 	"github.com/dunlin-dev/dunlin/agent/record"
 	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/agent/trust"
 	"github.com/dunlin-dev/dunlin/schema"
 )
+
+// counts is a network that counts the ports which somebody opens.
+type counts struct {
+	gossip.Network
+	ports *atomic.Int32
+}
+
+func (c counts) Listen(addr string) (net.Listener, error) {
+	c.ports.Add(1)
+	return c.Network.Listen(addr)
+}
+
+func (c counts) Packets(addr string) (net.PacketConn, error) {
+	c.ports.Add(1)
+	return c.Network.Packets(addr)
+}
 
 // A host proves a code to a member, is pending everywhere and does nothing, until a key that may do nothing else lets it
 // in; then it is given the gossip key, and is a node. The fleet's gossip key is exchanged under it.
@@ -48,11 +68,34 @@ func TestAHostEnrols(t *testing.T) {
 		// The host is given a later anchor than the members have.
 		anchor := c.Head()
 
+		// What all nodes get, a secret too: readers are all who are in the roster.
+		keys := []string{}
+		for _, n := range c.Nodes {
+			keys = append(keys, n.Keys.Age)
+		}
+		value, err := secret.Seal(secret.ID{Fleet: "acme", Name: "/pass", Version: 1}, secret.New("pass", []byte("hunter")), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agree(t, c, c.PushSigned(alice, map[string]string{
+			"parameters/pass.cue": fmt.Sprintf("package fleet\n\nparameter: \"/pass\": {type: \"SecureString\", readers: all: true, versions: \"1\": value: %q}\n", value),
+			"policies/pass.cue":   "package fleet\n\npolicy: pass: {targets: all: true, files: {\"/etc/pass\": contentFrom: parameter: \"/pass\", \"/etc/plain\": content: \"plain\\n\"}}\n",
+		}), time.Minute)
+		etc := func(n *agenttest.Node, name string) string {
+			b, _ := os.ReadFile(filepath.Join(n.Host.Dir, "files", "etc", name))
+			return string(b)
+		}
+		c.Until("all nodes have the secret", time.Minute, func() bool {
+			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return etc(n, "pass") != "hunter" || etc(n, "plain") != "plain\n" })
+		})
+
 		guest := c.Stranger("guest", "10.8.0.1")
+		var ports atomic.Int32 // that it opens
 		member := c.Nodes[1]
 		guest.Change = func(o *agent.Options) {
 			o.Config.Trust = schema.AgentTrust{Anchor: anchor}
 			o.GossipKey, o.Config.Gossip.Ask = nil, []string{member.Peer}
+			o.Network = counts{o.Network, &ports}
 		}
 		ask := func(n *agenttest.Node, code ed25519.PrivateKey, at string) (agent.Asked, error) {
 			config := schema.AgentConfig{Repo: schema.AgentRepo{URL: c.URL()}, Trust: schema.AgentTrust{Anchor: anchor}, State: filepath.Join(t.TempDir(), "asks")}
@@ -66,7 +109,21 @@ func TestAHostEnrols(t *testing.T) {
 		c.Until("all nodes know who asks", time.Minute, func() bool {
 			return !slices.ContainsFunc(c.Nodes, func(n *agenttest.Node) bool { return len(n.Agent.Joins()) != 1 })
 		})
-		// It is nobody yet: not a member, enforces nothing, and no key for it.
+		// It is nobody yet: not a member, enforces nothing, and no key for it. Somebody with the gossip key who believes it to be
+		// a node, as no node does, would see it.
+		watch, err := gossip.Start(gossip.Config{Name: memberName(7), Key: bytes.Repeat([]byte{9}, 32), Label: "dunlin", Bind: "10.9.0.1:7950", Peer: ":7951",
+			Join: []string{member.Gossip}, Network: c.Net.Host("10.9.0.1"), Keys: func(id string) (ed25519.PublicKey, bool) {
+				for _, n := range append(slices.Clone(c.Nodes), guest) {
+					if n.Keys.ID() == id {
+						return n.Keys.Public(), true
+					}
+				}
+				return nil, false
+			}, Sign: func(schema.AddressRecord) (schema.Record, error) { return schema.Record{}, errors.New("it has no key") }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer watch.Close()
 		guest.Start()
 		time.Sleep(2 * time.Minute)
 		if motdOf(guest) != "" || guest.Ended() != nil {
@@ -74,6 +131,21 @@ func TestAHostEnrols(t *testing.T) {
 		}
 		if p := problems(guest); !strings.Contains(p, "waits until it is let in") {
 			t.Errorf("it says %q", p)
+		}
+		if s := guest.Agent.Status(); s.Node != "" || len(s.Problems) == 0 {
+			t.Errorf("its status names it %q, with %q", s.Node, s.Problems)
+		}
+		if x, err := guest.Agent.Explain(t.Context(), "", "file:/etc/plain", false); err == nil || !strings.Contains(err.Error(), "roster") {
+			t.Errorf("it explains %+v, %v", x, err)
+		}
+		if etc(guest, "pass") != "" || etc(guest, "plain") != "" {
+			t.Errorf("it has %q and %q", etc(guest, "pass"), etc(guest, "plain"))
+		}
+		if n := ports.Load(); n > 0 {
+			t.Errorf("it has opened %d ports, for gossip or for peers", n)
+		}
+		if ms := watch.Members(); len(ms) != 4 || slices.ContainsFunc(ms, func(m gossip.Member) bool { return m.ID == guest.Keys.ID() }) {
+			t.Errorf("members are %v", ms)
 		}
 		for _, n := range c.Nodes {
 			if len(n.Agent.Nodes()) != 3 {
@@ -139,16 +211,50 @@ func TestAHostEnrols(t *testing.T) {
 			t.Errorf("another code: %v", err)
 		}
 
-		// The gossip key is exchanged in three steps, sealed to one node alone; nobody is lost.
+		// The gossip key is exchanged in three steps, sealed to two nodes alone; nobody is lost, not even who was away.
+		away := c.Nodes[2]
+		away.Stop()
+		all = slices.DeleteFunc(all, func(n *agenttest.Node) bool { return n == away })
+		c.Until("one is away", time.Minute, func() bool { return statusOf(guest, away) == schema.ConnectionLost })
+		// Somebody with the old key, and with the key of a node: as a disk that was carried off.
+		lost, old := away.Keys, bytes.Repeat([]byte{9}, 32)
+		carried := func() (at *gossip.Cluster) {
+			at, err := gossip.Start(gossip.Config{Name: lost.ID(), Key: old, Label: "dunlin", Bind: "10.9.0.2:7950", Peer: ":7951", Join: []string{member.Gossip, c.Nodes[0].Gossip},
+				Network: c.Net.Host("10.9.0.2"), Keys: func(id string) (ed25519.PublicKey, bool) {
+					for _, n := range append(slices.Clone(c.Nodes), guest) {
+						if n.Keys.ID() == id {
+							return n.Keys.Public(), true
+						}
+					}
+					return nil, false
+				}, Sign: func(a schema.AddressRecord) (schema.Record, error) {
+					body, err := json.Marshal(a)
+					r := schema.Record{Node: lost.ID(), Kind: schema.RecordAddress, Boot: 1, Seq: 1 << 20, Body: body}
+					r.Sig = ed25519.Sign(lost.Sign, r.Message())
+					return r, err
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
 		key := make([]byte, 32)
 		key[0] = 7
 		id := agent.GossipKeyID(key)
-		sealed, err := secret.Seal(agent.SealedKeyName("acme", id), secret.New("key", []byte(base64.StdEncoding.EncodeToString(key))), []string{c.Nodes[0].Keys.Age})
+		sealed, err := secret.Seal(agent.SealedKeyName("acme", id), secret.New("key", []byte(base64.StdEncoding.EncodeToString(key))), []string{c.Nodes[0].Keys.Age, away.Keys.Age})
 		if err != nil {
 			t.Fatal(err)
 		}
+		online = func() bool {
+			return !slices.ContainsFunc(all, func(n *agenttest.Node) bool {
+				return slices.ContainsFunc(all, func(o *agenttest.Node) bool { return statusOf(n, o) != schema.Online })
+			})
+		}
 		for i, text := range []string{`{"keys":["file","` + id + `"],"use":"file","v":1}`, `{"keys":["file","` + id + `"],"use":"` + id + `","v":1}`, `{"keys":["` + id + `"],"use":"` + id + `","v":1}`} {
-			agree(t, c, c.PushSigned(alice, map[string]string{agent.GossipKeysFile: text + "\n", agent.SealedKeyFile(id): sealed + "\n"}), time.Minute)
+			step := c.PushSigned(alice, map[string]string{agent.GossipKeysFile: text + "\n", agent.SealedKeyFile(id): sealed + "\n"})
+			c.Until("the step is in force", time.Minute, func() bool {
+				return !slices.ContainsFunc(all, func(n *agenttest.Node) bool { return !n.Holds(step) })
+			})
 			time.Sleep(2 * time.Minute)
 			for _, n := range all {
 				if p := problems(n); p != "" {
@@ -158,7 +264,26 @@ func TestAHostEnrols(t *testing.T) {
 			if !online() {
 				t.Errorf("step %d: not all are here", i+1)
 			}
+			thief := carried()
+			time.Sleep(time.Minute)
+			switch in := len(thief.Members()) > 1; {
+			case i == 0 && !in:
+				t.Error("who has the old key is shut out before there is another, so this shows nothing")
+			case i == 2 && in:
+				t.Errorf("who has the old key alone sees %v", thief.Members())
+			}
+			if heard := slices.ContainsFunc(all, func(n *agenttest.Node) bool { return statusOf(n, away) == schema.Online }); heard != (i == 0) {
+				t.Errorf("step %d: who has the old key alone is taken for a node that is here: %v", i+1, heard)
+			}
+			thief.Close()
+			c.Until("it is gone again", 2*time.Minute, func() bool {
+				return !slices.ContainsFunc(all, func(n *agenttest.Node) bool { return statusOf(n, away) == schema.Online })
+			})
 		}
+		// Who was away opens what was sealed to it, and comes back.
+		away.Start()
+		all = append(all, away)
+		c.Until("who was away is back", 3*time.Minute, online)
 		// After a start, too.
 		guest.Stop()
 		guest.Start()

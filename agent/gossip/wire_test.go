@@ -295,10 +295,11 @@ func TestOnlySignedAddressesAreBelieved(t *testing.T) {
 	if gone := c.forget(); len(gone) != 1 || may("10.0.0.3:7950") {
 		t.Errorf("%v are forgotten", gone)
 	}
-	// Seeds and guests.
+	// Seeds and guests: for 60 s, and not a moment longer.
 	c.seed("seed", []netip.AddrPort{netip.MustParseAddrPort("10.0.0.7:7950")})
 	c.guest(netip.MustParseAddr("10.0.0.8"), now)
-	if !may("10.0.0.7:7950") || may("10.0.0.7:1") || !may("10.0.0.8:1") || c.may(netip.MustParseAddrPort("10.0.0.8:1"), now.Add(guestFor)) {
+	guest := netip.MustParseAddrPort("10.0.0.8:1")
+	if !may("10.0.0.7:7950") || may("10.0.0.7:1") || !may("10.0.0.8:1") || !c.may(guest, now.Add(59*time.Second)) || c.may(guest, now.Add(60*time.Second)) {
 		t.Error("seeds or guests get more or less than theirs")
 	}
 	for i := range 2 * maxGuests {

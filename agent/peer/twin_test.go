@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"testing"
 )
 
@@ -46,5 +47,30 @@ func TestTwoWithOneKeyMeet(t *testing.T) {
 	}
 	if len(met) > 0 {
 		t.Errorf("%s was told of itself, or of nothing", <-met)
+	}
+}
+
+// Packets may go for a while to where a pinned connection came from. A stranger opens none, nor who says that it is a node with
+// another key.
+func TestPinnedIsToldOfNodesAlone(t *testing.T) {
+	r := &roster{pins: map[string]string{}}
+	pinned := make(chan string, 8)
+	a := loopback(t, r, "a", func(c *Config) { c.Pinned = func(id string, from netip.Addr) { pinned <- id + " " + from.String() } })
+	b := loopback(t, r, "b")
+	wrong := loopback(t, r, "b") // says that it is b, and has another key
+	stranger := loopback(t, r, "stranger")
+	r.set("a", pinOf(a.cert.Leaf))
+	r.set("b", pinOf(b.cert.Leaf))
+	for _, n := range []*node{wrong, stranger, b} {
+		_, _, err := Get(t.Context(), a.addr(), n.cert, r.get(), nil, "/nothing", 100)
+		if err == nil {
+			t.Errorf("%s got something", n.id)
+		}
+	}
+	if got := <-pinned; got != "b 127.0.0.1" {
+		t.Errorf("Pinned is told of %q", got)
+	}
+	if len(pinned) > 0 {
+		t.Errorf("Pinned is told of %q too", <-pinned)
 	}
 }

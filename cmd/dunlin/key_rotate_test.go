@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/agent"
 	"github.com/dunlin-dev/dunlin/agent/identity"
@@ -93,5 +95,39 @@ func TestGossipKeyNeedsOneNodeWhoseKeyWorks(t *testing.T) {
 	code, out, errs = l.run("", "key", "gossip", "rotate", "--repo", l.dir)
 	if code != 0 || !strings.Contains(out, "add the gossip key") {
 		t.Errorf("with another: exit %d: %s%s", code, out, errs)
+	}
+}
+
+// A step waits until the one before can have reached all nodes: ten minutes from its commit, and then nobody says --now.
+func TestAStepOfARotationWaitsTenMinutes(t *testing.T) {
+	l := newParamLab(t)
+	l.node("web-1", "web", schema.NodeActive)
+	committed := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	ctx, g := context.Background(), git{dir: l.dir}
+	at := committed.Format(time.RFC3339)
+	t.Setenv("GIT_COMMITTER_DATE", at)
+	commit := func() {
+		t.Helper()
+		for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "step"}} {
+			if _, err := g.run(ctx, nil, args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rotate := func(after time.Duration) (int, string) {
+		t.Helper()
+		l.now = committed.Add(after)
+		code, out, errs := l.run("", "key", "gossip", "rotate", "--repo", l.dir)
+		return code, out + errs
+	}
+	if code, said := rotate(0); code != 0 || !strings.Contains(said, "add the gossip key") {
+		t.Fatalf("the first step: exit %d: %s", code, said)
+	}
+	commit()
+	if code, said := rotate(10*time.Minute - time.Second); code != 1 || !strings.Contains(said, "wait 1s more") {
+		t.Errorf("a second too early: exit %d: %s", code, said)
+	}
+	if code, said := rotate(10 * time.Minute); code != 0 || !strings.Contains(said, "use the gossip key") {
+		t.Errorf("ten minutes later: exit %d: %s", code, said)
 	}
 }
