@@ -46,6 +46,9 @@ type Asked struct {
 	Proof  string // the text, for somebody to hand over where neither is so
 	Why    []error
 	In     bool // the roster has the host already
+	// Taken says which node has the name or a key that the host asks with; empty where none has. A person may give it another
+	// name, a machine lets it in no more.
+	Taken string
 }
 
 // alsoLeftWithin bounds how long a proof that a member has taken may take to be left in the repository too.
@@ -93,6 +96,9 @@ func (e Enrolment) Ask(ctx context.Context) (a Asked, err error) {
 		return a, nil
 	}
 	line := e.Keys.Line(e.Name, e.OS, nil, e.Now())
+	if r := (*trust.JoinRefusal)(nil); errors.As(roll.Free(e.Name, line.Keys), &r) {
+		a.Taken = r.Reason
+	}
 	prove := func(channel string) (trust.Proof, error) {
 		p := trust.Proof{Fleet: fleet.Name, Activation: e.Activation, Channel: channel, At: e.Now().UTC().Truncate(time.Second).Format(time.RFC3339),
 			ID: a.ID, Name: e.Name, OS: e.OS, Tags: e.Tags, Keys: line.Keys}.Sign(e.Keys.Sign, e.Code)

@@ -293,10 +293,7 @@ func ciText(forge string) string {
 func (a *app) printInit(dir, fleet, version string, f initFlags, first *firstCommit, names []string) error {
 	forge, signer := f.forge, f.signer
 	if first.why != "" {
-		fmt.Fprintf(a.err, "dunlin: the files are written, and nothing is committed: %s\n", printable(first.why))
-		if first.hint != "" {
-			fmt.Fprintf(a.err, "hint: %s\n", printable(first.hint))
-		}
+		a.note("the files are written, and nothing is committed: "+first.why, first.hint)
 	}
 	if a.json() {
 		return a.printJSON(struct {

@@ -294,11 +294,12 @@ type joinView struct {
 	Member string `json:"member,omitempty"`
 	Left   bool   `json:"left"`            // in the repository
 	Proof  string `json:"proof,omitempty"` // to hand over
+	Taken  string `json:"taken,omitempty"` // who has the name, where somebody has
 	Config string `json:"config"`
 }
 
 func (a *app) printJoin(f joinHostFlags, asked agent.Asked) error {
-	v := joinView{ID: asked.ID, Name: f.name, Fleet: asked.Fleet, Commit: asked.Commit, State: "pending", Member: asked.Member, Left: asked.Left, Config: f.config}
+	v := joinView{ID: asked.ID, Name: f.name, Fleet: asked.Fleet, Commit: asked.Commit, State: "pending", Member: asked.Member, Left: asked.Left, Config: f.config, Taken: asked.Taken}
 	switch {
 	case asked.In:
 		v.State = "active"
@@ -307,6 +308,9 @@ func (a *app) printJoin(f joinHostFlags, asked agent.Asked) error {
 	}
 	for _, why := range asked.Why {
 		a.note(why.Error(), "")
+	}
+	if v.Taken != "" {
+		a.note(v.Taken, "ask again with --name OTHER; or somebody lets it in under another name: dunlin node approve "+v.ID+" --name OTHER (a machine does not)")
 	}
 	if a.json() {
 		return a.printJSON(v)

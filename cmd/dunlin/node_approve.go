@@ -226,6 +226,9 @@ below nodes/joins. Who asks is known from proofs in the Git repository, from thi
 (--proof; with one, NODE may be left out). NODE is the name that a host asks for, or its id, or the beginning of one. A proof that is not
 good is refused: a code that is wrong, an activation that is over, revoked or full, a host that is or was in the roster.
 
+Proofs in the repository of hosts that are in, and of those that are refused for good (told of once), are taken out of it, where
+the work tree has what the remote has and may push there; not with --no-fetch or --no-commit.
+
 The tags are those of the activation; --tags adds to them and changes none, and --name gives another name than the host's own. The change
 is committed where git is set to sign (commit.gpgsign), and counts once the role root has agreed to it.
 
@@ -300,7 +303,10 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 	if err != nil {
 		return err
 	}
-	return a.editRoster(ctx, f.rosterFlags, func(e *rosterEdit) (string, []schema.RosterLine, error) {
+	var used []string // who is let in by a proof that was left in the repository
+	var in *policyFolder
+	err = a.editRoster(ctx, f.rosterFlags, func(e *rosterEdit) (string, []schema.RosterLine, error) {
+		in = e.p
 		all, err := a.joins(ctx, e.p, f.joinFlags)
 		if err != nil {
 			return "", nil, err
@@ -309,6 +315,10 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 		if err != nil {
 			return "", nil, err
 		}
+		gone := map[string]bool{}
+		if !f.noFetch && !f.noCommit {
+			gone = a.collectProofs(ctx, e.p, f.remote, porch, all)
+		}
 		chosen := all
 		switch {
 		case f.all:
@@ -316,12 +326,21 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 			chosen = slices.DeleteFunc(slices.Clone(all), func(x asking) bool { return !slices.Contains(x.by, "proof") })
 		default:
 			if chosen, err = chooseAsking(all, words); err != nil {
+				x := exitWith{}
+				for _, w := range words {
+					if l, e := e.find(w); e == nil && errors.As(err, &x) && x.code == exitNoMatch {
+						return "", nil, exitWith{code: exitError, err: fmt.Errorf("%s (%s) is in the roster already, and %s", l.Name, l.ID, l.State), hint: "dunlin node list"}
+					}
+				}
 				return "", nil, err
 			}
 		}
 		var lines []schema.RosterLine
 		var names []string
 		for _, x := range chosen {
+			if f.all && (gone[x.join.Proof.ID] || porch.roll.Known(x.join.Proof.ID)) {
+				continue // it was told of, or it is in
+			}
 			l, err := e.letIn(porch, x.join, f.name, more, a.now())
 			if r := (*trust.JoinRefusal)(nil); errors.As(err, &r) {
 				if f.all {
@@ -334,6 +353,9 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 				return "", nil, err
 			}
 			lines, names = append(lines, l), append(names, l.Name)
+			if slices.Contains(x.by, "git") {
+				used = append(used, l.ID)
+			}
 		}
 		if len(lines) == 0 {
 			return "", nil, exitWith{code: exitNoMatch, err: errors.New("nobody asks who may be let in"), hint: "dunlin node list --pending says who asks, and why not"}
@@ -348,6 +370,85 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 		}
 		return "nodes: let in " + listed(names, 5), lines, nil
 	})
+	if err == nil && f.push && !f.noFetch {
+		removeProofs(ctx, git{dir: in.dir}, f.remote, used) // else the next approve does it, once they are in
+	}
+	return err
+}
+
+// collectProofs takes proofs out of the repository that let nobody in any more: of hosts that are in, and of those that are
+// refused for good, which it tells of, once. It gives the ids of the latter. A clone that differs from its remote does not say what is for good.
+func (a *app) collectProofs(ctx context.Context, p *policyFolder, remote string, porch *porch, all []asking) map[string]bool {
+	var used []string
+	refused := map[string]error{}
+	for _, x := range all {
+		id := x.join.Proof.ID
+		switch {
+		case !slices.Contains(x.by, "git"):
+		case porch.roll.Known(id):
+			used = append(used, id)
+		default:
+			if err := porch.judge(x.join, a.now()); forGood(err) {
+				refused[id] = err
+			}
+		}
+	}
+	g := git{dir: p.dir}
+	if len(used)+len(refused) == 0 || !g.upToDate(ctx, remote) || !removeProofs(ctx, g, remote, append(used, slices.Sorted(maps.Keys(refused))...)) {
+		return map[string]bool{}
+	}
+	gone := map[string]bool{}
+	for _, x := range all {
+		if err := refused[x.join.Proof.ID]; err != nil {
+			gone[x.join.Proof.ID] = true
+			a.note(fmt.Sprintf("%s (%s) is not let in: %s; its proof is taken out of the repository", x.join.Proof.Name, x.join.Proof.ID, err), "")
+		}
+	}
+	return gone
+}
+
+// forGood reports whether a host is refused whatever time does.
+func forGood(err error) bool {
+	r := (*trust.JoinRefusal)(nil)
+	return errors.As(err, &r) && slices.Contains([]trust.JoinKind{trust.JoinExpired, trust.JoinRevoked, trust.JoinCode, trust.JoinFleet, trust.JoinLimit}, r.Kind)
+}
+
+// upToDate reports whether the branch that is checked out is the remote's, and the work tree has no other roster.
+func (g git) upToDate(ctx context.Context, remote string) bool {
+	branch, err := g.run(ctx, nil, "symbolic-ref", "--quiet", "--short", "HEAD")
+	if err != nil {
+		return false
+	}
+	line, err := g.run(ctx, nil, "ls-remote", remote, "refs/heads/"+branch)
+	id, _, _ := strings.Cut(line, "\t")
+	if err != nil || id == "" {
+		return false
+	}
+	head, err := g.run(ctx, nil, "rev-parse", "HEAD")
+	if err != nil || head != id {
+		return false
+	}
+	changed, err := g.run(ctx, nil, "status", "--porcelain", "--", "fleet.cue", "nodes", "activations")
+	return err == nil && changed == ""
+}
+
+// removeProofs takes proofs out of the repository, and reports whether it could. That it cannot is no error: what is left there does no harm.
+func removeProofs(ctx context.Context, g git, remote string, ids []string) bool {
+	ids = ids[:min(len(ids), 200)] // the rest the next time
+	if len(ids) == 0 {
+		return false
+	}
+	args := []string{"push", "--quiet", "--no-verify", remote}
+	for _, id := range ids {
+		args = append(args, ":"+gitrepo.JoinRef+id)
+	}
+	if _, err := g.run(ctx, nil, args...); err != nil {
+		return false
+	}
+	for _, id := range ids {
+		_, _ = g.run(ctx, nil, "update-ref", "-d", gitrepo.JoinRef+id)
+	}
+	return true
 }
 
 func hintOfJoin(k trust.JoinKind) string {

@@ -152,6 +152,9 @@ func (g *gate) once(ctx context.Context) (n int, again bool, err error) {
 				g.a.note(fmt.Sprintf("%s (%s) is not let in: %s: %s", p.Name, p.ID, r.Kind, r.Reason), "")
 				g.a.flush()
 			}
+			if forGood(r) && slices.Contains(x.by, "git") {
+				done = append(done, p.ID)
+			}
 			continue
 		}
 		if err != nil {
@@ -162,10 +165,8 @@ func (g *gate) once(ctx context.Context) (n int, again bool, err error) {
 			break // the rest at the next look
 		}
 	}
-	for _, id := range done { // a courtesy: what is left there does no harm
-		_, _ = own.run(ctx, nil, "push", "--quiet", "--no-verify", g.f.remote, ":"+gitrepo.JoinRef+id)
-	}
 	if len(lines) == 0 {
+		removeProofs(ctx, own, g.f.remote, done)
 		return 0, false, nil
 	}
 	c, err := e.commit(ctx, rosterFlags{}, "nodes: let in "+listed(names, 5), lines)
@@ -186,6 +187,7 @@ func (g *gate) once(ctx context.Context) (n int, again bool, err error) {
 		return 0, false, exitWith{code: exitError, err: err, hint: "the forge must let this machine's credential push to " + g.branch}
 	}
 	c.Pushed = true
+	removeProofs(ctx, own, g.f.remote, done) // what was refused for want of room is so by what was pushed
 	return len(lines), false, g.a.printRosterChange(c)
 }
 
