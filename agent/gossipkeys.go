@@ -31,8 +31,9 @@ const GossipKeysFile = "nodes/gossip/keys.json"
 // KeyOfFile stands for the key that each host has in the file of its own configuration.
 const KeyOfFile = "file"
 
-// ErrAgain ends Run where the agent is to be made anew: it was given the key without which it could not meet the others.
-var ErrAgain = errors.New("the gossip key has come")
+// ErrAgain ends Run where the agent is to be made anew: it was given the key, or has now the address, without which it could not
+// meet the others.
+var ErrAgain = errors.New("what it takes to meet the others has come")
 
 const (
 	gossipKeysState = "gossip-keys.json"

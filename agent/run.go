@@ -75,28 +75,29 @@ type Agent struct {
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
 
-	start      string                 // a random name of this start
-	began      time.Time              // when it was
-	above      atomic.Pointer[string] // the newest other start under this node's key
-	copies     chan netip.AddrPort    // where another host with this node's key may be
-	uncounted  bool                   // nothing may be told yet; of the loop that shares
-	members    sync.Mutex             // one look at who is here at a time
-	pushCame   signal                 // a neighbour has pushed a commit
-	settled    settled
-	answers    *answers
-	fleets     *Fleets
-	agreedAnew atomic.Bool // statements of people were found on the remote
-	behind     behind      // of the loop that follows the remote
-	withheld   withheld    // of the same
-	partial    atomic.Bool // objects that it takes to verify are to be had of the remote alone
-	headLens   lens[schema.HeadRecord]
-	stateLens  lens[schema.StateRecord]
-	asks       asking // hosts that have asked this node to be let in
-	keysDue    signal // the policy may say other gossip keys
-	seen       *seen
-	stampMu    sync.Mutex
-	stampAt    uint64 // version of the records that stampOf is of
-	stampOf    string
+	start        string                 // a random name of this start
+	began        time.Time              // when it was
+	above        atomic.Pointer[string] // the newest other start under this node's key
+	copies       chan netip.AddrPort    // where another host with this node's key may be
+	watchAddress bool                   // none that others reach was there when it began
+	uncounted    bool                   // nothing may be told yet; of the loop that shares
+	members      sync.Mutex             // one look at who is here at a time
+	pushCame     signal                 // a neighbour has pushed a commit
+	settled      settled
+	answers      *answers
+	fleets       *Fleets
+	agreedAnew   atomic.Bool // statements of people were found on the remote
+	behind       behind      // of the loop that follows the remote
+	withheld     withheld    // of the same
+	partial      atomic.Bool // objects that it takes to verify are to be had of the remote alone
+	headLens     lens[schema.HeadRecord]
+	stateLens    lens[schema.StateRecord]
+	asks         asking // hosts that have asked this node to be let in
+	keysDue      signal // the policy may say other gossip keys
+	seen         *seen
+	stampMu      sync.Mutex
+	stampAt      uint64 // version of the records that stampOf is of
+	stampOf      string
 
 	mu sync.Mutex
 	world
@@ -232,6 +233,12 @@ func (a *Agent) Run(ctx context.Context) error {
 			name string
 			run  func(context.Context) error
 		}{"peers", a.peers.Serve})
+	}
+	if a.watchAddress {
+		loops = append(loops, struct {
+			name string
+			run  func(context.Context) error
+		}{"address", a.awaitAddress})
 	}
 	if a.reporter != nil {
 		loops = append(loops, struct {

@@ -70,9 +70,24 @@ func (a *Agent) join(ctx context.Context) error {
 		return err
 	}
 	if a.cluster.At().Gossip.Addr().IsLoopback() && slices.ContainsFunc(g.Join, elsewhere) {
-		a.problem("address", "this host had no address that others reach when its agent started, so they do not see it: start the agent again, or set gossip.advertise")
+		a.problem("address", "this host had no address that others reach when its agent started, so they do not see it: it begins anew once it has one; or set gossip.advertise")
+		a.watchAddress = true
 	}
 	a.membership()
+	return nil
+}
+
+// addressEvery is how often a host that has no address that others reach looks whether it has one.
+const addressEvery = 5 * time.Second
+
+// awaitAddress ends with ErrAgain once a host that had no address that others reach has one, as when its network comes up late.
+func (a *Agent) awaitAddress(ctx context.Context) error {
+	for sleep(ctx, addressEvery) {
+		if ip, ok := a.cluster.Better(); ok {
+			a.log().Info("this host has an address that others reach: the agent begins anew", "address", ip.String())
+			return ErrAgain
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -29,6 +30,20 @@ func (c *Cluster) Claim(r schema.Record) error {
 		wake(c.renew)
 	}
 	return nil
+}
+
+// Better is where others could reach this member now, where it tells them an address of loopback because there was no other when it
+// began; false while there is none.
+func (c *Cluster) Better() (net.IP, bool) {
+	if !c.at.Gossip.Addr().IsLoopback() {
+		return nil, false
+	}
+	host, _, err := net.SplitHostPort(c.c.Bind)
+	if err != nil {
+		return nil, false
+	}
+	ip, _, err := advertised(c.c.Network, host, int(c.at.Gossip.Port()), c.c.Advertise)
+	return ip, err == nil && !ip.IsLoopback()
 }
 
 // At is where others reach this member.

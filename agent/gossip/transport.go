@@ -23,6 +23,9 @@ type Network interface {
 	Dial(ctx context.Context, addr string) (net.Conn, error)
 }
 
+// addresser is a Network that knows this host's addresses better than its interfaces do.
+type addresser interface{ Addresses() ([]net.Addr, error) }
+
 // System is the network of this host.
 type System struct{}
 
@@ -80,7 +83,7 @@ func listen(n Network, bind, advertise string) (*transport, error) {
 		return nil, fmt.Errorf("gossip: listen for packets on %q: %w", bind, err)
 	}
 	t := &transport{network: n, l: l, p: p, port: number, packets: make(chan *memberlist.Packet, 256), streams: make(chan net.Conn), from: map[string]int{}, stopped: make(chan struct{})}
-	if t.ip, t.port, err = advertised(host, number, advertise); err != nil {
+	if t.ip, t.port, err = advertised(n, host, number, advertise); err != nil {
 		_, _ = l.Close(), p.Close()
 		return nil, err
 	}
@@ -113,14 +116,14 @@ func (t *transport) addresses(peer string) (a schema.AddressRecord, err error) {
 }
 
 // advertised is the address that others are told.
-func advertised(host string, port int, advertise string) (net.IP, int, error) {
+func advertised(n Network, host string, port int, advertise string) (net.IP, int, error) {
 	if advertise != "" {
 		if h, p, err := net.SplitHostPort(advertise); err == nil {
-			n, err := strconv.ParseUint(p, 10, 16)
+			number, err := strconv.ParseUint(p, 10, 16)
 			if err != nil {
 				return nil, 0, fmt.Errorf("gossip: advertise %q: its port is not a number", advertise)
 			}
-			host, port = h, int(n)
+			host, port = h, int(number)
 		} else {
 			host = advertise
 		}
@@ -137,14 +140,18 @@ func advertised(host string, port int, advertise string) (net.IP, int, error) {
 		}
 		return ips[0], port, nil
 	}
-	ip, err := ownAddress()
+	ip, err := ownAddress(n)
 	return ip, port, err
 }
 
 // ownAddress is the host's address that others most likely reach: the first private one, else the first that is not
 // loopback, else loopback.
-func ownAddress() (net.IP, error) {
-	addrs, err := net.InterfaceAddrs()
+func ownAddress(n Network) (net.IP, error) {
+	read := net.InterfaceAddrs
+	if a, ok := n.(addresser); ok {
+		read = a.Addresses
+	}
+	addrs, err := read()
 	if err != nil {
 		return nil, fmt.Errorf("gossip: read this host's addresses: %w (set gossip.advertise)", err)
 	}
