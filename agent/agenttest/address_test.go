@@ -50,7 +50,9 @@ func TestANetworkThatComesUpLate(t *testing.T) {
 		t.Logf("it begins anew after %s", c.Until("it begins anew", 10*time.Second, func() bool { return errors.Is(n.Ended(), agent.ErrAgain) }))
 		_ = n.Node.Stop()
 		n.Start() // as the command does by itself
-		c.Until("all see it", time.Minute, func() bool { return statusOf(c.Nodes[0], n) == schema.Online && statusOf(n, c.Nodes[0]) == schema.Online })
+		c.Until("all see it", time.Minute, func() bool {
+			return statusOf(c.Nodes[0], n) == schema.Online && statusOf(n, c.Nodes[0]) == schema.Online
+		})
 		time.Sleep(time.Minute)
 		if err := n.Ended(); err != nil || problems(n) != "" {
 			t.Errorf("with an address: %q, %v", problems(n), err)
