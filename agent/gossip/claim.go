@@ -91,6 +91,12 @@ const (
 	// guestFor is how long packets may go to where a pinned stream came from.
 	guestFor  = time.Minute
 	maxGuests = 1024
+	// heardFor is how long after somebody with the key was heard from an address, or a pinned stream came from there, packets go
+	// there as they come: a node signs its addresses, but may sign a stranger's. To others go blindAtOnce packets, and then one each
+	// blindEvery: enough for a host that answers from another address than it says.
+	heardFor    = 10 * time.Minute
+	blindAtOnce = 30.0
+	blindEvery  = time.Second
 	// A signature costs some 60 µs. So many that were not seen yet are looked at, and then one each.
 	looksAtOnce = 1024.0
 	looksEvery  = 10 * time.Millisecond
@@ -104,13 +110,21 @@ type claims struct {
 	mu     sync.Mutex
 	of     map[string]claimed
 	at     map[netip.AddrPort]int // how many nodes claim an address
+	ips    map[netip.Addr]*source // of these
 	seeds  map[string][]netip.AddrPort
 	guests map[netip.Addr]time.Time // until when
 	looks  bucket
 }
 
+// source is an address without its port that nodes claim.
+type source struct {
+	claims int
+	heard  time.Time
+	blind  bucket
+}
+
 func newClaims(keys func(string) (ed25519.PublicKey, bool), here netip.Addr) *claims {
-	return &claims{keys: keys, here: here, of: map[string]claimed{}, at: map[netip.AddrPort]int{}, seeds: map[string][]netip.AddrPort{}, guests: map[netip.Addr]time.Time{}}
+	return &claims{keys: keys, here: here, of: map[string]claimed{}, at: map[netip.AddrPort]int{}, ips: map[netip.Addr]*source{}, seeds: map[string][]netip.AddrPort{}, guests: map[netip.Addr]time.Time{}}
 }
 
 // told takes what memberlist heard of a node: that it is at addr and says meta of itself. It fails unless the node has
@@ -160,12 +174,23 @@ func (c *claims) take(r schema.Record, a schema.AddressRecord, meta []byte) (mov
 	if have && old.record.Newer(r) {
 		return false, fmt.Errorf("%s is at %s, as it has signed later", r.Node, old.Gossip)
 	}
+	var kept *source // of an address that it stays at
+	if have && old.Gossip.Addr() == a.Gossip.Addr() {
+		kept = c.ips[a.Gossip.Addr()]
+	}
 	c.leave(r.Node)
+	if kept != nil {
+		c.ips[a.Gossip.Addr()] = kept
+	}
 	if have && meta == nil && !r.Newer(old.record) {
 		meta = old.meta
 	}
 	c.of[r.Node] = claimed{a, r, bytes.Clone(meta)}
 	c.at[a.Gossip]++
+	if c.ips[a.Gossip.Addr()] == nil {
+		c.ips[a.Gossip.Addr()] = &source{}
+	}
+	c.ips[a.Gossip.Addr()].claims++
 	return old.AddressRecord != a, nil
 }
 
@@ -177,6 +202,11 @@ func (c *claims) leave(node string) {
 	}
 	if c.at[old.Gossip]--; c.at[old.Gossip] <= 0 {
 		delete(c.at, old.Gossip)
+	}
+	if s := c.ips[old.Gossip.Addr()]; s != nil {
+		if s.claims--; s.claims <= 0 {
+			delete(c.ips, old.Gossip.Addr())
+		}
 	}
 	delete(c.of, node)
 }
@@ -231,11 +261,20 @@ func (c *claims) guest(ip netip.Addr, now time.Time) {
 	c.guests[ip] = now.Add(guestFor)
 }
 
+// heard notes that somebody with the key is at an address.
+func (c *claims) heard(ip netip.Addr, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.ips[ip]; s != nil {
+		s.heard = now
+	}
+}
+
 // may reports whether anything may be sent to an address.
 func (c *claims) may(to netip.AddrPort, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.at[to] > 0 || now.Before(c.guests[to.Addr()]) {
+	if now.Before(c.guests[to.Addr()]) {
 		return true
 	}
 	for _, at := range c.seeds {
@@ -243,5 +282,6 @@ func (c *claims) may(to netip.AddrPort, now time.Time) bool {
 			return true
 		}
 	}
-	return false
+	s := c.ips[to.Addr()]
+	return c.at[to] > 0 && s != nil && (!s.heard.IsZero() && now.Sub(s.heard) < heardFor || s.blind.take(1, blindAtOnce, blindEvery, now))
 }

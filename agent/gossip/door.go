@@ -61,6 +61,7 @@ type door struct {
 	known func(id string) bool // may be a member, this node itself included
 	many  func() int           // how many of those there are; it bounds what one state may be
 	count *counters
+	heard func(ip netip.Addr, now time.Time) // somebody with the key is there; nil: nobody wants to know
 
 	leaving atomic.Bool // it answers nobody any more
 
@@ -155,6 +156,9 @@ func (d *door) packet(b []byte, from netip.AddrPort, now time.Time) []byte {
 	plain, err := open(d.keys(), sealed, []byte(label))
 	if err != nil {
 		return d.foreign(b, err)
+	}
+	if d.heard != nil {
+		d.heard(from.Addr(), now)
 	}
 	kept, whole, err := d.messages(plain, from, now)
 	if err != nil {

@@ -181,6 +181,7 @@ func Start(c Config) (*Cluster, error) {
 		return nil, err
 	}
 	cl.claims = newClaims(c.Keys, cl.at.Gossip.Addr())
+	cl.door.heard = cl.claims.heard
 	t.door, t.claims, t.tally = cl.door, cl.claims, &cl.count
 	if r, err := c.Sign(cl.at); err != nil {
 		c.Log("others do not see this node yet: " + err.Error())

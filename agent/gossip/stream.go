@@ -97,6 +97,7 @@ func (s *seen) look() ([]byte, error) {
 	}
 	var taken []byte
 	if err == nil {
+		s.t.claims.heard(s.from.Addr().Unmap(), time.Now())
 		taken, err = d.stream(plain, s.from, time.Now())
 	}
 	if err != nil {

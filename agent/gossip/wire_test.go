@@ -310,6 +310,68 @@ func TestOnlySignedAddressesAreBelieved(t *testing.T) {
 	}
 }
 
+// A node may sign a stranger's address. As long as nobody with the key was heard from there, little goes there; where a node is,
+// all does, also when it signs its address anew.
+func TestLittleGoesWhereNobodyWasHeard(t *testing.T) {
+	const node = "10.0.0.2:7950"
+	claim := func(boot uint64, addr string) (schema.Record, schema.AddressRecord) {
+		at := netip.MustParseAddrPort(addr)
+		return claimOf(t, 1, boot, 1, addr, at.Addr().String()+":7951"), schema.AddressRecord{Gossip: at, Peer: netip.AddrPortFrom(at.Addr(), 7951)}
+	}
+	c := newClaims(keysOf(3), at.Addr())
+	takes := func(boot uint64, addr string) {
+		t.Helper()
+		r, a := claim(boot, addr)
+		if _, err := c.take(r, a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := func(addr string, when time.Time) (n int) {
+		for range 500 {
+			if c.may(netip.MustParseAddrPort(addr), when) {
+				n++
+			}
+		}
+		return n
+	}
+	takes(1, node)
+	for i, tt := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 30}, {0, 0}, {time.Second, 1}, {11 * time.Second, 10}, {time.Hour, 30}} {
+		if n := sent(node, now.Add(tt.after)); n != tt.want {
+			t.Errorf("look %d: %d packets go where nobody was heard, want %d", i, n, tt.want)
+		}
+	}
+	later := now.Add(2 * time.Hour)
+	c.heard(netip.MustParseAddr("10.0.0.9"), later) // somebody elsewhere
+	if n := sent(node, later); n != 30 {
+		t.Errorf("%d packets go there since somebody else was heard", n)
+	}
+	c.heard(netip.MustParseAddr("10.0.0.2"), later)
+	takes(2, node) // signed anew: it stays where it is
+	if n := sent(node, later.Add(heardFor-time.Second)); n != 500 {
+		t.Errorf("%d packets go where a node was heard", n)
+	}
+	if n := sent(node, later.Add(heardFor)); n != 30 {
+		t.Errorf("%d packets go where nobody was heard for long", n)
+	}
+	// What it signs next is another address, and what was heard of the old one counts for nothing.
+	c.heard(netip.MustParseAddr("10.0.0.2"), later)
+	takes(3, "10.0.0.3:7950")
+	if n := sent("10.0.0.3:7950", later); n != 30 {
+		t.Errorf("%d packets go to another address that it has signed", n)
+	}
+	if n := sent(node, later); n != 0 || len(c.ips) != 1 {
+		t.Errorf("%d packets go to the address that it has left, %d are known", n, len(c.ips))
+	}
+	// A pinned stream shows it too.
+	c.guest(netip.MustParseAddr("10.0.0.3"), later)
+	if n := sent("10.0.0.3:7950", later); n != 500 {
+		t.Errorf("%d packets go to where a pinned stream came from", n)
+	}
+}
+
 // A flood of wrong signatures costs a bounded number of looks.
 func TestSignaturesAreLookedAtWithinBounds(t *testing.T) {
 	c := newClaims(keysOf(3), at.Addr())
