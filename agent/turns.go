@@ -70,17 +70,27 @@ func (a *Agent) notMyTurn() time.Duration {
 	return a.interval() + a.jitter(a.interval())
 }
 
-// untilMyTurn staggers those who ask: of three, each asks a third of the interval after the one before.
+// untilMyTurn staggers those who ask: of three, each asks a third of the interval after the one before, so that between two questions
+// there is a third of it and hardly more. Each fleet has a phase of its own, lest all fleets of a forge ask in the same second.
 func (a *Agent) untilMyTurn(interval time.Duration) time.Duration {
 	turns := a.turns()
 	rank := max(slices.Index(turns, a.keys.ID()), 0)
-	offset := interval * time.Duration(rank) / time.Duration(max(len(turns), 1))
+	offset := phase(a.fleet().Name, interval) + interval*time.Duration(rank)/time.Duration(max(len(turns), 1))
 	now := time.Now()
 	next := now.Truncate(interval).Add(offset)
+	for next.Sub(now) >= interval*3/2 {
+		next = next.Add(-interval)
+	}
 	for next.Sub(now) < interval/2 {
 		next = next.Add(interval)
 	}
-	return next.Sub(now) + a.jitter(interval/20)
+	return next.Sub(now) + a.jitter(interval/100)
+}
+
+// phase is where in the interval a fleet's first question is.
+func phase(fleet string, interval time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte("phase " + fleet))
+	return time.Duration(float64(interval) * float64(binary.BigEndian.Uint32(sum[:4])) / (1 << 32))
 }
 
 // isCommit reports whether s is a full hash.

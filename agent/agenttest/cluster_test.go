@@ -219,7 +219,17 @@ func TestAFleetKeepsToItsBudgets(t *testing.T) {
 
 		func() { // idle
 			bytes, reads := sent(c), asked(c)
-			time.Sleep(quiet)
+			// What is pushed is seen when the remote is asked next.
+			seen, last, longest := reads.Heads, time.Now(), time.Duration(0)
+			for end := time.Now().Add(quiet); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				if now := asked(c).Heads; now != seen {
+					seen, last, longest = now, time.Now(), max(longest, time.Since(last))
+				}
+			}
+			t.Logf("a push is seen after %s at most", longest)
+			if longest > 5*time.Second+250*time.Millisecond { // with its jitter, and as often as it is looked
+				t.Errorf("between two reads of the remote there were %s, more than 5 s", longest)
+			}
 			perSecond := float64(sent(c)-bytes) / quiet.Seconds() / float64(n)
 			now := asked(c)
 			perMinute := float64(now.Heads-reads.Heads) / quiet.Minutes()
@@ -278,6 +288,9 @@ func TestAFleetKeepsToItsBudgets(t *testing.T) {
 			t.Logf("in force on those that were started again %s after that", late)
 			fetches := asked(c).Fetches + ended - reads.Fetches
 			t.Logf("seen after %s, in force on all %s later, after %d fetches of the remote", seen.Sub(pushed), d, fetches)
+			if d := seen.Sub(pushed); d > 5*time.Second+250*time.Millisecond {
+				t.Errorf("a push was seen after %s, more than 5 s", d)
+			}
 			if d > 3*time.Second {
 				t.Errorf("in force on all %s after a member held it, more than 3 s", d)
 			}
