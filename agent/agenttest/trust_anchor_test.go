@@ -2,6 +2,7 @@ package agenttest_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -176,6 +177,48 @@ func TestALaterAnchorSparesTheHistoryBeforeIt(t *testing.T) {
 				return strings.Contains(strings.Join(n.Agent.Status().Problems, "\n"), "both well signed")
 			})
 		})
+	})
+}
+
+// A node that has not looked since long ago tells of what was new then. One that begins later cannot know that: it looks, takes
+// nothing of before its anchor, and accuses nobody.
+func TestAnOldHeadIsNoLieToWhoBeginsLater(t *testing.T) {
+	alice := agenttest.NewPerson("alice")
+	var anchor, before string
+	hostileTo(t, 4, func(t *testing.T) *agenttest.Cluster {
+		c, _ := anchoredCluster(t, 70, 4, signedFleet("", "alice=root,policy"))
+		before = c.PushSigned(alice, motdFile("before\n"))
+		anchor = c.PushSigned(alice, motdFile("anchor\n"))
+		return c
+	}, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
+		n := sound[0]
+		n.Stop()
+		for _, name := range []string{"policy.git", "trust.json"} {
+			if err := os.RemoveAll(filepath.Join(n.State(), name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.Change = func(o *agent.Options) { o.Config.Trust = schema.AgentTrust{Anchor: anchor} }
+		l.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			q := r.URL.Query()
+			_ = c.Remote.PackSince(r.Context(), w, q.Get("want"), q.Get("have"), q.Get("since"))
+		}))
+		l.say(t, schema.RecordHead, "", schema.HeadRecord{Commit: before})
+		n.Start()
+		holds(c, sound, anchor, time.Minute)
+		log := n.Log.Len()
+		time.Sleep(time.Hour)
+		src, err := gitrepo.OpenSource(filepath.Join(n.State(), "policy.git"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = src.Commit(before)
+		said := n.Log.String()[log:]
+		if told := strings.Count(said, "or that came before this host's anchor"); told != 1 || strings.Contains(said, "level=WARN msg=\"a node tells of a commit") || err == nil {
+			t.Errorf("an old head: said %d times, the commit is there: %v\n%s", told, err == nil, said)
+		}
+		next := c.PushSigned(alice, motdFile("next\n"))
+		holds(c, sound, next, 25*time.Second)
 	})
 }
 
