@@ -354,13 +354,13 @@ policy: app: {
 	}
 	lab.write(filepath.Join(lab.dir, "policies/app.cue"), strings.ReplaceAll(lab.file("policies/app.cue"), "contentFrom", "content: \"x\" //"))
 	command("param put", canaryOne, 0, "param", "put", "/app/one", "--type", "SecureString", "--target", "node=web-1", "--expires", "10d", "--notify-before", "20d")
-	command("param put", canaryTwo, 0, "param", "put", "/app/one")
+	command("param put", canaryTwo, 0, "param", "put", "/app/one", "--no-change-notify-after", "1s")
 	lab.write(filepath.Join(lab.dir, "policies/app.cue"), strings.ReplaceAll(lab.file("policies/app.cue"), "content: \"x\" //", "contentFrom"))
 	push()
 	made := filepath.Join(one.host.Root(), "etc", "good")
 	one.until(t, "status -o json", func(out string) bool {
 		b, err := os.ReadFile(made)
-		return err == nil && string(b) == canaryTwo && strings.Contains(out, `"what": "expires"`)
+		return err == nil && string(b) == canaryTwo && strings.Contains(out, `"what": "expires"`) && strings.Contains(out, `"what": "unchanged"`)
 	})
 	one.until(t, "compliance -o json", func(out string) bool {
 		return strings.Contains(out, "no room for") && strings.Contains(out, "[secret /app/one@2]") && strings.Contains(out, "deadline exceeded")
