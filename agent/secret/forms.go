@@ -46,7 +46,7 @@ func formsOf(value []byte) []form {
 	}
 	each(value, add)
 	// A key in PEM is logged a line at a time, and what is read from a file may have lost its end.
-	if trimmed := bytes.TrimSpace(value); len(trimmed) < len(value) {
+	if trimmed := bytes.TrimSpace(value); len(trimmed) < len(value) && len(trimmed) >= MinRedacted {
 		each(trimmed, add)
 	}
 	if lines := bytes.Split(value, []byte("\n")); len(lines) > 1 {

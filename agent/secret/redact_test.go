@@ -230,8 +230,20 @@ func TestRedactionDoesNotDependOnPieces(t *testing.T) {
 	})
 }
 
+// Of a value that is mostly blank only the whole is looked for: what is left without its blanks is nothing, or stands everywhere.
+func TestBlankValuesAreRedactedAsAWhole(t *testing.T) {
+	for value, others := range map[string]string{"    ": "a b", "\n\n\n\n\n": "a\n\nb", "  ab  ": "ab 6162 %61%62", " \t \r\n": "x\ty"} {
+		var r Redactor
+		r.Add(New("x", []byte(value)))
+		if got, want := redacted(&r, "<"+value+">"+others, 1<<10), "<[secret x]>"+others; got != want {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+}
+
 func FuzzRedactor(f *testing.F) {
 	f.Add("hunter2", "the word is hunter2", 3)
+	f.Add("    ", "4", 53)
 	f.Fuzz(func(t *testing.T, value, text string, size int) {
 		if len(value) < MinRedacted || len(value) > 200 || len(text) > 4<<10 {
 			return

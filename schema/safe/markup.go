@@ -3,6 +3,7 @@ package safe
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -59,7 +60,7 @@ func HTML(s string) string {
 // forms. Numbers of ours need it not and are not given to it.
 func CSV(s string) string {
 	s = Terminal(s)
-	switch r, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " \u00a0\u3000")); r {
+	switch r, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(s, unicode.IsSpace)); r {
 	case '=', '+', '-', '@', '＝', '＋', '－', '＠':
 		return "'" + s
 	}

@@ -18,7 +18,7 @@ import (
 var hostile = []string{
 	"", "web-1", "naïve ✓ 東京", "a\nb\r\nc\td", "bad \xff\xc3 byte", "\x1b[2J\x1b]0;title\x07", "\u009b31m", "\x7f\x00\b",
 	"x\u202egnp.exe", "\u2066isolate\u2069", "zero\u200bwidth\u00ad\ufeff", "variation\ufe0f\U000e0100", "tags\U000e0041\U000e007f", "filler\u3164\u115f",
-	"line\u2028paragraph\u2029next\u0085", "=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "\u00a0=1",
+	"line\u2028paragraph\u2029next\u0085", "=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "\u00a0=1", "\u2005=1",
 	"[click](javascript:alert(1))", "![x](http://e/x.png)", "<script>alert(1)</script>", "</text><svg onload=alert(1)>", `" onmouseover="x`, "' onload='x",
 	"a|b|c", "# head", "* item", "> quote", "```\nfence", "`code`", "~~~", "https://evil.example", "www.evil.example", "@alice", "#1", "GH-1", "&lt;b&gt;", "&#60;", "\\*", "1. x", "---", "[^1]: x", "<!--", "]]>", "<?xml", "$x$", ":smile:",
 	"::error::x", "  ::stop-commands::t", "##[error]x", "a##[command]b", "##vso[task.setvariable]x",
