@@ -173,7 +173,13 @@ func (n *liveNode) run(line string) (out, errs string, code int) {
 // until runs a command line until ok likes what it prints.
 func (n *liveNode) until(t *testing.T, line string, ok func(out string) bool) string {
 	t.Helper()
-	end := time.Now().Add(30 * time.Second)
+	return n.within(t, 30*time.Second, line, ok)
+}
+
+// within is until with another limit.
+func (n *liveNode) within(t *testing.T, limit time.Duration, line string, ok func(out string) bool) string {
+	t.Helper()
+	end := time.Now().Add(limit)
 	for {
 		out, errs, code := n.run(line)
 		if code == 0 && ok(out) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/host"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -66,13 +67,13 @@ func TestTwoHostsWithOneKey(t *testing.T) {
 				f.start(n)
 			}
 			for _, n := range []*liveNode{one, twin} {
-				out := n.until(t, "status", func(out string) bool { return strings.Contains(out, "another host uses this host's key") })
+				out := n.within(t, time.Minute, "status", func(out string) bool { return strings.Contains(out, "another host uses this host's key") })
 				if !strings.Contains(out, "1 Conflict") {
 					t.Errorf("status of %s:\n%s", n.name, out)
 				}
 			}
 			for _, n := range append(f.nodes, twin) {
-				n.until(t, "nodes -o json", func(out string) bool {
+				n.within(t, time.Minute, "nodes -o json", func(out string) bool {
 					var views []schema.NodeView
 					if err := json.Unmarshal([]byte(out), &views); err != nil || len(views) != len(tt.nodes) {
 						t.Fatalf("%v: %s", err, out)
