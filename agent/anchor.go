@@ -304,27 +304,33 @@ func (a *Agent) gather(ctx context.Context, src TrustSource, head string) (fresh
 		texts = append(texts, s.Approvals...)
 	}
 	if head != "" && len(texts) > 0 {
-		fresh = len(a.keepApprovals(ctx, src, a.steps(ctx, src, head), texts)) > 0 || fresh
+		kept, judged := a.keepApprovals(ctx, src, a.steps(ctx, src, head), texts)
+		fresh = len(kept) > 0 || fresh
+		// What others tell is in their records and need not be remembered: no node crowds out what the remote had.
+		a.remember(nil, judged)
 	}
 	return fresh
 }
 
 // keepApprovals keeps approvals of the steps by people who were signers at their starts, and gives those that are new. It
 // goes from step to step as far as each is agreed to: what fleet.cue says in a commit is read only once that is trusted.
-// What is of later steps is looked at again when there is more.
-func (a *Agent) keepApprovals(ctx context.Context, src TrustSource, steps []step, texts []string) (fresh []string) {
+// What is of later steps, or of none of them, is not judged, and to be looked at again when there is more.
+func (a *Agent) keepApprovals(ctx context.Context, src TrustSource, steps []step, texts []string) (fresh []string, judged map[string]bool) {
 	type given struct {
 		trust.Approval
 		text string
 	}
 	byStep := map[step][]given{}
+	judged = map[string]bool{}
 	for _, text := range texts {
-		if s, err := trust.ParseApproval([]byte(text)); err == nil {
-			at := step{s.Tree, s.Base}
-			byStep[at] = append(byStep[at], given{s, text})
+		s, err := trust.ParseApproval([]byte(text))
+		if err != nil {
+			judged[text] = true
+			continue
 		}
+		at := step{s.Tree, s.Base}
+		byStep[at] = append(byStep[at], given{s, text})
 	}
-	var later []string
 	base, reached := a.pinNow().base(), true
 	for _, at := range steps {
 		if len(byStep[at]) > 0 && reached && at.base != base {
@@ -333,13 +339,13 @@ func (a *Agent) keepApprovals(ctx context.Context, src TrustSource, steps []step
 		}
 		for _, g := range byStep[at] {
 			if !reached {
-				later = append(later, g.text)
-				continue
+				break
 			}
 			fleet, err := src.Fleet(ctx, at.base)
 			if err != nil {
-				continue
+				break
 			}
+			judged[g.text] = true
 			who, err := g.By(fleet)
 			if err != nil {
 				continue
@@ -354,12 +360,20 @@ func (a *Agent) keepApprovals(ctx context.Context, src TrustSource, steps []step
 			}
 		}
 	}
-	slices.Sort(later)
-	later = slices.Compact(later)
+	return fresh, judged
+}
+
+// remember keeps in mind approvals that the remote had, of which the newest count, until they are judged.
+func (a *Agent) remember(texts []string, judged map[string]bool) {
 	a.mu.Lock()
-	a.unjudged = later[:min(len(later), maxUnjudged)]
-	a.mu.Unlock()
-	return fresh
+	defer a.mu.Unlock()
+	var keep []string
+	for _, text := range slices.Concat(a.unjudged, texts) {
+		if !judged[text] && !slices.Contains(keep, text) {
+			keep = append(keep, text)
+		}
+	}
+	a.unjudged = keep[max(0, len(keep)-maxUnjudged):]
 }
 
 // keepHeartbeat keeps a heartbeat that is newer than the one that is here.
@@ -442,17 +456,19 @@ func (a *Agent) askStatements(ctx context.Context, head string) error {
 		trees = append(trees, at.tree)
 	}
 	got, err := a.policies.FetchStatements(ctx, trees)
-	a.mu.Lock()
-	texts := slices.Clone(a.unjudged)
-	a.mu.Unlock()
+	var found, fresh []string
 	for _, list := range got.Approvals {
 		for _, text := range list {
-			texts = append(texts, string(text))
+			found = append(found, string(text))
 		}
 	}
-	var fresh []string
+	a.mu.Lock()
+	texts := slices.Concat(a.unjudged, found)
+	a.mu.Unlock()
 	if len(texts) > 0 {
-		fresh = a.keepApprovals(ctx, src, steps, texts)
+		var judged map[string]bool
+		fresh, judged = a.keepApprovals(ctx, src, steps, texts)
+		a.remember(found, judged)
 	}
 	if got.Heartbeat != nil {
 		a.mu.Lock()

@@ -57,7 +57,7 @@ type world struct {
 	pin pin // the anchor and what was verified since; none where the remote is believed
 	// freshness is what was seen last of the newest heartbeat; its anchor is not kept here.
 	freshness schema.TrustStatus
-	// unjudged are approvals of steps that come after one which is not agreed to yet.
+	// unjudged are approvals that the remote had of steps that come after one which is not agreed to yet.
 	unjudged []string
 	agreed   []string // approvals that this node found on the remote, newest first
 	// beatSeen is the heartbeat that the remote had last, beatJudged the verified commit by which it was judged last.

@@ -365,6 +365,41 @@ func TestALyingFetcherOfASignedFleet(t *testing.T) {
 	})
 }
 
+// TestALiarCrowdsOutNoApproval: what comes before its turn is remembered, and no node makes others forget it.
+func TestALiarCrowdsOutNoApproval(t *testing.T) {
+	alice, bob := agenttest.NewPerson("alice"), agenttest.NewPerson("bob")
+	hostileTo(t, 4, func(t *testing.T) *agenttest.Cluster {
+		c, _ := anchoredCluster(t, 58, 4, signedFleet("fleet: roles: {root: {paths: [\"fleet.cue\"]}, policy: {paths: [\"**\"], threshold: 2}}\n", "alice=root,policy", "bob=policy"))
+		return c
+	}, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
+		first, _ := c.Remote.Ref("refs/heads/main")
+		under := c.PushSigned(alice, motdFile("two\n"))
+		over := c.PushSigned(alice, motdFile("three\n"))
+		tree := c.TreeOf(over)
+		for key := range 4 {
+			var made []string
+			for i := range 100 {
+				a := trust.Approval{V: 1, Fleet: "acme", Base: under, Tree: tree, Sig: fmt.Sprintf(" %d %d", key, i)}
+				made = append(made, string(a.Encode()))
+			}
+			l.say(t, schema.RecordStatement, fmt.Sprintf("approvals%d", key), schema.StatementRecord{Approvals: made})
+		}
+		c.Approve(bob, "acme", under, over)
+		time.Sleep(time.Minute)
+		c.Point(first) // nor does who puts the branch back for a while
+		time.Sleep(time.Minute)
+		c.Point(over)
+		time.Sleep(time.Minute)
+		for _, n := range sound {
+			if !n.Holds(first) {
+				t.Errorf("%s holds %s", n.Name, n.Agent.Account().Commit)
+			}
+		}
+		c.Approve(bob, "acme", first, under)
+		holds(c, sound, over, 3*time.Minute)
+	})
+}
+
 // What a peer gives is checked, and who gives rubbish, or half, or nothing, only costs a little time.
 func TestAPeerThatGivesRubbish(t *testing.T) {
 	hostile(t, 52, 5, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
