@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -211,20 +209,4 @@ func (a *Agent) judgeLine(ctx context.Context, mine, said string) (says string, 
 	}
 	return fmt.Sprintf("%s, and neither that nor %s, which is verified here, follows on the other: the branch was rewritten, or a part of the fleet is shown another one; the evidence is in %s",
 		said, short(mine), path), true
-}
-
-// keep writes evidence, unless it stands there.
-func (e evidence) keep(path string) error {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	b = append(b, '\n')
-	if had, err := os.ReadFile(path); err == nil && string(had) == string(b) {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return writeDurably(path, b)
 }
