@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,7 +94,10 @@ func (a *Agent) attend(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			a.notify("STOPPING=1")
+			// What begins anew does not stop: systemd would end the process a while after such a word, READY=1 or not.
+			if !errors.Is(context.Cause(ctx), ErrAgain) {
+				a.notify("STOPPING=1")
+			}
 			return nil
 		case <-tick.C:
 		case <-a.told:

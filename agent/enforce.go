@@ -233,9 +233,17 @@ func (e *enforcer) converge(ctx context.Context, policy Policy, quick schema.Pla
 	if !e.allProven(quick) {
 		pass.Reachable = a.reachable
 	}
-	pass.Progress = a.tell
+	pass.Progress = func(s reconciler.Step) {
+		if s.Done != nil && s.Done.Result == schema.Failed && ctx.Err() != nil {
+			return // a look that was cut says nothing of the host
+		}
+		a.tell(s)
+	}
 	start := time.Now()
 	changes, err = v.converge(ctx, pass, quick)
+	if err == nil {
+		err = ctx.Err() // what could not be looked at any more counts as failed in there
+	}
 	if err != nil {
 		e.journal.close()
 		if ctx.Err() == nil {

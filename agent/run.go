@@ -209,8 +209,8 @@ func (a *Agent) branch() string {
 // The last good commit is in force before anything is asked of the network.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	a.resume(ctx)
 	if err := a.join(ctx); err != nil {
 		return err
@@ -262,7 +262,7 @@ func (a *Agent) Run(ctx context.Context) error {
 				err = nil
 			}
 			// One that ends takes the others with it: half an agent would look like a whole one.
-			cancel()
+			cancel(err)
 			errs <- err
 		}()
 	}

@@ -34,7 +34,9 @@ func TestANetworkThatComesUpLate(t *testing.T) {
 		n := c.Nodes[2]
 		n.Stop()
 		var own atomic.Pointer[string]
+		m := &manager{}
 		n.Change = func(o *agent.Options) {
+			o.Notify = m.hear
 			o.Config.Gossip.Bind, o.Config.Peer.Bind = ":7950", ":7951"
 			o.Network = lateNetwork{o.Network, &own}
 		}
@@ -49,6 +51,9 @@ func TestANetworkThatComesUpLate(t *testing.T) {
 		own.Store(&n.Addr)
 		t.Logf("it begins anew after %s", c.Until("it begins anew", 10*time.Second, func() bool { return errors.Is(n.Ended(), agent.ErrAgain) }))
 		_ = n.Node.Stop()
+		if m.heard("STOPPING=1") {
+			t.Error("what begins anew says that it stops, for which systemd ends it after TimeoutStopSec")
+		}
 		n.Start() // as the command does by itself
 		c.Until("all see it", time.Minute, func() bool {
 			return statusOf(c.Nodes[0], n) == schema.Online && statusOf(n, c.Nodes[0]) == schema.Online

@@ -2,6 +2,7 @@ package agenttest_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,12 @@ func (m *manager) hear(state string) {
 		m.gap = max(m.gap, now.Sub(m.ping))
 	}
 	m.ping = now
+}
+
+func (m *manager) heard(state string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Contains(m.said, state)
 }
 
 // watched starts one agent under a service manager that wants to hear of it every three minutes.
