@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -42,24 +43,38 @@ func byName(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }
 func (s *Store) bounds() bool { return !s.to.Tip && (s.to.scheme != "" || !s.to.since.IsZero()) }
 
 // Where all since the bound is too large, so many generations of commits are asked for, then twice as many, until they come by
-// the bound.
+// the bound; where they end after it on another line, what is no older than the bound is asked for.
 const leastDepth, mostDepth = 8, 8192
 
 // bound sees where the history that is here ends on purpose, which may be at more commits than before, and writes that down if
-// it is not where it did. The caller holds mu.
+// it is not where it did. What comes before an end that was here may have come since, from a peer also in part: the end is where
+// that ends then. The caller holds mu.
 func (s *Store) bound(more ...plumbing.Hash) error {
 	if !s.bounds() {
 		return nil
 	}
-	all := append(slices.Clone(s.ends), more...)
-	if !s.to.since.IsZero() {
-		all = append(all, s.to.since)
+	var ends []plumbing.Hash
+	queue, seen := append(slices.Clone(s.ends), more...), map[plumbing.Hash]bool{}
+	was := len(queue)
+	if !s.to.since.IsZero() && !slices.Contains(queue, s.to.since) {
+		queue = append(queue, s.to.since)
 	}
-	slices.SortFunc(all, byName)
-	ends := slices.DeleteFunc(slices.Compact(all), func(h plumbing.Hash) bool {
+	for i := 0; i < len(queue) && len(seen) <= maxCommits; i++ {
+		h := queue[i]
+		if seen[h] {
+			continue
+		}
+		seen[h] = true
 		c, err := object.GetCommit(s.st, h)
-		return err != nil || !slices.ContainsFunc(c.ParentHashes, func(p plumbing.Hash) bool { return s.st.HasEncodedObject(p) != nil })
-	})
+		switch {
+		case err != nil:
+		case slices.ContainsFunc(c.ParentHashes, func(p plumbing.Hash) bool { return s.st.HasEncodedObject(p) != nil }):
+			ends = append(ends, h)
+		case i != was || h != s.to.since: // that all before the bound is here was seen when it came
+			queue = append(queue, c.ParentHashes...)
+		}
+	}
+	slices.SortFunc(ends, byName)
 	if slices.Equal(ends, s.ends) {
 		return nil
 	}
@@ -109,9 +124,26 @@ func (s *Store) cuts(all bool) []plumbing.Hash {
 
 // endsAt reports whether history ends at a commit.
 func (s *Store) endsAt(id string) bool {
+	h, err := hash40(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.ends, func(h plumbing.Hash) bool { return h.String() == id })
+	_, is := slices.BinarySearchFunc(s.ends, h, byName) // there may be many, and it is asked often
+	return err == nil && is
+}
+
+// endsLate is the time of the bound where history ends at a commit that is newer: it was cut where it matters. Zero where it is
+// not. A line that began before the bound and was at work after it looks the same; of that, more is here then than need be.
+func (s *Store) endsLate() (at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since, err := object.GetCommit(s.st, s.to.since)
+	if err == nil && slices.ContainsFunc(s.ends, func(h plumbing.Hash) bool {
+		c, err := object.GetCommit(s.st, h)
+		return err == nil && c.Committer.When.After(since.Committer.When)
+	}) {
+		at = since.Committer.When
+	}
+	return at
 }
 
 // endings are where history may end without a gap. The caller holds mu.

@@ -177,6 +177,7 @@ func TestHistoryBeginsWhereItIsMeantTo(t *testing.T) {
 
 // A history that is too large to be taken whole is taken from a later commit on.
 func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
+	t.Setenv("GIT_COMMITTER_DATE", "2020-01-01T00:00:00Z")
 	bare, work := origin(t)
 	for _, dir := range []string{bare, work} { // rubbish is not worth compressing
 		run(t, dir, "config", "core.compression", "0")
@@ -199,6 +200,7 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
 	}
 	run(t, work, "branch", "side")
+	t.Setenv("GIT_COMMITTER_DATE", "2021-01-01T00:00:00Z")
 	since := push(t, bare, work, map[string]string{"a": "1"})
 	head := push(t, bare, work, map[string]string{"a": "2"})
 	// A line that began before the bound, merged after it, and what comes after that.
@@ -210,8 +212,18 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 	for i := range 8 { // the bound lies further back than what is asked for first
 		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
 	}
-	run(t, work, "push", "-q", "-f", bare, "main", "merged")
 	last := run(t, work, "rev-parse", "HEAD")
+	// A line from after the bound that is longer than the way back to it.
+	t.Setenv("GIT_COMMITTER_DATE", "2022-01-01T00:00:00Z")
+	run(t, work, "checkout", "-q", "-b", "long", head)
+	start := push(t, bare, work, map[string]string{"long": "1"})
+	for i := range 20 {
+		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint(i))
+	}
+	run(t, work, "checkout", "-q", "-b", "far", merged)
+	run(t, work, "merge", "-q", "--no-ff", "-m", "far", "long")
+	far := run(t, work, "rev-parse", "HEAD")
+	run(t, work, "push", "-q", "-f", bare, "main", "merged", "far")
 	at := func(commit string) { run(t, bare, "update-ref", "refs/heads/main", commit) }
 	for name, remote := range remotes() {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +272,11 @@ func TestAHistoryOverTheLimitIsTakenFromALaterCommit(t *testing.T) {
 			}
 			if name != "file" {
 				run(t, s.dir, "fsck", "--strict", "--full", "--connectivity-only")
+			}
+			at(far)
+			s = open(t, r)
+			if got, err := s.Fetch(ctx, "main"); got != far || err != nil || !s.Has(since) || !must[bool](t)(s.Descends(ctx, far, start)) {
+				t.Errorf("a long line from after the bound: %q, %v; its beginning is here: %v", got, err, s.Knows(start))
 			}
 		})
 	}

@@ -447,6 +447,9 @@ func (s *Store) addIf(ctx context.Context, r io.Reader, want plumbing.Hash, chec
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.packs()
+	if since := s.to.since; !since.IsZero() && s.st.HasEncodedObject(since) != nil {
+		ends = append(slices.Clone(ends), since) // it may come now
+	}
 	path, err := keep(s.dir, f, 0o600)
 	if err != nil {
 		return err

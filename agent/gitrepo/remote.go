@@ -235,7 +235,8 @@ type query struct {
 	tip   bool            // the commit and its files alone, without what comes before it; a remote that cannot gives all
 	cuts  []plumbing.Hash // commits whose parents are left out; a remote that cannot, or has them not, gives all
 
-	depth int // instead of cuts: so many generations of commits, where it is not 0 and the remote is no folder
+	after time.Time // instead of cuts: no commits that are older, where it is not zero and the remote is no folder
+	depth int       // instead of cuts: so many generations of commits, where it is not 0 and the remote is no folder
 
 	blobs []plumbing.Hash // instead: these blobs, which references point at
 	into  *memory.Storage // where they go
@@ -416,6 +417,10 @@ func (s *Store) fetch(ctx context.Context, ref plumbing.ReferenceName, all bool)
 				if !isMissing(less) || ctx.Err() != nil {
 					break
 				}
+			}
+			// What comes by the bound on one line may be cut after it on another, where people have signed.
+			if at := s.endsLate(); err == nil && !at.IsZero() {
+				_ = again(query{want: want, cuts: s.cuts(true), after: at})
 			}
 		}
 		if err != nil {

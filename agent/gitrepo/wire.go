@@ -121,8 +121,14 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 	var use []string
 	able := offers(capabilities, "shallow")
 	depth := q.deepen(capabilities)
-	if able && (depth > 0 || len(q.cuts) > 0) {
+	if !q.after.IsZero() && !q.dated(capabilities) {
+		return errDated
+	}
+	if able && (depth > 0 || q.dated(capabilities) || len(q.cuts) > 0) {
 		use = append(use, "shallow")
+	}
+	if q.dated(capabilities) {
+		use = append(use, "deepen-since")
 	}
 	for _, c := range []string{"side-band-64k", "ofs-delta", "no-progress"} {
 		if offers(capabilities, c) {
@@ -145,7 +151,7 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 		}
 	}
 	for _, h := range q.cuts {
-		if !able || depth > 0 {
+		if !able || depth > 0 || q.dated(capabilities) {
 			break
 		}
 		if err := e.Encodef("shallow %s\n", h); err != nil {
@@ -154,6 +160,11 @@ func wantRequest(w io.Writer, capabilities string, q query) error {
 	}
 	if depth > 0 {
 		if err := e.Encodef("deepen %d\n", depth); err != nil {
+			return err
+		}
+	}
+	if q.dated(capabilities) {
+		if err := e.Encodef("deepen-since %d\n", q.after.Unix()); err != nil {
 			return err
 		}
 	}
@@ -179,6 +190,14 @@ func (q query) deepen(capabilities string) int {
 	return q.depth
 }
 
+// errDated says that a remote cannot leave out what is older than something.
+var errDated = errors.New("the server does not leave out what is older than a commit")
+
+// dated reports whether no commits are asked for that are older than something.
+func (q query) dated(capabilities string) bool {
+	return !q.after.IsZero() && offers(capabilities, "shallow") && offers(capabilities, "deepen-since")
+}
+
 func offers(capabilities, one string) bool {
 	for c := range strings.FieldsSeq(capabilities) {
 		if c == one {
@@ -192,7 +211,7 @@ func offers(capabilities, one string) bool {
 func readPack(ctx context.Context, s *Store, r io.Reader, capabilities string, q query) error {
 	in := bufio.NewReader(r)
 	var ends []plumbing.Hash
-	if q.deepen(capabilities) > 0 {
+	if q.deepen(capabilities) > 0 || q.dated(capabilities) {
 		// Where history ends, as was asked for; a flush ends the list.
 		for lines := 0; ; lines++ {
 			scan := pktline.NewScanner(in)
