@@ -75,6 +75,10 @@ func (a *Agent) trusts(ctx context.Context, commit string) (yes, later bool, bef
 				reason = fmt.Sprintf("%s, on the way to it: %s", short(r.Commit), reason)
 			}
 			refuse(string(r.Kind), reason)
+			if r.Cut && a.wholeFor != commit { // once for each: the remote may have no more, or give none
+				a.wholeFor = commit
+				a.partial.Store(true)
+			}
 			return false, r.Kind == trust.WrongTime || r.Kind == trust.Stale, before
 		}
 		if err != nil {

@@ -397,7 +397,8 @@ func (a *Agent) ask(ctx context.Context, forced bool) polled {
 		defer stop()
 		a.log().Info("fetching", "commit", head)
 		fetch := a.policies.Fetch
-		if a.partial.Swap(false) {
+		whole := a.partial.Swap(false)
+		if whole {
 			fetch = func(ctx context.Context, branch string, _ ...string) (string, error) {
 				return a.policies.FetchWhole(ctx, branch)
 			}
@@ -406,6 +407,9 @@ func (a *Agent) ask(ctx context.Context, forced bool) polled {
 		switch {
 		case err == nil:
 			p.head = fetched
+			if whole {
+				a.agreedAnew.Store(true) // on a line of which there is more now
+			}
 		case errors.Is(err, gitrepo.ErrTooLarge):
 			p.refused = clip(one(err))
 		case host.DiskFull(err):

@@ -90,6 +90,7 @@ type Agent struct {
 	behind       behind      // of the loop that follows the remote
 	withheld     withheld    // of the same
 	partial      atomic.Bool // objects that it takes to verify are to be had of the remote alone
+	wholeFor     string      // the head for which what was left out was asked for last; of the loop that follows the remote
 	headLens     lens[schema.HeadRecord]
 	stateLens    lens[schema.StateRecord]
 	asks         asking // hosts that have asked this node to be let in

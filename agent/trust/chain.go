@@ -48,6 +48,9 @@ type Refusal struct {
 	Commit string // the first of the chain that is not accepted
 	Kind   Kind
 	Reason string // one sentence: what is missing, and what to do
+	// Cut says that a person who may have signed on a merged line, and that what comes before there was left out: with it
+	// there may be no refusal.
+	Cut bool
 }
 
 // Kind is a class of refusals.
@@ -104,6 +107,8 @@ type verifier struct {
 	fleetOf string // commit whose fleet is known
 	fleet   schema.Fleet
 	rosters *rosterCache // nil before the first is read
+
+	cut bool // as Refusal.Cut, of the step that is judged
 }
 
 func (v *verifier) commit(id string) (Commit, error) {
@@ -228,8 +233,9 @@ func (v *verifier) fleetAt(ctx context.Context, commit string) (schema.Fleet, er
 // step judges the step from parent p, which is trusted, to c.
 func (v *verifier) step(ctx context.Context, p, c Commit) (Step, error) {
 	refuse := func(kind Kind, format string, a ...any) (Step, error) {
-		return Step{}, &Refusal{Commit: c.ID, Kind: kind, Reason: fmt.Sprintf(format, a...)}
+		return Step{}, &Refusal{Commit: c.ID, Kind: kind, Reason: fmt.Sprintf(format, a...), Cut: v.cut}
 	}
+	v.cut = false
 	if c.When.Before(p.When) {
 		return refuse(WrongTime, "its committer's time %s is before that of its parent, %s: set the clock and commit again", c.When.Format(time.RFC3339), p.When.Format(time.RFC3339))
 	}
@@ -407,9 +413,17 @@ func (v *verifier) agreed(ctx context.Context, f schema.Fleet, p, c Commit) (nam
 			if len(side.Signature) == 0 {
 				return false
 			}
-			after, e := v.reach(ctx, side.ID, "", func(x Commit) bool { return x.ID == p.ID })
-			if e == nil && after {
+			cut := false
+			after, e := v.reach(ctx, side.ID, "", func(x Commit) bool {
+				cut = cut || v.src.Ends(x.ID) && !v.src.Begins(x.ID)
+				return x.ID == p.ID
+			})
+			switch {
+			case e == nil && after:
 				add(who.signer(side.Payload, side.Signature, NamespaceCommit))
+			case e == nil && cut:
+				_, err := who.signer(side.Payload, side.Signature, NamespaceCommit)
+				v.cut = v.cut || err == nil
 			}
 			return false
 		})

@@ -318,6 +318,35 @@ func TestNothingBeforeWhereHistoryBegins(t *testing.T) {
 	r.approve("carol", three, r.tree("HEAD"))
 	accepted(t, r, three, r.head(), "bob", "carol")
 	refused(t, r, r.head(), three, Rewind, "does not follow")
+	// One that began after it, is cut off all the same, and whose tip the right people have signed: the rest may be asked for.
+	r.ends = ""
+	r.git("checkout", "-q", "-B", "long", three)
+	begun := r.commit("bob", map[string]string{"policies/long.cue": "1"})
+	tip := both(map[string]string{"policies/long.cue": "2"})
+	r.git("checkout", "-q", "-B", "merged", three)
+	r.clock = r.clock.Add(time.Minute)
+	r.git("merge", "-q", "--no-ff", "-m", "Merge long", tip)
+	r.approve("carol", three, r.tree("HEAD"))
+	accepted(t, r, three, r.head(), "bob", "carol")
+	for ends, cut := range map[string]bool{begun: true, tip: true, older: false} {
+		r.ends = ends
+		_, err := r.verify(three, r.head())
+		if refused := (*Refusal)(nil); cut && (!errors.As(err, &refused) || refused.Kind != NotAgreed || !refused.Cut) || !cut && err != nil {
+			t.Errorf("cut at %s: %v", ends, err)
+		}
+	}
+	r.ends = ""
+	// What nobody of them has signed is no reason to ask.
+	r.git("checkout", "-q", "-B", "long", three)
+	r.ends = r.commit("", map[string]string{"policies/long.cue": "3"})
+	unsigned := r.commit("", map[string]string{"policies/long.cue": "4"})
+	r.git("checkout", "-q", "-B", "other", three)
+	r.clock = r.clock.Add(time.Minute)
+	r.git("merge", "-q", "--no-ff", "-m", "Merge it", unsigned)
+	_, err := r.verify(three, r.head())
+	if refused := (*Refusal)(nil); !errors.As(err, &refused) || refused.Cut {
+		t.Errorf("a line that nobody has signed: %v", err)
+	}
 	r.ends = ""
 	// A line from before the anchor that is all there, and one that is not.
 	r.git("checkout", "-q", "-B", "before", first)
