@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,22 +37,29 @@ func (e evidence) text() string {
 }
 
 // forkOf reports whether a commit that does not follow on what is verified is well signed from some commit on that comes
-// before that, back to the anchor. One that lies on that line itself is old and no fork.
+// before that, back to the anchor. One that lies on that line itself, or was merged into it, is old and no fork, and neither is one
+// that makes the same trees as that line, as a branch does that was merged as a squash: anybody can show such a commit again.
 func (a *Agent) forkOf(ctx context.Context, src TrustSource, commit string) (evidence, bool) {
 	p := a.pinNow()
 	own, reached := a.line(ctx, src, p.base(), func(id string) bool { return id == p.Anchor })
 	if !reached {
 		return evidence{}, false
 	}
-	mine := map[string]bool{}
-	for _, c := range own {
-		mine[c.ID] = true
+	mine := map[string]int{}
+	for i, c := range own {
+		mine[c.ID] = i
 	}
-	line, meets := a.line(ctx, src, commit, func(id string) bool { return mine[id] })
+	line, meets := a.line(ctx, src, commit, func(id string) bool { _, is := mine[id]; return is })
 	if !meets || len(line) < 2 {
 		return evidence{}, false
 	}
 	base := line[len(line)-1].ID
+	if since := own[:mine[base]]; len(since) >= len(line)-1 && slices.EqualFunc(line[:len(line)-1], since[len(since)-len(line)+1:], func(x, y trust.Commit) bool { return x.Tree == y.Tree }) {
+		return evidence{}, false
+	}
+	if merged, err := a.policies.Descends(ctx, p.base(), commit); err != nil || merged {
+		return evidence{}, false
+	}
 	if _, err := trust.Verify(ctx, src, base, commit, time.Time{}); err != nil {
 		return evidence{}, false
 	}
