@@ -29,6 +29,25 @@ func TestPassesForEventsAreMadeAtOnceUntilThereAreMany(t *testing.T) {
 	}
 }
 
+// A window ends at a whole minute that a pass may have gone by while it waited for the next opening.
+func TestTheNextLookIsAtTheFirstOfTwoMoments(t *testing.T) {
+	for _, tt := range []struct {
+		name                  string
+		minute, opening, want time.Duration
+	}{
+		{"an opening before the minute", 40 * time.Second, 30 * time.Second, 30 * time.Second},
+		{"an opening after it", 40 * time.Second, time.Hour, 40 * time.Second},
+		{"the pass has gone by the minute", -time.Second, time.Hour, 0},
+		{"the pass has gone by the opening", 40 * time.Second, -time.Second, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := soonest(tt.minute, tt.opening); got != tt.want {
+				t.Errorf("soonest(%v, %v) = %v, want %v", tt.minute, tt.opening, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestEventsThatComeAllTheTimeKeepNoHostBusy(t *testing.T) {
 	for _, tt := range []struct {
 		name     string

@@ -121,8 +121,7 @@ func (a *Agent) enforce(ctx context.Context) error {
 			timer.Reset(untilMinute(began))
 			fruitful = e.pass(ctx)
 			if o := e.plan.Patching.Next; o != nil && o.Start.After(began) { // some windows open between them
-				now := a.now()
-				timer.Reset(max(0, min(untilMinute(now), o.Start.Sub(now))))
+				timer.Reset(soonest(untilMinute(began)-time.Since(start), o.Start.Sub(a.now())))
 			}
 		} else {
 			fruitful = e.partPass(ctx, heard)
@@ -139,6 +138,9 @@ func (a *Agent) enforce(ctx context.Context) error {
 func untilMinute(now time.Time) time.Duration {
 	return period - time.Duration(now.UnixNano()%int64(period))
 }
+
+// soonest is how long until the first of two moments, of which a long pass may have gone by.
+func soonest(minute, opening time.Duration) time.Duration { return max(0, min(minute, opening)) }
 
 // wake sets the timer for what was heard.
 func (e *enforcer) wake(due *time.Timer, wait time.Duration, ok bool) {
