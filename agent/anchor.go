@@ -383,6 +383,8 @@ func (a *Agent) keepHeartbeat(ctx context.Context, src TrustSource, text []byte)
 	if err != nil {
 		return false
 	}
+	a.beats.Lock() // the loop hears of one while another comes from the remote beside it: the newer stays
+	defer a.beats.Unlock()
 	if had, err := a.policies.Heartbeat(); err == nil && had != nil {
 		// One whose key was taken away since, or of a time that this host's clock had by mistake, keeps no other out.
 		old, err := trust.ParseHeartbeat(had)

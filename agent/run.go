@@ -74,6 +74,7 @@ type Agent struct {
 
 	telling sync.Mutex // one tells how this node fares at a time
 	looks   sync.Mutex // one look at the host at a time that somebody asked for
+	beats   sync.Mutex // one heartbeat is held against the one that is kept at a time
 
 	start        string                 // a random name of this start
 	began        time.Time              // when it was
