@@ -314,6 +314,7 @@ type git struct{ dir string }
 func (g git) run(ctx context.Context, in []byte, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", g.dir}, args...)...)
 	cmd.Stdin = bytes.NewReader(in)
+	cmd.Env = append(os.Environ(), "LANGUAGE=en") // some complaints are told apart by their words
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := cmd.Run(); err != nil {
