@@ -30,12 +30,13 @@ func (a *app) collectProofs(ctx context.Context, p *policyFolder, remote string,
 		}
 	}
 	g := git{dir: p.dir}
-	if len(used)+len(refused) == 0 || !g.upToDate(ctx, remote) || !removeProofs(ctx, g, remote, append(used, slices.Sorted(maps.Keys(refused))...)) {
-		return map[string]bool{}
-	}
 	gone := map[string]bool{}
+	if len(used)+len(refused) == 0 || !g.upToDate(ctx, remote) {
+		return gone
+	}
+	removed := removeProofs(ctx, g, remote, append(used, slices.Sorted(maps.Keys(refused))...))
 	for _, x := range all {
-		if err := refused[x.join.Proof.ID]; err != nil {
+		if err := refused[x.join.Proof.ID]; err != nil && slices.Contains(removed, x.join.Proof.ID) {
 			gone[x.join.Proof.ID] = true
 			a.note(fmt.Sprintf("%s (%s) is not let in: %s; its proof is taken out of the repository", x.join.Proof.Name, x.join.Proof.ID, err), "")
 		}
@@ -68,21 +69,24 @@ func (g git) upToDate(ctx context.Context, remote string) bool {
 	return err == nil && changed == ""
 }
 
-// removeProofs takes proofs out of the repository, and reports whether it could. That it cannot is no error: what is left there does no harm.
-func removeProofs(ctx context.Context, g git, remote string, ids []string) bool {
-	ids = ids[:min(len(ids), 200)] // the rest the next time
+// mostRemoved is how many proofs are taken out at a time: the rest goes the next time.
+const mostRemoved = 200
+
+// removeProofs takes proofs out of the repository, and gives those that it has. That it cannot is no error: what is left there does no harm.
+func removeProofs(ctx context.Context, g git, remote string, ids []string) []string {
+	ids = ids[:min(len(ids), mostRemoved)]
 	if len(ids) == 0 {
-		return false
+		return nil
 	}
 	args := []string{"push", "--quiet", "--no-verify", remote}
 	for _, id := range ids {
 		args = append(args, ":"+gitrepo.JoinRef+id)
 	}
 	if _, err := g.run(ctx, nil, args...); err != nil {
-		return false
+		return nil
 	}
 	for _, id := range ids {
 		_, _ = g.run(ctx, nil, "update-ref", "-d", gitrepo.JoinRef+id)
 	}
-	return true
+	return ids
 }
