@@ -116,6 +116,10 @@ func TestFleet(t *testing.T) {
 		opens := time.Now().Add(8 * time.Second).Truncate(time.Second)
 		commit := f.git.Push(patchingAt("sunday", false, opens))
 		f.inForce(commit, 60*time.Second, f.hosts...)
+		may := opens // the first instant at which a host may begin
+		if now := time.Now(); now.After(may) {
+			may = now // this machine has much else to do
+		}
 		f.until("the window opens", 10*time.Second, func() bool {
 			for _, h := range f.hosts {
 				if got := versions(h)["tb-lib"]; got != "1.0-1" && time.Now().Before(opens) {
@@ -139,7 +143,7 @@ func TestFleet(t *testing.T) {
 			if len(begun) == 0 || begun[0].Before(opens) {
 				t.Fatalf("%s installs at %v for the window that opens at %v", h.Name, begun, opens)
 			}
-			soonest = min(soonest, begun[0].Sub(opens))
+			soonest = min(soonest, begun[0].Sub(may))
 		}
 		if t.Logf("the first host begins %v after the window opens", soonest); soonest > 10*time.Second {
 			t.Error("it is not the opening that hosts wait for")
