@@ -91,6 +91,7 @@ const (
 	// guestFor is how long packets may go to where a pinned stream came from.
 	guestFor  = time.Minute
 	maxGuests = 1024
+	maxLeft   = 1024
 	// heardFor is how long after somebody with the key was heard from an address, or a pinned stream came from there, packets go
 	// there as they come: a node signs its addresses, but may sign a stranger's. To others go blindAtOnce packets, and then one each
 	// blindEvery: enough for a host that answers from another address than it says.
@@ -116,7 +117,8 @@ type claims struct {
 	looks  bucket
 }
 
-// source is an address without its port that nodes claim.
+// source is an address without its port that nodes claim, or have claimed: else who signs two addresses in turn, at once and again,
+// would have each time what goes at once. Of those that nobody claims any more maxLeft are remembered.
 type source struct {
 	claims int
 	heard  time.Time
@@ -174,23 +176,16 @@ func (c *claims) take(r schema.Record, a schema.AddressRecord, meta []byte) (mov
 	if have && old.record.Newer(r) {
 		return false, fmt.Errorf("%s is at %s, as it has signed later", r.Node, old.Gossip)
 	}
-	var kept *source // of an address that it stays at
-	if have && old.Gossip.Addr() == a.Gossip.Addr() {
-		kept = c.ips[a.Gossip.Addr()]
+	if c.ips[a.Gossip.Addr()] == nil {
+		c.ips[a.Gossip.Addr()] = &source{}
 	}
+	c.ips[a.Gossip.Addr()].claims++ // before it leaves where it was, which may be there
 	c.leave(r.Node)
-	if kept != nil {
-		c.ips[a.Gossip.Addr()] = kept
-	}
 	if have && meta == nil && !r.Newer(old.record) {
 		meta = old.meta
 	}
 	c.of[r.Node] = claimed{a, r, bytes.Clone(meta)}
 	c.at[a.Gossip]++
-	if c.ips[a.Gossip.Addr()] == nil {
-		c.ips[a.Gossip.Addr()] = &source{}
-	}
-	c.ips[a.Gossip.Addr()].claims++
 	return old.AddressRecord != a, nil
 }
 
@@ -205,7 +200,15 @@ func (c *claims) leave(node string) {
 	}
 	if s := c.ips[old.Gossip.Addr()]; s != nil {
 		if s.claims--; s.claims <= 0 {
-			delete(c.ips, old.Gossip.Addr())
+			s.heard = time.Time{}
+			for ip, other := range c.ips {
+				if len(c.ips) <= len(c.of)+maxLeft {
+					break
+				}
+				if other.claims <= 0 {
+					delete(c.ips, ip)
+				}
+			}
 		}
 	}
 	delete(c.of, node)
