@@ -308,11 +308,16 @@ machine that runs this every hour, a CI job for instance.`,
 	return cmd
 }
 
-// git is the person's own git, in a clone: it knows their keys, and how to reach the remote.
+// git is the person's own git, in a clone: it knows their keys, and how to reach the remote. Hooks run where it commits, and where it
+// pushes that: those of core.hooksPath may be what somebody has pushed who is to be judged.
 type git struct{ dir string }
 
 func (g git) run(ctx context.Context, in []byte, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", g.dir}, args...)...)
+	options := []string{"-C", g.dir}
+	if !slices.Contains(args, "commit") && (args[0] != "push" || slices.Contains(args, "--no-verify")) {
+		options = append(options, "-c", "core.hooksPath="+os.DevNull)
+	}
+	cmd := exec.CommandContext(ctx, "git", append(options, args...)...)
 	cmd.Stdin = bytes.NewReader(in)
 	cmd.Env = append(os.Environ(), "LANGUAGE=en") // some complaints are told apart by their words
 	var out, complaint bytes.Buffer

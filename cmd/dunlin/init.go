@@ -327,7 +327,7 @@ func (a *app) printInit(dir, fleet, version string, f initFlags, first *firstCom
 	if first.make && first.anchor == "" {
 		fmt.Fprintln(a.out, "      git init -b main")
 	}
-	fmt.Fprint(a.out, "      git config core.hooksPath .githooks    # check each commit\n"+
+	fmt.Fprint(a.out, "      cp .githooks/pre-commit .git/hooks/     # check each commit\n"+
 		"      dunlin validate\n"+
 		"      dunlin new policy NAME                  # more objects: dunlin schema says what there is\n")
 	switch {
