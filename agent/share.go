@@ -322,7 +322,7 @@ func (a *Agent) named(text string) string {
 func (a *Agent) clones() {
 	text := ""
 	if a.records.Cloned(a.keys.ID()) {
-		text = "another host uses this host's key, as after a copy of its state folder: no patches are installed on either. Stop the agent of one, remove its state folder, start it, and commit the line that `dunlin node line` prints; 10 minutes later this is over"
+		text = "another host uses this host's key, as after a copy of its state folder: no patches are installed on either. Stop the agent of one, remove its state folder, start it, and let it in as a new host (dunlin join, or the line that `dunlin node line` prints); 10 minutes later this is over"
 	}
 	a.problem("clone", text)
 }

@@ -105,10 +105,12 @@ func (a *Agent) use(p Policy, since time.Time) {
 		a.problem("roster", "")
 	case listed:
 		a.problem("roster", "the roster has another TLS key for this host, so other nodes accept no stream of it: commit the line that `dunlin node line` prints")
+	case named && own.State == schema.NodeRetired:
+		a.problem("roster", "this host is retired in the roster, so nothing is enforced here: to be a node again it moves its folder of keys away and joins anew")
 	case named:
 		a.problem("roster", fmt.Sprintf("this host is %s in the roster, so nothing is enforced here: set its line to active to change that", own.State))
 	default:
-		a.problem("roster", "this host is not an active node of the roster, so nothing is enforced here: commit the line that `dunlin node line` prints")
+		a.problem("roster", "this host is not an active node of the roster, so nothing is enforced here: after dunlin join let it in with dunlin node approve, else commit the line that `dunlin node line` prints")
 	}
 	a.unenforced(p.Repo.Fleet)
 	a.records.Forget()

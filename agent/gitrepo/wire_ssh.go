@@ -104,7 +104,7 @@ func openSSH(ctx context.Context, t target, service string) (_ conn, err error) 
 
 func sshConfig(t target, addr string) (*ssh.ClientConfig, error) {
 	if t.KnownHosts == "" {
-		return nil, fmt.Errorf("%w: no known_hosts file is configured; write the server's key to one", ErrUnknownHost)
+		return nil, fmt.Errorf("%w: no known_hosts file is given (repo.knownHosts, --known-hosts); write what ssh-keyscan prints to one, once you have compared it with the server's key", ErrUnknownHost)
 	}
 	db, err := knownhosts.NewDB(t.KnownHosts)
 	if err != nil {

@@ -386,7 +386,7 @@ func (d *doctor) agent(ctx context.Context) {
 	case s.Commit == "":
 		d.say(check, findingWarning, "dunlin status tells why", "it runs, and no commit is in force here yet")
 	case s.Node == "":
-		d.say(check, findingWarning, "put the line that dunlin node line prints into the repository", "it runs, and the roster of %s does not have this host, so that it does nothing", short(s.Commit))
+		d.say(check, findingWarning, "let it in with dunlin node approve, where it has asked with dunlin join; else put the line that dunlin node line prints into the repository", "it runs, and the roster of %s does not have this host, so that it does nothing", short(s.Commit))
 	default:
 		d.say(check, findingOK, "", "it runs as %s, with %s in force for %s", s.Node, short(s.Commit), span(s.At.Sub(s.Since)))
 	}

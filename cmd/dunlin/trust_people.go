@@ -64,7 +64,7 @@ func (a *app) changeFleet(ctx context.Context, change func(text []byte) ([]byte,
 	}
 	// What would lock everybody out must not come as far as a commit.
 	if _, err := agent.NewFleets(load.Child(loadOptions())).Read(ctx, now); err != nil {
-		return exitWith{code: exitFaults, err: fmt.Errorf("fleet.cue is not changed, since then %w", err), hint: "change fleet.cue by hand"}
+		return exitWith{code: exitFaults, err: fmt.Errorf("fleet.cue is not changed, since then %w", err), hint: "change fleet.cue by hand: a new role and its first person are written at once, as docs/trust.md shows"}
 	}
 	if err := p.write("fleet.cue", now, mode); err != nil {
 		return err
