@@ -180,6 +180,9 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	} else {
 		v.Join += " --unsigned"
 	}
+	if overSSH(f.url) {
+		v.Join += " --credential-file /etc/dunlin/repo.key --known-hosts /etc/dunlin/known_hosts"
+	}
 	if f.peer != "" {
 		v.Join += " --peer " + safe.Shell(f.peer)
 	}
@@ -200,7 +203,19 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	}
 	fmt.Fprintf(a.out, "\nThe code is shown once and is kept nowhere.\n\nnext: git add %s && git commit -S -m \"activation %s\", which the role root must agree to, and push it\nthen, on each host, which asks for the code:\n\n  %s\n",
 		printable(safe.Shell(file)), printable(name), printable(v.Join))
+	if overSSH(f.url) {
+		fmt.Fprint(a.out, "\nrepo.key is a key without passphrase that may read there, known_hosts what ssh-keyscan prints, compared with the server's key.\n")
+	}
+	if f.peer == "" {
+		fmt.Fprint(a.out, "\nWith --peer HOST:7951 of a node that is in, the host asks that node and is given the gossip key; the first host has no such node: docs/enrolment.md.\n")
+	}
 	return nil
+}
+
+// overSSH reports whether a repository is reached by ssh, which wants a key and the server's.
+func overSSH(url string) bool {
+	host, _, scp := strings.Cut(url, ":")
+	return strings.HasPrefix(url, "ssh://") || scp && !strings.Contains(url, "://") && strings.Contains(host, "@")
 }
 
 func orWord(s, or string) string {

@@ -101,7 +101,7 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 		return err
 	}
 	e.texts[agent.GossipKeysFile] = append(line, '\n')
-	c, err := e.commit(ctx, f, fmt.Sprintf("gossip key %.8s: %s", id, step), nil)
+	c, err := e.commit(ctx, f, fmt.Sprintf("gossip key %.8s: %s", id, map[string]string{"add": "add it", "use": "use it", "remove": "remove those before it"}[step]), nil)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,8 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 			LeftOut []string `json:"leftOut"`
 		}{step, id, keys.Keys, keys.Use, c.Files, c.Commit, f.push, leftOut})
 	}
-	fmt.Fprintf(a.out, "%s %s the gossip key %.8s\n", lookOf(a.out).symbol(good), step, id)
+	did := map[string]string{"add": "add the gossip key %.8s", "use": "use the gossip key %.8s", "remove": "remove the gossip keys before %.8s"}[step]
+	fmt.Fprintf(a.out, "%s "+did+"\n", lookOf(a.out).symbol(good), id)
 	c.Pushed = f.push
 	a.printCommitted(c)
 	fmt.Fprintf(a.out, "then: %s\n", map[string]string{
