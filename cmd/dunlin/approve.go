@@ -50,7 +50,9 @@ must hold all of --base, as after git rebase: else the merge would make another 
 hosts would not count the agreement. What is approved is shown first. Where no role of yours owns
 a path, your agreement counts for nothing there: that is said, and which roles must still agree.
 Where it counts nowhere you are asked once more before it is pushed, or warned with --yes. That
-knows of approvals which are in the clone, and of REV's own signature if it is right upon --base.
+knows of approvals which are in the clone or, without --no-push, at the remote, and of REV's own
+signature if it is right upon --base; whose word rests on that signature is said, since a squash
+or a rebase by the forge loses it.
 
 ssh-keygen signs, as for git commit -S: the private key stays in its file, in ssh-agent or on
 its security key. git's user.signingkey and gpg.ssh.program are heeded.
@@ -71,6 +73,9 @@ Exit status: 0 agreed; 4 the key is nobody's who may sign; 1 something else went
 }
 
 func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bool) error {
+	if !f.local {
+		git{dir: f.repo}.fetchApprovals(ctx, f.remote, rev)
+	}
 	t, err := openTrusted(f.repo)
 	if err != nil {
 		return err
@@ -136,6 +141,11 @@ func (a *app) approve(ctx context.Context, f signFlags, rev, base string, yes bo
 		return exitWith{code: exitNotTrusted, err: err, hint: "dunlin trust list " + base[:12] + " says whose keys count; --key names another"}
 	}
 	counts := t.countsFor(ctx, fleet, who, b, c, paths)
+	if main, err := g.mainOf(ctx, f.remote); err == nil {
+		if _, err := g.run(ctx, nil, "merge-base", "--is-ancestor", commit, main); err == nil {
+			counts.BySignature = []string{} // it is on the branch as it is
+		}
+	}
 	for _, line := range counts.text(who) {
 		a.tell(line)
 	}
@@ -172,6 +182,8 @@ type approvalCounts struct {
 	Nowhere bool         `json:"countsNowhere"`
 	InVain  []string     `json:"inVain"` // paths that no role of the person owns
 	Lacking []trust.Lack `json:"lacking"`
+	// BySignature are people who are needed and have signed the commit and approved nothing: a squash or a rebase loses their word.
+	BySignature []string `json:"bySignature"`
 }
 
 // countsFor says what an approval that somebody has signed is good for, beside what others have, as far as this clone knows.
@@ -183,7 +195,15 @@ func (t trusted) countsFor(ctx context.Context, fleet schema.Fleet, who string, 
 	agreed = append(agreed, who)
 	slices.Sort(agreed)
 	agreed = slices.Compact(agreed)
-	v := approvalCounts{InVain: trust.InVain(fleet, who, paths), Lacking: trust.Lacking(fleet, paths, agreed)}
+	v := approvalCounts{InVain: trust.InVain(fleet, who, paths), Lacking: trust.Lacking(fleet, paths, agreed), BySignature: []string{}}
+	unsigned := c
+	unsigned.Parents = nil // then only approvals count
+	if approved, err := trust.Agreed(ctx, t.src, fleet, base, unsigned); err == nil {
+		approved = append(approved, who)
+		if len(trust.Lacking(fleet, paths, approved)) > len(v.Lacking) {
+			v.BySignature = slices.DeleteFunc(slices.Clone(agreed), func(name string) bool { return slices.Contains(approved, name) })
+		}
+	}
 	v.Nowhere = len(v.InVain) == len(paths)
 	if len(paths) == 0 { // it counts where a role of theirs owns what no other does
 		v.Nowhere = slices.ContainsFunc(v.Lacking, func(l trust.Lack) bool { return !slices.Contains(l.Agreed, who) })
@@ -217,6 +237,9 @@ func (v approvalCounts) text(who string) []string {
 			what = listed(l.Paths, 4)
 		}
 		out = append(out, fmt.Sprintf("the role %s must still agree to %s: %d more of %s%s", l.Role, what, l.Threshold-len(l.Agreed), who, have))
+	}
+	if len(v.BySignature) > 0 {
+		out = append(out, fmt.Sprintf("the signature of %s on the commit counts where it is merged as it is; before a squash or a rebase they run dunlin approve, too", listed(v.BySignature, 8)))
 	}
 	return out
 }
@@ -329,6 +352,16 @@ func (g git) run(ctx context.Context, in []byte, args ...string) (string, error)
 		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()))
 	}
 	return strings.TrimSuffix(out.String(), "\n"), nil
+}
+
+// fetchApprovals brings what others have approved of a revision's tree, if the remote can be asked: a push tells who cannot.
+func (g git) fetchApprovals(ctx context.Context, remote, rev string) {
+	tree, err := g.run(ctx, nil, "rev-parse", "--verify", "--quiet", rev+"^{tree}")
+	if err != nil {
+		return
+	}
+	of := gitrepo.ApprovalsRef + tree + "/*"
+	_, _ = g.run(ctx, nil, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", remote, "+"+of+":"+of)
 }
 
 // mainOf is the newest commit of the remote's main branch that the clone knows.

@@ -27,7 +27,7 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Say of a patch or a resource what it should be, which policy or approval rule says
 so and where that is written, how it is now, and why it is not changed if it is
 not. ITEM is a name as reconcile prints it, such as file:/etc/motd, service:nginx,
-port:in/tcp/23/any or patch:openssl.amd64. A word without a kind is a node; after NODE,
+port:in/tcp/23/any or patch:openssl.amd64; a path alone is a file. A word without a kind is a node; after NODE,
 and where no node has that name, it is a patch. Without ITEM it explains what counts
 against the node, with --all everything that policies manage on it. It changes nothing.
 
@@ -196,6 +196,9 @@ func (p page) verdict(x api.Explained, whole bool, now time.Time) {
 func nodeAndItem(node string, args []string) (string, string, error) {
 	item := ""
 	for i, arg := range args {
+		if strings.HasPrefix(arg, "/") { // no node has such a name
+			arg = string(schema.KindFile) + ":" + arg
+		}
 		kind, _, ok := strings.Cut(arg, ":")
 		switch {
 		case ok && isKind(kind):
