@@ -43,8 +43,8 @@ type withheld struct {
 	line struct{ of, says string } // what otherLine said last, and of what
 }
 
-// hold is what this node has of a commit.
-type hold struct{ has, knows bool }
+// hold is what this node has of a commit; unsure where that cannot be told now.
+type hold struct{ has, knows, unsure bool }
 
 // due is when something is to be done next; zero for nothing.
 func (w *withheld) due(now time.Time) time.Time {
@@ -96,8 +96,10 @@ func (a *Agent) heed(ctx context.Context, fleet schema.Fleet, newest beat) strin
 		}
 	}
 	if newest.by != "" {
-		has := a.hold(ctx, newest.Head).has || a.beforeAnchor(newest)
+		h := a.hold(ctx, newest.Head)
+		has := h.has || a.beforeAnchor(newest)
 		switch {
+		case h.unsure:
 		case w.by == "" && !has:
 			w.begin(newest, time.Now(), a.now(), a.jitter)
 		case w.by == newest.by && has && newest.When().After(w.again):
@@ -110,6 +112,9 @@ func (a *Agent) heed(ctx context.Context, fleet schema.Fleet, newest beat) strin
 		return ""
 	}
 	h := a.hold(ctx, w.Head)
+	if h.unsure {
+		return ""
+	}
 	if h.knows && w.again.Before(w.seen) {
 		return "" // it was here, and may have been taken out of the branch on purpose since; the next heartbeat tells
 	}
@@ -138,15 +143,20 @@ func (a *Agent) beforeAnchor(b beat) bool {
 	return err == nil && b.When().Before(c.When)
 }
 
-// hold looks at what this node has of a commit. Where the remote is known to have something that cannot be kept, which is
-// told otherwise, nothing is missing.
+// hold looks at what this node has of a commit. As long as the remote has something that cannot be kept, which is told
+// otherwise, that is unsure; it takes nothing back, since a server shows what it likes for a moment.
 func (a *Agent) hold(ctx context.Context, head string) hold {
 	a.mu.Lock()
 	shown := a.remote.Head
 	a.mu.Unlock()
 	base := a.pinNow().base()
-	if head == base || head == shown || shown != "" && !a.policies.Knows(shown) {
-		return hold{true, true}
+	switch {
+	case head == base:
+		return hold{has: true, knows: true}
+	case shown != "" && !a.policies.Knows(shown):
+		return hold{unsure: true}
+	case head == shown:
+		return hold{has: true, knows: true}
 	}
 	if !a.policies.Knows(head) {
 		return hold{}
@@ -165,7 +175,7 @@ func (a *Agent) hold(ctx context.Context, head string) hold {
 		}
 		after, err := a.policies.Descends(ctx, at, head)
 		if ctx.Err() != nil {
-			return hold{true, true}
+			return hold{unsure: true}
 		}
 		h.has = after || err != nil // what cannot be told is no alarm
 	}

@@ -431,12 +431,18 @@ func TestAFreezeWithALiveHeartbeat(t *testing.T) {
 			return c.Nodes[0].Agent.Status().Trust.Withheld == "" && away.Agent.Status().Trust.Withheld == ""
 		})
 
-		// The freeze: main stays, the heartbeat goes on. What another machine says, that is shown the old branch, hides nothing.
+		// The freeze: main stays, the heartbeat goes on. What another machine says, that is shown the old branch, hides nothing, nor
+		// does something for a while that nobody can keep.
 		three := c.PushAt(simulated.Repository, two, alice, motdFile("three\n"))
 		c.Point(two)
 		c.Beat(clock, "acme", three)
-		for range 3 {
-			time.Sleep(3 * time.Minute)
+		for i := range 3 {
+			time.Sleep(2 * time.Minute)
+			if i == 1 {
+				refuse(t, c, c.PushObjects(map[string][]byte{"large.bin": make([]byte, 33<<20)}), "", "too large", 3)
+				c.Point(two)
+			}
+			time.Sleep(time.Minute)
 			c.Beat(other, "acme", two)
 		}
 		alarm("a newer commit seems to be held back from here", 5*time.Minute)
