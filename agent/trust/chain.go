@@ -160,6 +160,9 @@ func (v *verifier) chain(ctx context.Context, trusted, head string) ([]Commit, e
 			return nil, err
 		}
 		c, err := v.commit(id)
+		if err != nil && len(chain) > 0 && v.tooOld(chain[len(chain)-1], trusted) {
+			return nil, v.rewind(ctx, trusted, head)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -174,6 +177,16 @@ func (v *verifier) chain(ctx context.Context, trusted, head string) ([]Commit, e
 	}
 	slices.Reverse(chain)
 	return chain, nil
+}
+
+// tooOld reports whether what comes before a commit was left out, and the trusted commit cannot be there: it is newer. Whoever merges
+// the main branch into a line from before the anchor would else let each host ask for the whole of that again and again.
+func (v *verifier) tooOld(c Commit, trusted string) bool {
+	if !v.src.Ends(c.ID) {
+		return false
+	}
+	t, err := v.commit(trusted)
+	return err == nil && c.When.Before(t.When)
 }
 
 // rewind says why a head does not follow on the trusted commit.

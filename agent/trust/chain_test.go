@@ -354,6 +354,20 @@ func TestNothingBeforeWhereHistoryBegins(t *testing.T) {
 	if _, err := r.verify(three, before); !errors.Is(err, errGone) {
 		t.Errorf("a line whose beginning is not here: %v", err)
 	}
+	// One that is cut off before what is trusted was made does not follow on that, and one that is cut off later may.
+	now := r.clock
+	for cut, want := range map[time.Time]bool{now.Add(-365 * 24 * time.Hour): true, now: false} {
+		r.clock = cut
+		r.git("checkout", "-q", "-B", "around", old)
+		r.ends = both(map[string]string{"policies/around.cue": "1"})
+		r.clock = now.Add(time.Hour)
+		r.git("merge", "-q", "--no-ff", "-s", "ours", "-m", "Merge main", three)
+		_, err := r.verify(three, r.head())
+		if refused := (*Refusal)(nil); want != (errors.As(err, &refused) && refused.Kind == Rewind) || !want && !errors.Is(err, errGone) {
+			t.Errorf("a line that was cut off at %s: %v", cut, err)
+		}
+	}
+	r.ends = ""
 	clear(r.gone)
 	refused(t, r, three, before, Rewind, "does not follow")
 	r.gone[two] = true
