@@ -258,7 +258,7 @@ func (a *Agent) refuse(r *schema.RefusedCommit) {
 		return
 	}
 	if had {
-		a.settled.add(a.refused.Commit)
+		a.passed.add(a.refused.Commit)
 	}
 	a.refused = r
 	a.mu.Unlock()

@@ -315,7 +315,7 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	}
 	if f.proving == got.commit {
 		f.proving = ""
-		a.settled.add(got.commit) // it is judged once
+		a.passed.add(got.commit) // it is judged once
 		if e, is := a.forkOf(ctx, a.trustSource(), got.commit); got.err == nil && is {
 			a.fork(e)
 		}
@@ -323,6 +323,9 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	}
 	if got.err == nil {
 		f.failed, f.tries = "", 0
+		if f.lookedFor == got.commit {
+			f.lookedFor = "" // it is in the branch again
+		}
 		a.problem("disk", "")
 		a.mu.Lock()
 		a.remote.Head = got.commit

@@ -30,7 +30,7 @@ type doubt struct {
 	wait  time.Duration
 }
 
-// settled are commits that need no look: they came before what is in force, or were refused and passed by.
+// settled are commits that need no look.
 type settled struct {
 	mu  sync.Mutex
 	all []string
@@ -80,6 +80,7 @@ func (a *Agent) isOld(ctx context.Context, commit string) bool {
 func (a *Agent) claims(ctx context.Context) []claim {
 	a.mu.Lock()
 	known := map[string]bool{a.remote.Head: true}
+	var knowing []string
 	if a.policy != nil {
 		known[a.policy.Commit] = true
 	}
@@ -91,6 +92,15 @@ func (a *Agent) claims(ctx context.Context) []claim {
 	for id, h := range a.headsTold() {
 		if id == a.keys.ID() || h.Error != "" || !isCommit(h.Commit) || known[h.Commit] {
 			continue
+		}
+		if a.passed.has(h.Commit) {
+			// Who asked the remote long ago goes on telling of it; where it is the head again, those tell it who ask now.
+			if knowing == nil {
+				knowing = a.knowing(a.inTurn())
+			}
+			if !slices.Contains(knowing, id) {
+				continue
+			}
 		}
 		if a.isOld(ctx, h.Commit) {
 			known[h.Commit] = true
@@ -143,6 +153,8 @@ func (f *follower) hear(ctx context.Context, now time.Time) {
 		}
 		rank := slices.Index(order, a.keys.ID())
 		switch {
+		case a.passed.has(c.commit): // they may be about to see that it was taken out of the branch
+			sooner(hearsay + time.Duration(max(rank, 0))*time.Second)
 		case slices.Contains(knowing, a.keys.ID()):
 			sooner(0)
 		case turn:
@@ -262,6 +274,9 @@ func (f *follower) weigh(ctx context.Context, head string, now time.Time) {
 		d.wait = min(max(2*d.wait, leastDoubt), mostDoubt)
 		d.until = now.Add(d.wait)
 		f.doubts[c.id] = d
+		if a.passed.has(c.commit) {
+			continue // the remote had it once, and it was judged
+		}
 		if a.policies.Bounded() && !a.policies.Knows(c.commit) {
 			// Who has read the remote long ago tells of what was new then.
 			a.log().Info("a node tells of a commit that the remote does not have, or that came before this host's anchor", "node", c.id, "commit", c.commit, "head", head)

@@ -84,7 +84,8 @@ type Agent struct {
 	uncounted    bool                   // nothing may be told yet; of the loop that shares
 	members      sync.Mutex             // one look at who is here at a time
 	pushCame     signal                 // a neighbour has pushed a commit
-	settled      settled
+	settled      settled                // they came before what is in force, or are forks
+	passed       settled                // they were refused, and are considered again where the remote has them again
 	answers      *answers
 	fleets       *Fleets
 	agreedAnew   atomic.Bool // statements of people were found on the remote

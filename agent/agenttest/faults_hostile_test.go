@@ -385,7 +385,11 @@ func TestALiarCrowdsOutNoApproval(t *testing.T) {
 			l.say(t, schema.RecordStatement, fmt.Sprintf("approvals%d", key), schema.StatementRecord{Approvals: made})
 		}
 		c.Approve(bob, "acme", under, over)
-		time.Sleep(3 * time.Minute)
+		time.Sleep(time.Minute)
+		c.Point(first) // nor does who puts the branch back for a while
+		time.Sleep(time.Minute)
+		c.Point(over)
+		time.Sleep(time.Minute)
 		for _, n := range sound {
 			if !n.Holds(first) {
 				t.Errorf("%s holds %s", n.Name, n.Agent.Account().Commit)

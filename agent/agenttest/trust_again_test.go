@@ -75,3 +75,37 @@ func TestABranchThatWasMergedIsNoFork(t *testing.T) {
 		}
 	})
 }
+
+// A commit that was refused, then taken out of the branch, and put back into it later, is judged anew also by nodes that have no
+// turn of asking the remote: it may be agreed to by then.
+func TestABranchThatIsPutBackAndForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice, bob := agenttest.NewPerson("alice"), agenttest.NewPerson("bob")
+		roles := "fleet: roles: {root: {paths: [\"fleet.cue\"], threshold: 1}, policy: {paths: [\"**\"], threshold: 2}}\n"
+		c, first := anchoredCluster(t, 84, 5, signedFleet(roles, "alice=root,policy", "bob=policy"))
+		defer c.StopAll()
+		startAll(c)
+		agree(t, c, first, time.Minute)
+		next := c.PushSigned(alice, motdFile("two\n"))
+		refuseAll(t, c, next, "not agreed", "only alice signed")
+		for range 2 {
+			c.Point(first)
+			c.Until("the refused commit is passed by", 3*time.Minute, func() bool {
+				for _, n := range c.Nodes {
+					if len(n.Agent.Status().Refused) > 0 {
+						return false
+					}
+				}
+				return true
+			})
+			c.Point(next)
+			refuseAll(t, c, next, "not agreed", "only alice signed")
+		}
+		c.Point(first)
+		time.Sleep(3 * time.Minute)
+		c.Approve(bob, "acme", first, next)
+		c.Point(next)
+		agree(t, c, next, 2*time.Minute)
+		nothingRefused(c)
+	})
+}
