@@ -14,6 +14,8 @@ const (
 	// withheldAfter is how long what a heartbeat names may be missing here before that is an alarm: it may have come before
 	// its commit, this node may have been away, and a mirror may give one reference after the other.
 	withheldAfter = 10 * time.Minute
+	// asksApart is between two questions that a fleet has for it, on average: a forge bears some 15 a second.
+	asksApart = 100 * time.Millisecond
 	// beatEvidence, among the evidence of forks, is of the heartbeat that last named another line. It raises no alarm at a
 	// start: who has the key of a heartbeat is no signer of policies.
 	beatEvidence = "heartbeat.json"
@@ -66,14 +68,19 @@ func (w *withheld) mayAsk(now time.Time) bool {
 	return true
 }
 
-// begin notes a heartbeat that names what is not here.
-func (w *withheld) begin(b beat, now, seen time.Time, jitter func(time.Duration) time.Duration) {
+// askWithin is the time over which a fleet of so many nodes asks the remote for what is missing.
+func askWithin(nodes int) time.Duration {
+	return max(withheldAfter/2, time.Duration(nodes)*asksApart)
+}
+
+// begin notes a heartbeat that names what is not here. turn is this node's place in the time over which the fleet asks.
+func (w *withheld) begin(b beat, now, seen time.Time, turn time.Duration) {
 	w.beat, w.again, w.since, w.seen = b, b.When(), now, seen
 	if now.Sub(w.after) > mostDoubt {
 		w.wait = 0
 	}
 	// Peers are likely to bring it before; those whose turn it is to ask have asked.
-	if w.askAt = now.Add(hearsay + jitter(withheldAfter/2)); w.askAt.Before(w.after) {
+	if w.askAt = now.Add(hearsay + turn); w.askAt.Before(w.after) {
 		w.askAt = w.after
 	}
 	w.wait = min(max(2*w.wait, leastDoubt), mostDoubt)
@@ -101,7 +108,7 @@ func (a *Agent) heed(ctx context.Context, fleet schema.Fleet, newest beat) strin
 		switch {
 		case h.unsure:
 		case w.by == "" && !has:
-			w.begin(newest, time.Now(), a.now(), a.jitter)
+			w.begin(newest, time.Now(), a.now(), a.jitter(askWithin(len(a.pinned()))))
 		case w.by == newest.by && has && newest.When().After(w.again):
 			w.end()
 		case w.by == newest.by && !has && newest.When().After(w.again):
