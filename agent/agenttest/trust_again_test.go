@@ -1,7 +1,9 @@
 package agenttest_test
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dunlin-dev/dunlin/agent/agenttest"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/simulated"
 )
 
@@ -32,21 +35,6 @@ func TestABranchThatWasMergedIsNoFork(t *testing.T) {
 			}
 			return strings.Join(out, "\n")
 		}
-		commit := func(of string, parents ...string) string {
-			t.Helper()
-			args := []string{"-C", filepath.Join(c.Dir, simulated.Repository), "commit-tree", c.TreeOf(of), "-m", "by the forge"}
-			for _, p := range parents {
-				args = append(args, "-p", p)
-			}
-			cmd := exec.Command("git", args...)
-			at := fmt.Sprintf("%d +0000", time.Now().Unix())
-			cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=f", "GIT_AUTHOR_EMAIL=f@f", "GIT_COMMITTER_NAME=f", "GIT_COMMITTER_EMAIL=f@f", "GIT_AUTHOR_DATE="+at, "GIT_COMMITTER_DATE="+at)
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			return strings.TrimSpace(string(out))
-		}
 		base := first
 		for _, how := range []string{"merge", "squash"} {
 			branch := c.PushAt(simulated.Repository, base, alice, motdFile("of a "+how+"\n"))
@@ -54,11 +42,11 @@ func TestABranchThatWasMergedIsNoFork(t *testing.T) {
 			shown := tip
 			var main string
 			if how == "merge" {
-				main = commit(tip, base, tip)
+				main = byForge(t, c, tip, base, tip)
 			} else {
 				// One commit alone, as most branches are.
 				tip = c.PushAt(simulated.Repository, base, alice, motdFile("a squash\n"))
-				main, shown = commit(tip, base), tip
+				main, shown = byForge(t, c, tip, base), tip
 				c.Approve(alice, "acme", base, main)
 			}
 			c.PointAt(simulated.Repository, main)
@@ -108,4 +96,67 @@ func TestABranchThatIsPutBackAndForward(t *testing.T) {
 		agree(t, c, next, 2*time.Minute)
 		nothingRefused(c)
 	})
+}
+
+// byForge makes a commit as a forge does that merges: unsigned, with the files of another.
+func byForge(t *testing.T, c *agenttest.Cluster, of string, parents ...string) string {
+	t.Helper()
+	args := []string{"commit-tree", c.TreeOf(of), "-m", "by the forge"}
+	for _, p := range parents {
+		args = append(args, "-p", p)
+	}
+	return gitIn(t, c, nil, args...)
+}
+
+// gitIn runs git in the cluster's repository.
+func gitIn(t *testing.T, c *agenttest.Cluster, in io.Reader, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-C", filepath.Join(c.Dir, simulated.Repository)}, args...)...)
+	at := fmt.Sprintf("%d +0000", time.Now().Unix())
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=f", "GIT_AUTHOR_EMAIL=f@f", "GIT_COMMITTER_NAME=f", "GIT_COMMITTER_EMAIL=f@f", "GIT_AUTHOR_DATE="+at, "GIT_COMMITTER_DATE="+at)
+	cmd.Stdin = in
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git %v: %v", args, err)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// A merged line of which a server left out the beginning while it was in wrong hands is asked for once more, where the right people
+// have signed it: else the host would refuse that merge, and all upon it, ever after.
+func TestWhatAServerLeftOutOfAMergedLineIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := agenttest.NewPerson("alice")
+		c, first := anchoredCluster(t, 85, 1, signedFleet("", "alice=root,policy"))
+		defer c.StopAll()
+		begun := c.PushAt(simulated.Repository, first, alice, motdFile("begun\n"))
+		tip := c.PushAt(simulated.Repository, begun, alice, motdFile("done\n"))
+		main := byForge(t, c, tip, first, tip)
+		c.PointAt(simulated.Repository, main)
+		list := gitIn(t, c, nil, "rev-list", "--objects", "--no-walk", first, tip, main)
+		pack := gitIn(t, c, strings.NewReader(strings.Join(firstWords(list), "\n")+"\n"), "pack-objects", "--stdout", "-q")
+		dir := filepath.Join(c.Nodes[0].State(), "policy.git")
+		remote := gitrepo.Remote{URL: filepath.Join(c.Dir, simulated.Repository), Branch: "main", Since: first}
+		s, err := gitrepo.OpenStore(dir, remote)
+		if err == nil {
+			err = s.Ingest(context.Background(), strings.NewReader(pack), main, "")
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "shallow"), []byte(tip+"\n"), 0o600)
+		}
+		if s, err2 := gitrepo.OpenStore(dir, remote); err != nil || err2 != nil || s.Knows(begun) || !s.Source().Ends(tip) {
+			t.Fatal(err, err2)
+		}
+		startAll(c)
+		agree(t, c, main, 5*time.Minute)
+		nothingRefused(c)
+	})
+}
+
+func firstWords(text string) (out []string) {
+	for line := range strings.Lines(text) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		out = append(out, word)
+	}
+	return out
 }
