@@ -117,7 +117,7 @@ func Ask(ctx context.Context, addr string, cert tls.Certificate, pins map[string
 func Get(ctx context.Context, addr string, cert tls.Certificate, pins map[string]string, dial func(context.Context, string) (net.Conn, error), path string, limit int64) (who string, text []byte, err error) {
 	who, status, text, err := once(ctx, addr, cert, pins, dial, func([]byte) (string, string, []byte, error) { return http.MethodGet, path, nil, nil }, limit)
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("ask %q: node %s answers %d: %.200q", clip(addr), clip(who), status, text)
+		err = fmt.Errorf("ask %q: node %s answers %d: %.200q", clip(addr), clip(who), status, bytes.TrimSpace(text))
 	}
 	return who, text, err
 }
