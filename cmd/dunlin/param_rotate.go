@@ -285,10 +285,14 @@ func (a *app) writeRotations(due []rotation) error {
 			parts = parts[:1]
 		}
 		if len(r.Seen) > 0 {
-			if r.Done == "" {
+			value := "its value"
+			switch r.Done {
+			case "":
 				m = bad
+			case "new value":
+				value = "the old one" // the new one is encrypted to the readers of today alone
 			}
-			parts = append(parts, "its value may have been seen by "+listed(r.Seen, 5)+", which should not read it any more")
+			parts = append(parts, value+" may have been seen by "+listed(r.Seen, 5)+", which should not read it any more")
 		}
 		if len(parts) == 0 {
 			parts = append(parts, "older versions cannot be read by all of its readers")

@@ -304,7 +304,7 @@ func TestRotation(t *testing.T) {
 	if out := l.ok("", "param", "rotate"); !strings.Contains(out, "may have been seen by db-1") {
 		t.Errorf("rotate prints %s", out)
 	}
-	if out := l.ok("3rd "+hunter, "param", "rotate", "/db/pass", "--value-file", "-"); !strings.Contains(out, "version 3 has a new value") {
+	if out := l.ok("3rd "+hunter, "param", "rotate", "/db/pass", "--value-file", "-"); !strings.Contains(out, "version 3 has a new value; the old one may have been seen by db-1") {
 		t.Errorf("rotate prints %s", out)
 	}
 	l.fails(4, "not encrypted", "", "param", "get", "/db/pass", "--reveal", "--state", first)
