@@ -323,11 +323,17 @@ func (a *app) printInit(dir, fleet, version string, f initFlags, first *firstCom
 	if first.anchor != "" {
 		fmt.Fprintf(a.out, "%s committed on %s, signed with the key of %s; trust starts from it:\n\n  anchor  %s\n", l.symbol(good), printable(first.branch), printable(signer), first.anchor)
 	}
-	fmt.Fprintf(a.out, "\nnext: cd %s\n", safe.Shell(dir))
-	if first.make && first.anchor == "" {
-		fmt.Fprintln(a.out, "      git init -b main")
+	lead := "next: "
+	if filepath.Clean(dir) != "." {
+		fmt.Fprintf(a.out, "\nnext: cd %s", safe.Shell(dir))
+		lead = "      "
 	}
-	fmt.Fprint(a.out, "      cp .githooks/pre-commit .git/hooks/     # check each commit\n"+
+	fmt.Fprintln(a.out)
+	if first.anchor == "" && (first.make || signer == "" && !inGit(dir)) {
+		fmt.Fprintln(a.out, lead+"git init -b main")
+		lead = "      "
+	}
+	fmt.Fprint(a.out, lead+"cp .githooks/pre-commit .git/hooks/     # check each commit\n"+
 		"      dunlin validate\n"+
 		"      dunlin new policy NAME                  # more objects: dunlin schema says what there is\n")
 	switch {
@@ -355,4 +361,19 @@ func (a *app) printInit(dir, fleet, version string, f initFlags, first *firstCom
 		fmt.Fprintln(a.out, "      put your teams into CODEOWNERS, and protect main: what is on it is carried out as root")
 	}
 	return nil
+}
+
+// inGit reports whether a folder or one above it is the work tree of a Git repository, as far as its name tells.
+func inGit(dir string) bool {
+	at, err := filepath.Abs(dir)
+	for err == nil {
+		if _, gone := os.Lstat(filepath.Join(at, ".git")); gone == nil {
+			return true
+		}
+		if filepath.Dir(at) == at {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	return false
 }
