@@ -278,6 +278,16 @@ func (f *follower) filled(got taken, now time.Time) {
 	}
 }
 
+// alsoAsked is how many nodes are asked beside those that say that the remote has a commit: where none of them can give it, a
+// large fleet would be asked whole.
+const alsoAsked = 16
+
+// some are at most so many of all, from a place on that random, in [0,1), says.
+func some(all []string, most int, random float64) []string {
+	at := int(random * float64(len(all)))
+	return slices.Concat(all[at:], all[:at])[:min(len(all), most)]
+}
+
 // take asks peers for a commit, beside the loop.
 func (f *follower) take(ctx context.Context, commit string, ids []string, now time.Time) {
 	if f.taking != "" || f.failed == commit && (f.tries >= takes || now.Before(f.takeAt)) {
@@ -292,7 +302,7 @@ func (f *follower) take(ctx context.Context, commit string, ids []string, now ti
 		}
 	}
 	slices.Sort(more)
-	ids = append(slices.Clone(ids), more...)
+	ids = slices.Concat(ids, some(more, alsoAsked, a.o.Random()))
 	f.taking = commit
 	a.pulses.busy("take")
 	go func() {
