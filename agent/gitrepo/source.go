@@ -32,9 +32,11 @@ const (
 )
 
 const (
-	// maxStatement bounds the blob of such a reference, in bytes; maxApprovals how many of one tree are looked at.
+	// maxStatement bounds the blob of such a reference, in bytes; maxApprovals how many of one tree are kept that were judged, and
+	// maxLooked how many are looked at where nobody has judged them.
 	maxStatement = 8 << 10
 	maxApprovals = 64
+	maxLooked    = 2_000
 	// maxSigned bounds commits and trees that are read to be verified, in bytes.
 	maxSigned = 8 << 20
 )
@@ -73,7 +75,12 @@ func OpenSource(dir string) (*Source, error) {
 				return nil, err
 			}
 		}
-		for _, h := range byTree[tree][:min(len(byTree[tree]), maxApprovals)] {
+		seen := map[plumbing.Hash]bool{}
+		for _, h := range byTree[tree] {
+			if seen[h] || len(seen) >= maxLooked {
+				continue
+			}
+			seen[h] = true
 			if b, err := src.object(plumbing.BlobObject, h, maxStatement); err == nil {
 				out = append(out, b) // another is nobody's word
 			}
@@ -173,7 +180,8 @@ func (s *Source) Begins(id string) bool { return s.since != "" && s.since == id 
 // Ends reports whether what comes before a commit was left out on purpose, there or on a line beside.
 func (s *Source) Ends(id string) bool { return s.Begins(id) || s.ends != nil && s.ends(id) }
 
-// Approvals gives the blobs of the references below refs/dunlin/approvals/TREE/, at most 64.
+// Approvals gives the blobs of the references below refs/dunlin/approvals/TREE/, at most 64 of a store and 2,000 of a repository
+// of somebody's.
 func (s *Source) Approvals(tree string) ([][]byte, error) {
 	if _, err := hash40(tree); err != nil {
 		return nil, err

@@ -222,11 +222,15 @@ func TestStatementsOfTheRemote(t *testing.T) {
 	if again, err := s.FetchStatements(ctx, nil); err != nil || string(again.Heartbeat) != "it beats again" {
 		t.Errorf("after a new heartbeat = %q, %v", again, err)
 	}
+	rubbish := ref(ApprovalsRef+tree+"/000", "rubbish")
+	for i := range 2 * maxApprovals { // which sorts first
+		w.git("update-ref", fmt.Sprintf("%s%s/%03d", ApprovalsRef, tree, i), rubbish)
+	}
 	src, err := OpenSource(w.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := src.Approvals(tree); err != nil || len(list) != 2 {
+	if list, err := src.Approvals(tree); err != nil || len(list) != 3 {
 		t.Errorf("Approvals in the repository itself = %q, %v", list, err)
 	}
 	if b, err := src.Heartbeat(); err != nil || string(b) != "it beats again" {

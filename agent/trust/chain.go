@@ -18,6 +18,8 @@ const (
 	MaxSteps = 10_000
 	// maxHeld bounds, in bytes, the commits that are held in memory with what is signed in them; of more, that is read again.
 	maxHeld = 16 << 20
+	// maxApprovals is how many approvals are looked at for one step. Who may push references may leave rubbish beside those that count.
+	maxApprovals = 2_000
 	// maxSide is how many commits of merged branches are looked at for one step.
 	maxSide = 1_000
 	// MaxAhead is how far a committer's clock may be ahead of this host's.
@@ -448,15 +450,16 @@ func (v *verifier) agreed(ctx context.Context, f schema.Fleet, p, c Commit) (nam
 	if err != nil {
 		return nil, nil, err
 	}
-	for i, b := range blobs {
-		if i == 100 {
-			break
-		}
+	for _, b := range blobs[:min(len(blobs), maxApprovals)] {
 		a, err := ParseApproval(b)
 		if err != nil || a.Tree != c.Tree || a.Base != p.ID {
 			continue // for another step
 		}
-		add(a.By(f))
+		if a.Fleet == f.Name {
+			add(who.signer(a.Message(), []byte(a.Sig), NamespaceApproval))
+		} else {
+			add(a.By(f))
+		}
 	}
 	slices.Sort(names)
 	return names, hints, nil

@@ -3,6 +3,8 @@ package trust
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -463,4 +465,26 @@ func TestHeartbeats(t *testing.T) {
 			t.Errorf("ParseApproval(%.80q) is no error", text)
 		}
 	}
+}
+
+// Who may push references and has no key leaves approvals that are none: those that count are found among them.
+func TestApprovalsAmongRubbish(t *testing.T) {
+	r := newGitRepo(t, "alice", "bob", "mallory")
+	anchor := r.commit("", map[string]string{"fleet.cue": r.fleet(schema.Fleet{Signers: r.signers("alice=root", "bob=policy")})})
+	c := r.commit("", map[string]string{"policies/a.cue": "1"})
+	tree := r.tree(c)
+	r.approve("mallory", anchor, tree)
+	theirs := r.git("rev-parse", "refs/dunlin/approvals/"+tree+"/mallory")
+	var script strings.Builder
+	for i := range 120 {
+		fmt.Fprintf(&script, "create refs/dunlin/approvals/%s/%03d %s\n", tree, i, theirs)
+	}
+	cmd := exec.Command("git", "-C", r.dir, "update-ref", "--stdin")
+	cmd.Stdin = strings.NewReader(script.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	refused(t, r, anchor, c, NotAgreed, "belongs to no signer")
+	r.approve("bob", anchor, tree)
+	accepted(t, r, anchor, c, "bob")
 }
