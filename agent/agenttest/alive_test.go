@@ -2,6 +2,7 @@ package agenttest_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,18 @@ type hanging struct {
 func (h hanging) WriteFile(ctx context.Context, path string, want schema.File, content []byte) error {
 	<-h.let
 	return h.Host.WriteFile(ctx, path, want, content)
+}
+
+// cutShort is a host that is still looking at its ports when the agent ends.
+type cutShort struct {
+	reconciler.Host
+	looks func() // is called when it begins to
+}
+
+func (h cutShort) BlockedPorts(ctx context.Context) (map[schema.BlockedPort]time.Duration, bool, error) {
+	h.looks()
+	<-ctx.Done()
+	return nil, false, errors.New("use of closed network connection")
 }
 
 // settling is a package manager that has a transaction of an earlier agent under way.
@@ -124,6 +137,19 @@ func TestTheServiceManagerBearsWithLongWork(t *testing.T) {
 		want := "STATUS=" + head[:12] + " in force, 1 of 1 nodes online"
 		if got := m.said[len(m.said)-2]; got != want {
 			t.Errorf("said %q last, want %q", got, want)
+		}
+	})
+}
+
+func TestALookThatIsCutIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := make(chan struct{})
+		begun := sync.OnceFunc(func() { close(looks) })
+		c, _ := watched(t, func(o *agent.Options) { o.Local.Host = cutShort{o.Local.Host, begun} })
+		<-looks
+		c.StopAll()
+		if log := c.Nodes[0].Log.String(); strings.Contains(log, "closed network connection") {
+			t.Errorf("what could not be looked at any more is told as failed:\n%s", log)
 		}
 	})
 }
