@@ -325,10 +325,7 @@ func (f *follower) tookFrom(ctx context.Context, got taken, now time.Time) {
 	}
 	if f.proving == got.commit {
 		f.proving = ""
-		a.passed.add(got.commit) // it is judged once
-		if e, is := a.forkOf(ctx, a.trustSource(), got.commit); got.err == nil && is {
-			a.fork(e)
-		}
+		a.proved(ctx, got.commit, got.err)
 		return
 	}
 	if got.err == nil {

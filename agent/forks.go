@@ -54,6 +54,9 @@ func (a *Agent) forkOf(ctx context.Context, src TrustSource, commit string) (evi
 		return evidence{}, false
 	}
 	base := line[len(line)-1].ID
+	if base == p.base() {
+		return evidence{}, false // it follows on what is verified, and this node was not shown it yet
+	}
 	if since := own[:mine[base]]; len(since) >= len(line)-1 && slices.EqualFunc(line[:len(line)-1], since[len(since)-len(line)+1:], func(x, y trust.Commit) bool { return x.Tree == y.Tree }) {
 		return evidence{}, false
 	}
@@ -64,6 +67,22 @@ func (a *Agent) forkOf(ctx context.Context, src TrustSource, commit string) (evi
 		return evidence{}, false
 	}
 	return evidence{V: 1, Base: base, Mine: p.base(), Theirs: commit, Seen: a.now().UTC().Truncate(time.Second)}, true
+}
+
+// proved judges a commit that the remote did not show this node, and that a node was asked for to see whether it is a fork. It is
+// judged once, unless it is agreed to and follows on what is verified here: it is a fork if another comes into force.
+func (a *Agent) proved(ctx context.Context, commit string, err error) {
+	src := a.trustSource()
+	if err == nil {
+		if e, is := a.forkOf(ctx, src, commit); is {
+			a.fork(e)
+			return
+		}
+		_, err = trust.Verify(ctx, src, a.pinNow().base(), commit, time.Time{})
+	}
+	if err != nil {
+		a.passed.add(commit)
+	}
 }
 
 // fork keeps the evidence of a fork, and raises the alarm here and, with this node's state, with the others.

@@ -400,6 +400,32 @@ func TestALiarCrowdsOutNoApproval(t *testing.T) {
 	})
 }
 
+// What one node alone has seen of the remote, before the branch was put back, follows on what is in force elsewhere: it is no
+// fork, and taken once the branch is at it again.
+func TestACommitThatOneNodeAloneHasSeen(t *testing.T) {
+	alice := agenttest.NewPerson("alice")
+	hostileTo(t, 5, func(t *testing.T) *agenttest.Cluster {
+		c, _ := anchoredCluster(t, 59, 5, signedFleet("", "alice=root,policy"))
+		return c
+	}, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
+		first, _ := c.Remote.Ref("refs/heads/main")
+		second := c.PushSigned(alice, motdFile("two\n"))
+		c.Point(first)
+		l.handler.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = c.Remote.Pack(r.Context(), w, second, r.URL.Query().Get("have"))
+		}))
+		l.say(t, schema.RecordHead, "", schema.HeadRecord{Commit: second})
+		time.Sleep(3 * time.Minute)
+		for _, n := range sound {
+			if p := problems(n); p != "" || !n.Holds(first) {
+				t.Errorf("%s holds %s: %s", n.Name, n.Agent.Account().Commit, p)
+			}
+		}
+		c.Point(second)
+		holds(c, sound, second, 2*time.Minute)
+	})
+}
+
 // What a peer gives is checked, and who gives rubbish, or half, or nothing, only costs a little time.
 func TestAPeerThatGivesRubbish(t *testing.T) {
 	hostile(t, 52, 5, func(t *testing.T, c *agenttest.Cluster, l *liar, sound []*agenttest.Node) {
