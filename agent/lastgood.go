@@ -30,15 +30,32 @@ func (l Local) hostID() (id string, ok bool, err error) {
 	return keys.ID(), true, nil
 }
 
-// LastGood is the commit that an agent of this host put into force last, and this host's node, from the state folder
-// alone: for when no agent runs. The error wraps ErrNoLastGood where there is none.
-func (l Local) LastGood(ctx context.Context) (Policy, schema.Node, error) {
+// InForce is the commit that an agent of this host put into force last, from the state folder alone, whether or not one
+// runs now. The error wraps ErrNoLastGood where there is none.
+func (l Local) InForce(ctx context.Context) (Policy, error) {
+	tree, err := l.lastGoodFiles()
+	if err != nil {
+		return Policy{}, err
+	}
+	return l.evaluated(ctx, tree, false)
+}
+
+func (l Local) lastGoodFiles() (gitrepo.Tree, error) {
 	tree, _, err := gitrepo.OpenRef(filepath.Join(l.State, policyStore), trustedRef)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, gitrepo.ErrNoBranch) || errors.Is(err, gitrepo.ErrNoRepository) {
-		return Policy{}, schema.Node{}, ErrNoLastGood
+		return gitrepo.Tree{}, ErrNoLastGood
 	}
 	if err != nil {
-		return Policy{}, schema.Node{}, fmt.Errorf("%w: %w", ErrNoLastGood, err)
+		return gitrepo.Tree{}, fmt.Errorf("%w: %w", ErrNoLastGood, err)
+	}
+	return tree, nil
+}
+
+// LastGood is InForce with this host's node: for when no agent runs.
+func (l Local) LastGood(ctx context.Context) (Policy, schema.Node, error) {
+	tree, err := l.lastGoodFiles()
+	if err != nil {
+		return Policy{}, schema.Node{}, err
 	}
 	id, ok, err := l.hostID()
 	if err != nil {

@@ -20,6 +20,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dunlin-dev/dunlin/agent"
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
 	"github.com/dunlin-dev/dunlin/agent/identity"
 	"github.com/dunlin-dev/dunlin/agent/secret"
 	"github.com/dunlin-dev/dunlin/schema"
@@ -37,7 +39,7 @@ as every change does: signed, pushed, reviewed.
 
 A SecureString is encrypted to the age keys of the nodes that its readers select, and of
 fleet.recovery (at least two). No server and no agent is asked: who may read is in the
-roster. Values of secrets come from standard input or a file, never from the command line,
+roster. get, list and history work on a node, too, under the commit in force there. Values of secrets come from standard input or a file, never from the command line,
 and are printed only by get --reveal.`,
 		Example: `  dunlin param put /prod/web/port 8443 --type String
   pwgen -s 32 1 | dunlin param put /prod/db/password --type SecureString --target tag:role=db
@@ -55,9 +57,16 @@ func addRepo(cmd *cobra.Command, repo *string) {
 	cmd.Flags().StringVar(repo, "repo", "", repoAround)
 }
 
+// addReadRepo is addRepo of a command that writes nothing.
+func addReadRepo(cmd *cobra.Command, repo *string) {
+	cmd.Flags().StringVar(repo, "repo", "", "the policy: a folder of files or a bare Git repository (default: the one around this folder, else what is in force on this host)")
+}
+
 // paramTree is a policy repository whose parameters are changed, all of them or none.
 type paramTree struct {
-	p      *policyFolder
+	p      *policyFolder // nil where it is only read, and has no files
+	where  string        // what it is, for people
+	commit string        // that is read; empty where files are
 	repo   schema.Repo
 	texts  map[string][]byte           // of files that change; nil: removed
 	wanted map[string]schema.Parameter // that change
@@ -67,25 +76,90 @@ type paramTree struct {
 
 func (a *app) openParams(ctx context.Context, dir string) (*paramTree, error) {
 	p, err := findPolicy(dir)
+	if errors.Is(err, errNoPolicyHere) {
+		return nil, exitWith{code: exitError, err: err, hint: "this command writes files of the policy repository: go into a clone of it, or name one with --repo DIR"}
+	}
 	if err != nil {
 		return nil, err
 	}
-	read := a.evaluate
-	if read == nil {
-		read = load.Child(loadOptions())
-	}
-	repo, faults, err := read(ctx, p.root.FS())
-	if err == nil && schema.Refused(faults) {
-		err = exitWith{code: exitFaults, err: fmt.Errorf("the repository has faults: %s", firstFaults(faults)), hint: "mend them first: dunlin validate " + safe.Shell(p.dir)}
-	}
+	repo, err := a.evaluated(ctx, p.root.FS(), p.dir)
 	if err != nil {
 		p.root.Close()
 		return nil, err
 	}
-	return &paramTree{p: p, repo: repo, texts: map[string][]byte{}, wanted: map[string]schema.Parameter{}, read: read}, nil
+	return &paramTree{p: p, where: p.dir, repo: repo, texts: map[string][]byte{}, wanted: map[string]schema.Parameter{}, read: a.evaluator()}, nil
 }
 
-func (t *paramTree) close() { t.p.root.Close() }
+func (a *app) evaluator() load.Func {
+	if a.evaluate != nil {
+		return a.evaluate
+	}
+	return load.Child(loadOptions())
+}
+
+// evaluated reads a policy repository that has no faults.
+func (a *app) evaluated(ctx context.Context, files fs.FS, dir string) (schema.Repo, error) {
+	repo, faults, err := a.evaluator()(ctx, files)
+	if err == nil && schema.Refused(faults) {
+		err = exitWith{code: exitFaults, err: fmt.Errorf("the repository has faults: %s", firstFaults(faults)), hint: "mend them first: dunlin validate " + safe.Shell(dir)}
+	}
+	return repo, err
+}
+
+// readParams is openParams for commands that write nothing: it takes a bare repository, too, and where none is named and
+// none is around, the commit in force on this host.
+func (a *app) readParams(ctx context.Context, dir string, keys keyFlags) (*paramTree, error) {
+	if at, err := gitrepo.GitDir(dir); dir != "" && err == nil && at == dir {
+		tree, err := openRevision(dir, "")
+		if err != nil {
+			return nil, err
+		}
+		repo, err := a.evaluated(ctx, tree, dir)
+		if err != nil {
+			return nil, err
+		}
+		return &paramTree{where: fmt.Sprintf("commit %s of %s", short(tree.Commit), dir), commit: tree.Commit, repo: repo}, nil
+	}
+	t, err := a.openParams(ctx, dir)
+	if !errors.Is(err, errNoPolicyHere) {
+		return t, err
+	}
+	none := err
+	var p agent.Policy
+	err = a.lookHere(ctx, localFlags{config: keys.config, state: keys.state}, func(l agent.Local) (err error) {
+		if a.evaluate != nil {
+			l.Evaluate, l.Judge = a.evaluate, nil
+		}
+		p, err = l.InForce(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, exitWith{code: exitError, err: fmt.Errorf("%w, and what is in force on this host may not be read: %w", errNoPolicyHere, cause(err)), hint: "use sudo; or go into a clone of the policy repository, or name one with --repo DIR"}
+	case errors.Is(err, agent.ErrNoLastGood):
+		if err.Error() != agent.ErrNoLastGood.Error() { // there is something, which cannot be read
+			none = fmt.Errorf("%w; %w", errNoPolicyHere, err)
+		}
+		return nil, exitWith{code: exitError, err: none, hint: "go into a clone of the policy repository, or name one with --repo DIR; as root on a node it is what the agent put into force"}
+	case err != nil:
+		return nil, err
+	}
+	return &paramTree{where: fmt.Sprintf("commit %s, which is in force here", short(p.Commit)), commit: p.Commit, repo: p.Repo}, nil
+}
+
+func (t *paramTree) close() {
+	if t.p != nil {
+		t.p.root.Close()
+	}
+}
+
+// foot ends a page with the commit that it is of.
+func (t *paramTree) foot(p page) error {
+	if t.commit != "" {
+		fmt.Fprintf(p.w, "\n%s\n", p.look.dim(printable(t.where)))
+	}
+	return p.flush()
+}
 
 // firstFaults are the first of what makes a repository refused.
 func firstFaults(faults []schema.Fault) string {
@@ -117,7 +191,7 @@ func (t *paramTree) get(name string) (schema.Parameter, error) {
 		text = fmt.Sprintf("%q names version %s of %q, and this command takes a name alone", name, version, plain)
 		hint = "dunlin param history " + safe.Shell(plain) + " lists its versions"
 	case len(t.repo.Parameters) == 0:
-		text = fmt.Sprintf("no parameter %q: there are none in %s", name, t.p.dir)
+		text = fmt.Sprintf("no parameter %q: there are none in %s", name, t.where)
 		hint = "dunlin param put NAME VALUE --type String writes one"
 	}
 	return schema.Parameter{}, exitWith{code: exitNoMatch, err: errors.New(text), hint: hint}
@@ -345,6 +419,11 @@ type keyFlags struct {
 
 func (f *keyFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.identity, "identity", "", "open secrets with the age keys in this file, which only its owner may read, such as one of fleet.recovery (default: this host's own key)")
+	f.addHost(cmd)
+}
+
+// addHost adds where this host keeps its key and what is in force.
+func (f *keyFlags) addHost(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.config, "config", "", "the host's own file (default "+defaultConfig+" where it exists)")
 	cmd.Flags().StringVar(&f.state, "state", "", "the state folder: keys, journal and caches (default "+defaultState+")")
 }

@@ -29,18 +29,23 @@ Of a SecureString only its name is printed; with --reveal the value, opened with
 this host (as root), if it is one of the readers, or with a key of fleet.recovery.
 A parameter that has expired has no value, as for nodes.
 
+It is read from the work tree around this folder; where there is none, as root on a node, from
+the commit that is in force there. --repo names a work tree, or a bare repository, whose HEAD
+counts. Which commit it was is told on standard error, and with -o json as commit.
+
 Exit status: 0; 4 the secret is not encrypted to the key; 9 there is no such parameter,
 version or label, or it has expired.`,
 		Example: `  dunlin param get /prod/web/port
   dunlin param get /prod/web/port:3
-  sudo dunlin param get /prod/db/password --reveal
+  sudo dunlin param get /prod/db/password --reveal          # on a node that may read it
+  dunlin param get /prod/web/port --repo /srv/git/policy.git
   dunlin param get /prod/db/password:prod --reveal --identity recovery-key.txt`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.paramGet(cmd.Context(), args[0], repo, keys, reveal)
 		},
 	}
-	addRepo(cmd, &repo)
+	addReadRepo(cmd, &repo)
 	keys.add(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the value of a SecureString")
 	return cmd
@@ -51,7 +56,7 @@ func (a *app) paramGet(ctx context.Context, arg, repo string, flags keyFlags, re
 	if err := secret.Guard(); err != nil {
 		return err
 	}
-	t, err := a.openParams(ctx, repo)
+	t, err := a.readParams(ctx, repo, flags)
 	if err != nil {
 		return err
 	}
@@ -90,12 +95,16 @@ func (a *app) paramGet(ctx context.Context, arg, repo string, flags keyFlags, re
 			Version   int               `json:"version"`
 			Labels    []string          `json:"labels"`
 			Created   *time.Time        `json:"created,omitempty"`
+			Commit    string            `json:"commit,omitempty"` // that was read; none of the files of a work tree
 			Value     *string           `json:"value,omitempty"`
-		}{name, p.Type, atoi(number), append([]string{}, v.Labels...), v.Created, nil}
+		}{name, p.Type, atoi(number), append([]string{}, v.Labels...), v.Created, t.commit, nil}
 		if value != "" {
 			out.Value = &value
 		}
 		return a.printJSON(out)
+	}
+	if t.commit != "" {
+		fmt.Fprintln(a.err, printable(t.where))
 	}
 	if value == "" {
 		fmt.Fprintf(a.out, "[secret %s@%s]\n", printable(name), number)
@@ -131,10 +140,12 @@ type listedParam struct {
 	Readers     []string              `json:"readers,omitempty"`
 	Stale       bool                  `json:"stale"` // not encrypted to its readers of today
 	Due         []schema.ParameterDue `json:"due"`
+	Commit      string                `json:"commit,omitempty"` // that was read; none of the files of a work tree
 }
 
 func (a *app) paramListCommand() *cobra.Command {
 	var repo, label string
+	var host keyFlags
 	var kind string
 	var due bool
 	cmd := &cobra.Command{
@@ -143,13 +154,16 @@ func (a *app) paramListCommand() *cobra.Command {
 		Long: `List the parameters at or below PATH (default all): type, current version, labels, when the
 current version was written, and what people should look at: what has expired or will within
 its notifyBefore, what was not changed for longer than its noChangeNotifyAfter, and secrets
-that are not encrypted to their readers of today. Values are never printed.`,
+that are not encrypted to their readers of today. Values are never printed.
+
+They are those of the work tree around this folder; where there is none, as root on a node,
+those of the commit in force there, which is named. --repo takes a bare repository, too.`,
 		Example: `  dunlin param list
   dunlin param list /prod/db --label prod
   dunlin param list --due -o json | jq -r '.[].parameter'`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := a.openParams(cmd.Context(), repo)
+			t, err := a.readParams(cmd.Context(), repo, host)
 			if err != nil {
 				return err
 			}
@@ -161,7 +175,7 @@ that are not encrypted to their readers of today. Values are never printed.`,
 			if kind != "" && !slices.Contains(schema.StoredString.Words(), kind) {
 				return usageError{fmt.Errorf("--type %q is not one of %s", kind, strings.Join(schema.StoredString.Words(), ", "))}
 			}
-			all := a.listParams(t.repo, path)
+			all := a.listParams(t, path)
 			all = slices.DeleteFunc(all, func(p listedParam) bool {
 				_, labelled := p.Labels[label]
 				return due && len(p.Due) == 0 && !p.Stale || label != "" && !labelled || kind != "" && string(p.Type) != kind
@@ -170,19 +184,21 @@ that are not encrypted to their readers of today. Values are never printed.`,
 				return a.printJSON(append([]listedParam{}, all...))
 			}
 			if len(all) == 0 {
-				return a.noParams(len(t.repo.Parameters), due)
+				return a.noParams(t, due)
 			}
-			return a.printParams(all)
+			return a.printParams(t, all)
 		},
 	}
-	addRepo(cmd, &repo)
+	addReadRepo(cmd, &repo)
+	host.addHost(cmd)
 	cmd.Flags().StringVar(&label, "label", "", "only parameters of which a version has this label")
 	cmd.Flags().StringVar(&kind, "type", "", "only parameters of this type")
 	cmd.Flags().BoolVar(&due, "due", false, "only parameters that people should look at")
 	return cmd
 }
 
-func (a *app) listParams(repo schema.Repo, path string) []listedParam {
+func (a *app) listParams(t *paramTree, path string) []listedParam {
+	repo := t.repo
 	due := map[string][]schema.ParameterDue{}
 	for _, d := range reconciler.Due(repo, a.now()) {
 		due[d.Parameter] = append(due[d.Parameter], d)
@@ -195,7 +211,7 @@ func (a *app) listParams(repo schema.Repo, path string) []listedParam {
 		p := repo.Parameters[name]
 		number, v := p.Current()
 		l := listedParam{Parameter: name, Type: p.Type, Version: number, Labels: map[string]int{}, Created: v.Created, Description: p.Description,
-			Stale: reconciler.SealingOf(repo, p, v).Stale(), Due: append([]schema.ParameterDue{}, due[name]...)}
+			Stale: reconciler.SealingOf(repo, p, v).Stale(), Due: append([]schema.ParameterDue{}, due[name]...), Commit: t.commit}
 		if p.Policies != nil {
 			l.Expires = p.Policies.Expires
 		}
@@ -214,9 +230,10 @@ func (a *app) listParams(repo schema.Repo, path string) []listedParam {
 	return out
 }
 
-// noParams says why a list of them is empty, of so many.
-func (a *app) noParams(all int, due bool) error {
+// noParams says why a list of them is empty.
+func (a *app) noParams(t *paramTree, due bool) error {
 	p := a.newPage()
+	all := len(t.repo.Parameters)
 	switch {
 	case all == 0:
 		p.fact(attention, "parameters", "none yet; dunlin param put NAME VALUE --type String writes one")
@@ -225,10 +242,10 @@ func (a *app) noParams(all int, due bool) error {
 	default:
 		p.fact(attention, "parameters", fmt.Sprintf("none of %d is meant; dunlin param list shows all", all))
 	}
-	return p.flush()
+	return t.foot(p)
 }
 
-func (a *app) printParams(all []listedParam) error {
+func (a *app) printParams(t *paramTree, all []listedParam) error {
 	p := a.newPage()
 	now := a.now()
 	g := grid{head: []string{"PARAMETER", "TYPE", "VERSION", "WRITTEN", "LABELS", "READERS"}}
@@ -267,7 +284,7 @@ func (a *app) printParams(all []listedParam) error {
 		p.w.WriteByte('\n')
 		notes.write(p.w, p.look, p.width)
 	}
-	return p.flush()
+	return t.foot(p)
 }
 
 // dueText says why people should look at a parameter.
@@ -284,17 +301,20 @@ func dueText(d schema.ParameterDue, now time.Time) string {
 
 func (a *app) paramHistoryCommand() *cobra.Command {
 	var repo string
+	var host keyFlags
 	cmd := &cobra.Command{
 		Use:   "history NAME",
 		Short: "List the versions of a parameter",
 		Long: `List the versions of a parameter that are kept, oldest first: when each was written, its
 labels, and of a SecureString who can open it, as far as the version says. Values are not
-printed. Who changed what, and when, says Git: git log -p parameters/.`,
+printed. Who changed what, and when, says Git: git log -p parameters/.
+
+They are read where dunlin param get reads them; on a node the commit in force is named.`,
 		Example: `  dunlin param history /prod/db/password
   dunlin param history /prod/db/password -o json | jq '.[] | select(.labels != [])'`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := a.openParams(cmd.Context(), repo)
+			t, err := a.readParams(cmd.Context(), repo, host)
 			if err != nil {
 				return err
 			}
@@ -303,19 +323,22 @@ printed. Who changed what, and when, says Git: git log -p parameters/.`,
 			if err != nil {
 				return err
 			}
-			return a.printHistory(t.repo, p)
+			return a.printHistory(t, p)
 		},
 	}
-	addRepo(cmd, &repo)
+	addReadRepo(cmd, &repo)
+	host.addHost(cmd)
 	return cmd
 }
 
-func (a *app) printHistory(repo schema.Repo, p schema.Parameter) error {
+func (a *app) printHistory(t *paramTree, p schema.Parameter) error {
+	repo := t.repo
 	type version struct {
 		Version    int        `json:"version"`
 		Created    *time.Time `json:"created,omitempty"`
 		Labels     []string   `json:"labels"`
 		Recipients []string   `json:"recipients,omitempty"` // names of nodes, places in fleet.recovery, or keys
+		Commit     string     `json:"commit,omitempty"`     // that was read; none of the files of a work tree
 	}
 	names := map[string]string{}
 	for _, line := range repo.Roster {
@@ -327,7 +350,7 @@ func (a *app) printHistory(repo schema.Repo, p schema.Parameter) error {
 	out := []version{}
 	for _, n := range versionNumbers(p) {
 		v := p.Versions[strconv.Itoa(n)]
-		one := version{Version: n, Created: v.Created, Labels: append([]string{}, v.Labels...)}
+		one := version{Version: n, Created: v.Created, Labels: append([]string{}, v.Labels...), Commit: t.commit}
 		for _, key := range v.Recipients {
 			if name := names[key]; name != "" {
 				key = name
@@ -357,5 +380,5 @@ func (a *app) printHistory(repo schema.Repo, p schema.Parameter) error {
 		g.add(plain(strconv.Itoa(v.Version)), plain(written), plain(strings.Join(v.Labels, " ")), plain(who))
 	}
 	g.write(page.w, page.look, page.width)
-	return page.flush()
+	return t.foot(page)
 }

@@ -419,3 +419,51 @@ func TestOnlyTheParameterIsChanged(t *testing.T) {
 	l.write(filepath.Join(l.dir, "broken.cue"), "package fleet\n\npolicy: x: {}\n")
 	l.fails(3, "the repository has faults", "y", "param", "put", "/a")
 }
+
+// TestANodeReadsWhatIsInForce reads a secret as root does on a node: no clone is around, and the store of the agent has it.
+func TestANodeReadsWhatIsInForce(t *testing.T) {
+	l := newParamLab(t)
+	db, web := l.node("db-1", "db", schema.NodeActive), l.node("web-1", "web", schema.NodeActive)
+	l.ok(hunter, "param", "put", "/db/pass", "--type", "SecureString", "--target", "tag:role=db")
+	g := git{dir: l.dir}
+	do := func(args ...string) string {
+		t.Helper()
+		out, err := g.run(t.Context(), nil, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	do("init", "-q", "-b", "main")
+	do("add", "-A")
+	do("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "one")
+	head := strings.TrimSpace(do("rev-parse", "HEAD"))
+	for _, state := range []string{db, web} {
+		do("clone", "-q", "--bare", l.dir, filepath.Join(state, "policy.git"))
+		do("--git-dir", filepath.Join(state, "policy.git"), "update-ref", "refs/dunlin/trusted", head)
+	}
+	l.write(filepath.Join(l.dir, "parameters/db/pass.cue"), "this is not what is in force")
+	t.Chdir(t.TempDir())
+	run := func(args ...string) (int, string, string) {
+		var out, errs bytes.Buffer
+		a := &app{streams: streams{in: strings.NewReader(""), out: &out, err: &errs}, now: func() time.Time { return l.now }, evaluate: load.InProcess(loadOptions())}
+		code := a.execute(context.Background(), append([]string{"param"}, args...))
+		return code, out.String(), errs.String()
+	}
+	if code, out, errs := run("get", "/db/pass", "--reveal", "--state", db); code != 0 || out != hunter+"\n" || errs != "commit "+short(head)+", which is in force here\n" {
+		t.Errorf("its reader: exit %d, %q, %s", code, out, errs)
+	}
+	if code, out, errs := run("get", "/db/pass", "--state", db, "-o", "json"); code != 0 || errs != "" || strings.Contains(out, "value") || !strings.Contains(out, `"commit": "`+head+`"`) {
+		t.Errorf("without --reveal: exit %d, %s%s", code, out, errs)
+	}
+	if code, out, errs := run("get", "/db/pass", "--reveal", "--state", web); code != exitNotTrusted || out != "" || !strings.Contains(errs, "not encrypted to this key") {
+		t.Errorf("no reader: exit %d, %s%s", code, out, errs)
+	}
+	// Keys that others may exchange are refused here as well.
+	if err := os.Chmod(filepath.Join(db, identity.Folder), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := run("get", "/db/pass", "--reveal", "--state", db); code != exitError || out != "" {
+		t.Errorf("keys in a folder that others may write: exit %d, %s", code, out)
+	}
+}

@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/dunlin-dev/dunlin/agent/gitrepo"
+	"github.com/dunlin-dev/dunlin/schema/safe"
 )
 
 // repoAround is what --repo is for commands that work in a repository.
@@ -29,7 +32,10 @@ type policyFolder struct {
 func findPolicy(dir string) (*policyFolder, error) {
 	if dir != "" {
 		if _, err := os.Stat(filepath.Join(dir, "fleet.cue")); err != nil {
-			return nil, noRepository(fmt.Sprintf("%q is no policy repository: %v", dir, cause(err)))
+			if at, e := gitrepo.GitDir(dir); e == nil && at == dir {
+				return nil, exitWith{code: exitError, err: fmt.Errorf("%q is a repository without a work tree, and this command works on files", dir), hint: "git clone " + safe.Shell(dir) + ", and name the clone"}
+			}
+			return nil, noRepository(fmt.Errorf("%q is no policy repository: %w", dir, cause(err)))
 		}
 		return openPolicy(dir)
 	}
@@ -44,14 +50,17 @@ func findPolicy(dir string) (*policyFolder, error) {
 		}
 		next := filepath.Dir(at)
 		if next == at {
-			return nil, noRepository("no policy repository here: neither this folder nor one above has a fleet.cue")
+			return nil, noRepository(errNoPolicyHere)
 		}
 		at, up = next, filepath.Join(up, "..")
 	}
 }
 
-func noRepository(text string) error {
-	return exitWith{code: exitError, err: errors.New(text), hint: "make one with dunlin init DIR, or go into one"}
+// errNoPolicyHere says that no folder was named, and there is none around.
+var errNoPolicyHere = errors.New("no policy repository here: neither this folder nor one above has a fleet.cue")
+
+func noRepository(err error) error {
+	return exitWith{code: exitError, err: err, hint: "make one with dunlin init DIR, or go into one"}
 }
 
 func openPolicy(dir string) (*policyFolder, error) {
