@@ -16,17 +16,35 @@ import (
 
 // kept are the extended attributes that a new file takes from the one it replaces: its SELinux
 // label and its access control list. Capabilities and user attributes belong to the old content.
-var kept = [...]string{"security.selinux", "system.posix_acl_access"}
+var kept = [...]string{"security.selinux", accessList}
+
+const accessList = "system.posix_acl_access"
 
 // attributes are the owner and mode that a file is to get.
 type attributes struct {
 	mode     uint32
 	uid, gid uint32
+	// noList is that no access control list is kept or inherited: who owns the folder could have given themselves the file.
+	noList bool
+}
+
+// parent is what is known of the folder that a file is written into.
+type parent struct {
+	uid  uint32
+	open bool // others than root can make files in it
+}
+
+func parentOf(fd int) (parent, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return parent{}, fmt.Errorf("look at its folder: %w", err)
+	}
+	return parent{st.Uid, st.Uid != 0 || st.Mode&0o022 != 0}, nil
 }
 
 // attributesOf fills what want leaves open from the file that is there.
 func (s System) attributesOf(want schema.File, old status) (attributes, error) {
-	a := attributes{old.mode & 0o7777, old.uid, old.gid}
+	a := attributes{mode: old.mode & 0o7777, uid: old.uid, gid: old.gid}
 	n := names{root: s.Root}
 	uid, gid, err := n.owner(&want)
 	if err != nil {
@@ -48,7 +66,12 @@ func (s System) attributesOf(want schema.File, old status) (attributes, error) {
 
 // WriteFile puts content at the path, whole or not at all: a reader, or a crash at any moment, finds the
 // old file or the new one, with its owner and mode. What want leaves open is taken from the old file; a new
-// one gets 0644, root, root. SELinux label and access control list of the old file are kept.
+// one gets 0644, root, root. SELinux label and access control list of the old file are kept, the list unless it was made by
+// an owner who is the owner no more.
+//
+// Nobody is given a secret (ContentFrom) by a file that they put there first: where others can make files in the folder, owner
+// and group that are not given are root, unless root or the wanted owner had the old file; and the owner of the folder gives
+// the file no access control list.
 //
 // What earlier runs left behind in that folder when they were killed is removed.
 func (s System) WriteFile(ctx context.Context, path string, want schema.File, content []byte) error {
@@ -65,6 +88,20 @@ func (s System) WriteFile(ctx context.Context, path string, want schema.File, co
 	if err != nil {
 		return err
 	}
+	f, err := parentOf(folder)
+	if err != nil {
+		return err
+	}
+	if want.ContentFrom != nil && f.open && !fresh && old.uid != 0 && (want.Owner == "" || old.uid != a.uid) {
+		// Somebody may have put the old one there to be given what comes.
+		if want.Owner == "" {
+			a.uid = 0
+		}
+		if want.Group == "" {
+			a.gid = 0
+		}
+	}
+	a.noList = want.ContentFrom != nil && f.uid != 0 && f.uid != a.uid
 	s.sweep(folder)
 	temp, err := s.writeTemp(folder, base, fresh, a, content)
 	if err != nil {
@@ -115,8 +152,14 @@ func (s System) writeTemp(folder int, base string, fresh bool, a attributes, con
 		}
 	}()
 	unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) // tells a sweep that it is in use
+	if a.noList {
+		err := unix.Fremovexattr(fd, accessList)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return "", fmt.Errorf("remove attribute %s: %w", accessList, err)
+		}
+	}
 	if !fresh {
-		if err := s.copyKept(folder, base, fd); err != nil {
+		if err := s.copyKept(folder, base, fd, a); err != nil {
 			return "", err
 		}
 	}
@@ -197,8 +240,8 @@ func (s System) syncFolder(folder int) error {
 	return nil
 }
 
-// copyKept gives the open file the attributes in kept that the named one has.
-func (s System) copyKept(folder int, base string, to int) error {
+// copyKept gives the open file, which is to be as a says, the attributes in kept that the named one has.
+func (s System) copyKept(folder int, base string, to int, a attributes) error {
 	seen, err := lookAt(folder, base)
 	if err != nil {
 		return err
@@ -210,6 +253,9 @@ func (s System) copyKept(folder int, base string, to int) error {
 	defer unix.Close(from)
 	buf := make([]byte, 64<<10) // the kernel's limit for one
 	for _, attr := range kept {
+		if attr == accessList && (a.noList || seen.uid != 0 && seen.uid != a.uid) {
+			continue
+		}
 		n, err := unix.Fgetxattr(from, attr, buf)
 		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 			continue

@@ -5,7 +5,8 @@
 // mount point or anything else that is not a regular file at the path is an
 // error, never followed and never replaced. Parents are not made. A file is
 // replaced as a whole: a reader, or a crash, sees the old one or the new one.
-// Where only mode or owner differ they are changed in place, owner first.
+// Where only the mode differs it is changed in place, and owner first where
+// the policy gives no content: else nobody keeps it open who had it before.
 //
 // Check compares mode and owner, then the size, and reads only what could be
 // equal. Of a file of the commit it needs the digest, not the content.
@@ -154,8 +155,8 @@ func (k Kind) apply(ctx context.Context, r schema.Resource) error {
 		defer done()
 		given = true
 	}
-	// A file that somebody else may still hold open is not made setuid: it gets a new inode.
-	if given && (contentDiffers(checked.Drift) || privileged(f.Mode)) {
+	// A file that somebody else may still hold open is neither made setuid nor taken from them: it gets a new inode.
+	if given && (contentDiffers(checked.Drift) || privileged(f.Mode) || held(checked.Drift)) {
 		return k.Host.WriteFile(ctx, r.Key, f, content)
 	}
 	return k.Host.ChangeFile(ctx, r.Key, f)
@@ -268,6 +269,18 @@ func wanted(r schema.Resource) *schema.Blob {
 // contentDiffers tells from the texts that compare wrote whether content is to be written.
 func contentDiffers(d schema.Drift) bool {
 	return d[0].Action == schema.Create || strings.HasPrefix(d[0].Want, digestPrefix) || strings.HasPrefix(d[0].Want, keyedPrefix)
+}
+
+// held tells from the texts that compare wrote whether others than those who are to own a file could write it, and may have
+// it open still.
+func held(d schema.Drift) bool {
+	for word := range strings.SplitSeq(d[0].Got, ", ") {
+		name, value, _ := strings.Cut(word, " ")
+		if name == "owner" || name == "group" || name == "mode" && len(value) == 4 && strings.ContainsAny(value[2:], "2367") {
+			return true
+		}
+	}
+	return false
 }
 
 // privileged reports whether a mode lends the rights of owner or group to who runs the file.
