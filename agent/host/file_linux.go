@@ -180,7 +180,7 @@ func (s System) walk(top int, rel string, flags int) (int, error) {
 		// O_PATH touches nothing: the type is known before anything is opened.
 		next, err := unix.Openat(at, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if errors.Is(err, fs.ErrNotExist) {
-			return -1, fmt.Errorf("parent %q does not exist (parents of managed files are not made): %w", here, fs.ErrNotExist)
+			return -1, noParentError(here)
 		}
 		if err != nil {
 			return -1, fmt.Errorf("parent %q: %w", here, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,7 +113,7 @@ func TestParentsAreNotMadeAndNamed(t *testing.T) {
 	bothWays(t, func(t *testing.T, s System) {
 		k := file.Kind{Host: s}
 		r := fileResource("/etc/a/b/c", schema.File{Content: ptr("x")})
-		if err := k.Check(t.Context(), []schema.Resource{r})[0].Err; err == nil || !strings.Contains(err.Error(), `parent "/etc/a" does not exist`) {
+		if err := k.Check(t.Context(), []schema.Resource{r})[0].Err; err == nil || !strings.Contains(err.Error(), `parent "/etc/a" does not exist`) || strings.Contains(err.Error(), fs.ErrNotExist.Error()) || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Check = %v", err)
 		}
 		r.File = &schema.File{State: schema.Absent}

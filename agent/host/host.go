@@ -15,6 +15,11 @@
 // as root.
 package host
 
+import (
+	"fmt"
+	"io/fs"
+)
+
 // System is the operating system that the program runs on.
 type System struct {
 	// Root is put before every path, for a host mounted below a folder; empty means "/".
@@ -36,3 +41,12 @@ func (s System) at(what string) {
 		s.step(what)
 	}
 }
+
+// noParentError is fs.ErrNotExist for a folder in which a managed file is to be, and says so once.
+type noParentError string
+
+func (e noParentError) Error() string {
+	return fmt.Sprintf("parent %q does not exist (parents of managed files are not made)", string(e))
+}
+
+func (noParentError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -82,7 +82,7 @@ func (s Simulated) look(name string) (real string, info fs.FileInfo, err error) 
 		case last && errors.Is(err, fs.ErrNotExist):
 			return at, nil, nil
 		case errors.Is(err, fs.ErrNotExist):
-			return "", nil, fmt.Errorf("parent %q does not exist (parents of managed files are not made): %w", here, fs.ErrNotExist)
+			return "", nil, noParentError(here)
 		case err != nil:
 			return "", nil, err
 		case last && !info.Mode().IsRegular():
