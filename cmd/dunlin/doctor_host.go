@@ -60,8 +60,17 @@ func (d *doctor) unit(ctx context.Context) {
 		d.say(check, findingWarning, "systemctl enable dunlin", "it is %s: nothing starts the agent at the next boot", p["UnitFileState"])
 	}
 	if p["ActiveState"] != "active" && d.have {
-		d.say(check, findingWarning, "systemctl start dunlin; journalctl -u dunlin tells why it ended", "it is %s", p["ActiveState"])
+		d.say(check, findingWarning, inactiveHelp(p["ActiveState"]), "it is %s", p["ActiveState"])
 	}
+}
+
+// inactiveHelp is what to do about a unit in a state of systemd's that is not active.
+func inactiveHelp(state string) string {
+	switch state {
+	case "activating", "deactivating", "reloading", "refreshing", "maintenance":
+		return "wait a moment, and look again; where it stays so, journalctl -u dunlin tells why"
+	}
+	return "systemctl start dunlin; journalctl -u dunlin tells why it ended"
 }
 
 func (d *doctor) packages(context.Context) {

@@ -153,3 +153,11 @@ func TestTheDoctorOnADumbTerminal(t *testing.T) {
 		t.Errorf("it prints\n%s", out.String())
 	}
 }
+
+func TestTheDoctorStartsNothingThatStartsByItself(t *testing.T) {
+	for state, want := range map[string]string{"activating": "wait a moment", "deactivating": "wait a moment", "failed": "systemctl start dunlin", "inactive": "systemctl start dunlin"} {
+		if got := inactiveHelp(state); !strings.HasPrefix(got, want) || !strings.Contains(got, "journalctl -u dunlin") {
+			t.Errorf("%s: %q", state, got)
+		}
+	}
+}
