@@ -275,8 +275,9 @@ that this machine's key has: it fetches, commits and pushes in a clone of its ow
 	return cmd
 }
 
-// chooseAsking finds those who ask that a person means.
-func chooseAsking(all []asking, words []string) ([]asking, error) {
+// chooseAsking finds those who ask that a person means. One who is or was in the roster is meant only where nobody else is:
+// what it left in the repository stays there until somebody takes it out.
+func chooseAsking(all []asking, words []string, known func(id string) bool) ([]asking, error) {
 	var out []asking
 	for _, w := range words {
 		var hits []asking
@@ -287,6 +288,11 @@ func chooseAsking(all []asking, words []string) ([]asking, error) {
 			if p.Name == w || p.ID == w || len(w) >= 4 && strings.HasPrefix(p.ID, w) {
 				hits = append(hits, x)
 			}
+		}
+		if fresh := slices.DeleteFunc(slices.Clone(hits), func(x asking) bool { return known(x.join.Proof.ID) }); len(fresh) > 0 {
+			hits = fresh
+		} else if len(hits) > 1 {
+			hits = hits[len(hits)-1:] // the last that it was: it is refused for what it is
 		}
 		switch {
 		case len(hits) == 0:
@@ -330,7 +336,7 @@ func (a *app) approveNodes(ctx context.Context, f approveFlags, words []string) 
 		case len(words) == 0: // the one whose proof is given
 			chosen = slices.DeleteFunc(slices.Clone(all), func(x asking) bool { return !slices.Contains(x.by, "proof") })
 		default:
-			if chosen, err = chooseAsking(all, words); err != nil {
+			if chosen, err = chooseAsking(all, words, porch.roll.Known); err != nil {
 				x := exitWith{}
 				for _, w := range words {
 					if l, e := e.find(w); e == nil && errors.As(err, &x) && x.code == exitNoMatch {
