@@ -223,7 +223,7 @@ policy: look: {
 	mode: "audit"
 	files: "/etc/issue": content: "ours too\n"
 }
-`})
+`, "parameters/port.cue": "package fleet\n\nparameter: \"/port\": {type: \"String\", versions: \"1\": value: \"8443\"}\n"})
 	if out, errs, code := one.run("sync"); code != 0 || !strings.Contains(out, head[:12]) {
 		t.Fatalf("sync: exit %d\n%s%s", code, out, errs)
 	}
@@ -268,6 +268,13 @@ policy: look: {
 	}
 	if out, errs, code := one.run("sync"); code != exitError || !strings.Contains(errs, head[:12]+" stays in force") {
 		t.Errorf("sync without a remote: exit %d\n%s%s", code, out, errs)
+	}
+
+	// Parameters are those of what is in force, while the agent has its store open and another head was fetched into it.
+	var o, e bytes.Buffer
+	read := &app{streams: streams{in: strings.NewReader(""), out: &o, err: &e}, now: time.Now}
+	if code := read.execute(context.Background(), []string{"param", "get", "/port", "--state", one.state}); code != 0 || o.String() != "8443\n" || !strings.Contains(e.String(), "commit "+head[:12]+", which is in force here") {
+		t.Errorf("param get on a node: exit %d\n%s%s", code, o.String(), e.String())
 	}
 
 	// Without an agent the host is still explained, under the commit that was in force last.
