@@ -111,8 +111,10 @@ func (a *app) paramGet(ctx context.Context, arg, repo string, flags keyFlags, re
 		fmt.Fprintln(a.err, "hint: --reveal prints the value")
 		return nil
 	}
-	if lookOf(a.out).terminal && p.Type != schema.StoredSecureString {
-		value = printable(value)
+	if lookOf(a.out).terminal {
+		if value = onTerminal(value); p.Type != schema.StoredSecureString {
+			value = printable(value)
+		}
 	}
 	if !strings.HasSuffix(value, "\n") {
 		value += "\n"
@@ -121,6 +123,19 @@ func (a *app) paramGet(ctx context.Context, arg, repo string, flags keyFlags, re
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
+}
+
+// onTerminal is a value of several lines, maybe, that says nothing to the terminal: anybody can encrypt one to a node.
+func onTerminal(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || r == '\t' || safe.Shown(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(safe.Escape(r))
+		}
+	}
+	return b.String()
 }
 
 func atoi(s string) int {

@@ -152,6 +152,12 @@ func (a *app) paramPut(ctx context.Context, args []string, f putFlags) error {
 	if err != nil {
 		return err
 	}
+	if number, v := old.Current(); len(v.Recipients) > 0 {
+		if more := t.newReaders(v.Recipients, sealed); len(more) > 0 {
+			a.note(fmt.Sprintf("warning: it is encrypted also to %s, to which version %d was not", listed(more, 10), number),
+				"where you do not know why, do not push it: git log -p fleet.cue groups nodes parameters says who changed what")
+		}
+	}
 	return a.printPut(t, name, p, number, sealed, dropped, files)
 }
 
@@ -317,6 +323,23 @@ func (t *paramTree) seal(name string, p schema.Parameter, number int, value secr
 	to = reconciler.Recipients(t.repo, p)
 	text, err = secret.Seal(secret.ID{Fleet: t.repo.Fleet.Name, Name: name, Version: number}, value, to)
 	return text, to, err
+}
+
+// newReaders are those of the keys of to that are not among old: nodes by their names, and places in fleet.recovery.
+func (t *paramTree) newReaders(old, to []string) []string {
+	var out []string
+	for _, line := range t.repo.Roster {
+		if slices.Contains(to, line.Keys.Age) && !slices.Contains(old, line.Keys.Age) {
+			out = append(out, line.Name)
+		}
+	}
+	slices.Sort(out)
+	for i, key := range t.repo.Fleet.Recovery {
+		if !slices.Contains(old, key) {
+			out = append(out, fmt.Sprintf("fleet.recovery[%d]", i))
+		}
+	}
+	return out
 }
 
 // moveLabels gives labels to a version, which others lose.

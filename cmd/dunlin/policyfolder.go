@@ -159,6 +159,9 @@ func (p *policyFolder) write(name string, text []byte, mode fs.FileMode) (err er
 			_ = p.root.Remove(temp)
 		}
 	}()
+	if statErr == nil {
+		keepOwner(f, old)
+	}
 	_, err = f.Write(text)
 	if err == nil && statErr == nil && runtime.GOOS != "windows" {
 		err = f.Chmod(mode) // whatever the umask
@@ -171,9 +174,6 @@ func (p *policyFolder) write(name string, text []byte, mode fs.FileMode) (err er
 	}
 	if err != nil {
 		return err
-	}
-	if statErr == nil {
-		p.keepOwner(temp, old)
 	}
 	return p.root.Rename(temp, filepath.FromSlash(name))
 }

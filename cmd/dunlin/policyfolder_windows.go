@@ -1,6 +1,9 @@
 package main
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
 
 // keepOwner has nothing to do: files get their owner from their folder.
-func (p *policyFolder) keepOwner(string, fs.FileInfo) {}
+func keepOwner(*os.File, fs.FileInfo) {}
