@@ -18,7 +18,7 @@ func TestWhereNoAgentAnswers(t *testing.T) {
 		want       string
 	}{
 		{"it may be stopped", socketFlags{}, true, "does the agent run?"},
-		{"none is set up", socketFlags{}, false, "write " + defaultConfig},
+		{"none is set up", socketFlags{}, false, "dunlin join writes " + defaultConfig},
 		{"another socket", socketFlags{socket: "/run/other.sock"}, false, "does the agent run?"},
 		{"another file", socketFlags{config: "other.cue"}, false, "does the agent run?"},
 	} {
