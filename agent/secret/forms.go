@@ -99,6 +99,7 @@ func each(value []byte, add func(form)) {
 	text(safe.HTML(s))
 	text(safe.Markdown(s))
 	text(safe.Terminal(s))
+	text(safe.Words(s, len(s)))
 
 	// Shells: within '...', within "...", by backslashes (printf %q), and within $'...'.
 	text(strings.ReplaceAll(s, "'", `'\''`))

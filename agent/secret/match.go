@@ -1,5 +1,7 @@
 package secret
 
+import "strings"
+
 // A matcher finds the longest known form that ends at each byte of a stream: an automaton after Aho and Corasick, "Efficient
 // string matching", CACM 18(6), 1975. It never changes once it is made. Its time is linear in what it reads, its memory in
 // the forms: 25 bytes for each of theirs.
@@ -98,6 +100,35 @@ func (m *matcher) found(at int32) *found {
 		return nil
 	}
 	return &m.form[m.node[at].form]
+}
+
+// whole is a text without the beginnings of forms, of MinRedacted bytes and more, at which it was cut.
+func (m *matcher) whole(s string) string {
+	var b strings.Builder
+	at, done := int32(0), 0
+	for i := range len(s) {
+		if strings.HasPrefix(s[i:], cut) {
+			if depth, name := m.begun(at); depth >= MinRedacted && i-depth >= done {
+				b.WriteString(s[done:i-depth] + "[secret " + name + "]")
+				done = i
+			}
+		}
+		at = m.step(at, s[i])
+	}
+	return b.String() + s[done:]
+}
+
+// begun is how long the beginning of a form is that was read last, in bytes, and whose form it is. It is 0 where that is a
+// whole form.
+func (m *matcher) begun(at int32) (depth int, name string) {
+	depth = int(m.depth(at))
+	if f := m.found(at); depth == 0 || f != nil && f.length == depth {
+		return 0, ""
+	}
+	for m.node[at].form < 0 || m.form[m.node[at].form].length < int(m.node[at].depth) {
+		at = m.node[at].child // each ends in a form
+	}
+	return depth, m.form[m.node[at].form].name
 }
 
 // step is the state after one more byte.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -112,11 +113,17 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Text is s without what is known.
+// cut is where a text was cut that was too long (safe.Clip).
+const cut = "…"
+
+// Text is s without what is known. The beginning of a value before a mark where the text was cut is taken out, too.
 func (r *Redactor) Text(s string) string {
 	f := r.finder()
 	if f == nil || s == "" {
 		return s
+	}
+	if strings.Contains(s, cut) {
+		s = f.all.whole(s)
 	}
 	var out bytes.Buffer
 	st := stream{f: f, w: &out}

@@ -323,3 +323,23 @@ func TestWrappedEncodingsAreRedacted(t *testing.T) {
 		}
 	}
 }
+
+// A program's last words are cut where they are long, and half a value would be no value.
+func TestHalfAValueIsNotLeftWhereATextIsCut(t *testing.T) {
+	var r Redactor
+	defer r.Add(New("/db/password@3", []byte(canary)), New("/db/other@1", []byte("xy-"+canary[:6]+"-zz")))()
+	for n := 1; n <= len(canary); n++ {
+		got := r.Text("exit code 1: --password=" + canary[:n] + "…: try again")
+		if n >= MinRedacted && got != "exit code 1: --password=[secret /db/password@3]…: try again" || n < MinRedacted && !strings.Contains(got, canary[:n]) {
+			t.Errorf("%d bytes: %s", n, got)
+		}
+	}
+	for _, text := range []string{"…", "nothing… of it…", "… " + canary[:3], "-…" + canary[4:8] + "…"} {
+		if got := r.Text(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+	if got := r.Text("xy-" + canary[:5] + "… and " + canary[:7] + "…" + canary); strings.Contains(got, canary[:4]) || strings.Count(got, "[secret ") != 3 {
+		t.Errorf("several: %s", got)
+	}
+}
