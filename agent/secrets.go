@@ -119,7 +119,7 @@ func (v *vault) Look(parameter string) (schema.Blob, error) {
 	defer s.Wipe()
 	sum := sha256.Sum256(s.Reveal())
 	b.Size = int64(s.Len())
-	if b.SHA256, err = v.Digest(hex.EncodeToString(sum[:])); err != nil {
+	if b.SHA256, err = v.Digest(parameter, hex.EncodeToString(sum[:])); err != nil {
 		return schema.Blob{}, err
 	}
 	v.mu.Lock()
@@ -132,12 +132,12 @@ func (v *vault) Look(parameter string) (schema.Blob, error) {
 }
 
 // Digest implements file.Secrets.
-func (v *vault) Digest(sum string) (string, error) {
+func (v *vault) Digest(parameter, sum string) (string, error) {
 	keys, err := v.key()
 	if err != nil {
 		return "", err
 	}
-	return keys.Digest(sum)
+	return keys.Digest(parameter + "\x00" + sum)
 }
 
 // Open implements file.Secrets.

@@ -234,3 +234,31 @@ func TestAnErrorThatQuotesASecretIsRedacted(t *testing.T) {
 		t.Errorf("after the pass the value is still known: %q", text)
 	}
 }
+
+// Anybody can encrypt a guess to a node. Who may have it written as a file, and reads what is told of both, does not learn
+// whether it is right.
+func TestAGuessIsNotConfirmedByItsDigest(t *testing.T) {
+	const value = "canary-hunter-1"
+	l := newSecretLab(t)
+	key := l.keys.Line("web-1", "debian", nil, l.local.Now()).Keys.Age
+	for _, name := range []string{"/pass", "/guess"} {
+		sealed, err := secret.Seal(secret.ID{Fleet: "acme", Name: name, Version: 1}, secret.New("x", []byte(value)), []string{key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.write("parameters"+name+".cue", fmt.Sprintf("package fleet\n\nparameter: %q: {type: \"SecureString\", readers: all: true, versions: \"1\": value: %q}\n", name, sealed))
+	}
+	l.write("policies/guess.cue", "package fleet\n\npolicy: guess: {targets: all: true, files: \"/etc/guess\": contentFrom: parameter: \"/guess\"}\n")
+	account, err := l.local.Reconcile(context.Background(), l.repo, "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, c := range account.Changes {
+		digest, _, _ := strings.Cut(c.Want, ",")
+		told[c.Resource] = digest
+	}
+	if right, guess := told["file:/etc/pass"], told["file:/etc/guess"]; !strings.HasPrefix(right, "keyed:") || !strings.HasPrefix(guess, "keyed:") || right == guess {
+		t.Errorf("%q is told of the secret and %q of a guess that is right", right, guess)
+	}
+}

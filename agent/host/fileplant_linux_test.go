@@ -21,7 +21,7 @@ func (s oneSecret) Look(string) (schema.Blob, error) {
 	sum := sha256.Sum256([]byte(s))
 	return schema.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(s))}, nil
 }
-func (oneSecret) Digest(sum string) (string, error)     { return sum, nil }
+func (oneSecret) Digest(_, sum string) (string, error)  { return sum, nil }
 func (s oneSecret) Open(string) ([]byte, func(), error) { return []byte(s), func() {}, nil }
 func secretFile(f schema.File) schema.File {
 	f.ContentFrom = &schema.ContentFrom{Parameter: "/x"}

@@ -58,6 +58,13 @@ func NewCredentials(parent string) (*Credentials, error) {
 	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
 		return fail(fmt.Errorf("%q is not a folder that its owner alone may write", parent))
 	}
+	var owner unix.Stat_t
+	if err := unix.Lstat(parent, &owner); err != nil {
+		return fail(err)
+	}
+	if owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
+		return fail(fmt.Errorf("%q belongs to uid %d, who could exchange what is in it", parent, owner.Uid))
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(parent, &st); err != nil {
 		return fail(err)

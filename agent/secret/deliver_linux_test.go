@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -134,6 +135,15 @@ func TestCredentialsNeedMemory(t *testing.T) {
 	}
 	if c, err := NewCredentials(shm); err == nil {
 		t.Errorf("a folder that all may write: %+v", c)
+	}
+	if os.Geteuid() == 0 {
+		theirs := filepath.Join(shm, "theirs")
+		if err := errors.Join(os.Mkdir(theirs, 0o700), os.Chown(theirs, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := NewCredentials(theirs); err == nil {
+			t.Errorf("a folder that somebody else owns: %+v", c)
+		}
 	}
 	if err := os.Symlink(shm, shm+"/link"); err != nil {
 		t.Fatal(err)

@@ -62,8 +62,9 @@ type Kind struct {
 type Secrets interface {
 	// Look gives the size of a parameter's value and its Digest in the place of its SHA-256, or says why this host cannot have it.
 	Look(parameter string) (schema.Blob, error)
-	// Digest names content by its SHA-256, in hex, so that it means nothing to who has not the host's key.
-	Digest(sum string) (string, error)
+	// Digest names content for which a parameter is wanted by its SHA-256, in hex, so that it means nothing to who has not the
+	// host's key. The same content is another digest for another parameter: nobody tries guesses by parameters of their own.
+	Digest(parameter, sum string) (string, error)
 	// Open gives the value. It is wiped by done.
 	Open(parameter string) (value []byte, done func(), err error)
 }
@@ -102,7 +103,7 @@ func (k Kind) Check(ctx context.Context, rs []schema.Resource) []schema.Checked 
 			c = &out[index[i]]
 		}
 		if err == nil && secret(ready[i]) && blob.SHA256 != "" {
-			blob.SHA256, err = k.Secrets.Digest(blob.SHA256)
+			blob.SHA256, err = k.Secrets.Digest(ready[i].File.ContentFrom.Parameter, blob.SHA256)
 		}
 		if c.Drift, err = compare(ready[i], got, blob, err); err != nil {
 			c.Err = fmt.Errorf("check file %q: %w", ready[i].Key, err)

@@ -93,10 +93,10 @@ func (v vault) Look(parameter string) (schema.Blob, error) {
 	if v.err != nil || parameter != "/db/pass" {
 		return schema.Blob{}, errors.Join(v.err, errors.New("no such secret"))
 	}
-	sum, err := v.Digest(blobOf([]byte(v.value)).SHA256)
+	sum, err := v.Digest(parameter, blobOf([]byte(v.value)).SHA256)
 	return schema.Blob{SHA256: sum, Size: int64(len(v.value))}, err
 }
-func (vault) Digest(sum string) (string, error) { return strings.ToUpper("k" + sum), nil }
+func (vault) Digest(_, sum string) (string, error) { return strings.ToUpper("k" + sum), nil }
 func (v vault) Open(string) ([]byte, func(), error) {
 	b := []byte(v.value)
 	return b, func() { clear(b); *v.open-- }, nil
