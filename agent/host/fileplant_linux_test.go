@@ -156,3 +156,43 @@ func TestAFileThatIsHeldOpenIsNotTakenOver(t *testing.T) {
 		})
 	}
 }
+
+// A policy that gives a mode and no content makes nobody's own program one of root's.
+func TestRightsAreNotLentToWhatOthersWrote(t *testing.T) {
+	needRoot(t)
+	for name, tt := range map[string]struct {
+		uid, gid int
+		mode     os.FileMode
+		want     schema.File
+		refused  bool
+	}{
+		"root's rights to what she made":       {eve, evesGroup, 0o755, schema.File{Mode: "4755", Owner: "0"}, true},
+		"a group's rights to what she made":    {eve, evesGroup, 0o755, schema.File{Mode: "2755", Group: "42"}, true},
+		"root's rights to what all can write":  {0, 0, 0o777, schema.File{Mode: "4755"}, true},
+		"root's rights to what a group writes": {0, evesGroup, 0o775, schema.File{Mode: "4755"}, true},
+		"her own rights":                       {eve, evesGroup, 0o755, schema.File{Mode: "4755", Owner: "1"}, false},
+		"root's rights to what is root's":      {0, 0, 0o755, schema.File{Mode: "4755"}, false},
+		"no rights":                            {eve, evesGroup, 0o755, schema.File{Mode: "0700", Owner: "0"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, s System) {
+				path := s.Root + "/etc/tool"
+				put(t, path, "tool", 0o600)
+				if err := os.Chown(path, tt.uid, tt.gid); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(path, tt.mode); err != nil {
+					t.Fatal(err)
+				}
+				before := tree(t, path)
+				err := (file.Kind{Host: s}).Apply(t.Context(), []schema.Resource{fileResource("/etc/tool", tt.want)})[0]
+				if (err != nil) != tt.refused {
+					t.Errorf("Apply = %v", err)
+				}
+				if after := tree(t, path); tt.refused && after != before {
+					t.Errorf("the file is now %s, was %s", after, before)
+				}
+			})
+		})
+	}
+}

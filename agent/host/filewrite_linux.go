@@ -272,7 +272,8 @@ func (s System) copyKept(folder int, base string, to int, a attributes) error {
 }
 
 // ChangeFile sets mode, owner and group where want names them, in place: owner first, because that
-// clears setuid. A crash between the two is made good by the next pass.
+// clears setuid. A crash between the two is made good by the next pass. The rights of an owner or group (setuid, setgid) are
+// not lent to content that somebody else can have written.
 func (s System) ChangeFile(ctx context.Context, path string, want schema.File) error {
 	folder, base, old, err := s.find(ctx, path)
 	if err != nil {
@@ -285,6 +286,11 @@ func (s System) ChangeFile(ctx context.Context, path string, want schema.File) e
 	a, err := s.attributesOf(want, old)
 	if err != nil {
 		return err
+	}
+	own := old.uid == 0 || old.uid == a.uid && a.mode&unix.S_ISGID == 0
+	if a.mode&(unix.S_ISUID|unix.S_ISGID) != 0 && (!own || old.mode&0o022 != 0) {
+		return fmt.Errorf("mode %04o lends rights, and others can have written what is in the file (it is uid %d's, mode %04o): give its content or source",
+			a.mode, old.uid, old.mode&0o7777)
 	}
 	fd, err := openFile(folder, base, old)
 	if err != nil {
