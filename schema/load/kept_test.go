@@ -46,7 +46,7 @@ func TestEveryTypeHasACode(t *testing.T) {
 }
 
 func TestEncodeKeepsEverything(t *testing.T) {
-	m := generated(100)
+	m := generated(40)
 	m["w.cue"] = files("-- w.cue --\nwindow: w: {" + window + ", start: \"2026-12-01T00:00:00+02:00\"}\n")["w.cue"]
 	repo, faults, err := thisBuild()(t.Context(), m)
 	if err != nil {
