@@ -261,6 +261,7 @@ func (a *Agent) refuse(r *schema.RefusedCommit) {
 		a.passed.add(a.refused.Commit)
 	}
 	a.refused = r
+	again := r != nil && a.said.again(r, time.Now())
 	a.mu.Unlock()
 	if r == nil {
 		if had {
@@ -268,9 +269,31 @@ func (a *Agent) refuse(r *schema.RefusedCommit) {
 		}
 		return
 	}
+	if again {
+		a.log().Info("commit still refused", "commit", r.Commit, "kind", r.Kind, "reason", r.Reason)
+		a.publishState()
+		return
+	}
 	a.log().Error("commit refused", "commit", r.Commit, "kind", r.Kind, "reason", r.Reason, "faults", len(r.Faults))
 	for _, f := range r.Faults {
 		a.log().Error(f.String(), "commit", r.Commit)
 	}
 	a.publishState()
+}
+
+// refusalSaid is the refusal that the log told last.
+type refusalSaid struct {
+	commit, kind string
+	faults       int
+	at           time.Time
+}
+
+// again notes a refusal, and reports whether the log told it within the last minute: a node that has not heard yet that the
+// branch went on still tells of the commit, which is judged upon what is in force by now.
+func (s *refusalSaid) again(r *schema.RefusedCommit, now time.Time) bool {
+	if s.commit == r.Commit && s.kind == r.Kind && s.faults == len(r.Faults) && now.Sub(s.at) < time.Minute {
+		return true
+	}
+	*s = refusalSaid{commit: r.Commit, kind: r.Kind, faults: len(r.Faults), at: now}
+	return false
 }

@@ -85,6 +85,7 @@ type Agent struct {
 	members      sync.Mutex             // one look at who is here at a time
 	pushCame     signal                 // a neighbour has pushed a commit
 	settled      settled                // they came before what is in force, or are forks
+	said         refusalSaid            // under mu
 	passed       settled                // they were refused, and are considered again where the remote has them again
 	answers      *answers
 	fleets       *Fleets
