@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -216,7 +217,11 @@ func driftPackage(context.Context, int) (func() (bool, error), error) {
 		if _, err := os.Stat(file); err != nil {
 			return false, nil
 		}
+		// Exit code 1: dpkg has not written down yet what it unpacks.
 		state, err := exec.Command("dpkg-query", "--show", "--showformat=${db:Status-Status}", name).Output()
+		if _, ended := errors.AsType[*exec.ExitError](err); ended {
+			return false, nil
+		}
 		return string(state) == "installed", err
 	}, nil
 }
