@@ -175,10 +175,10 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	}
 	v := activationView{ID: name, Code: trust.FormatCode(key), Anchor: anchor, File: p.show(file), Expires: expires.Format(time.RFC3339), Limit: f.limit, Tags: tags}
 	v.Join = "sudo dunlin join --repo " + safe.Shell(orWord(f.url, "URL")) + " --activation " + safe.Shell(name) + " --code-file -"
-	if anchor != "" {
-		v.Join += " --anchor " + anchor
-	} else {
+	if errors.Is(why, errNoPeople) {
 		v.Join += " --unsigned"
+	} else { // a host is told to believe anything nowhere but where nobody signs
+		v.Join += " --anchor " + orWord(anchor, "COMMIT")
 	}
 	if overSSH(f.url) {
 		v.Join += " --credential-file /etc/dunlin/repo.key --known-hosts /etc/dunlin/known_hosts"
@@ -186,8 +186,11 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 	if f.peer != "" {
 		v.Join += " --peer " + safe.Shell(f.peer)
 	}
-	if why != "" {
-		a.note("no anchor: "+why, "")
+	switch {
+	case errors.Is(why, errNoPeople):
+		a.note("no anchor: "+why.Error(), "")
+	case why != nil:
+		a.note("no anchor: "+why.Error(), "once that is mended dunlin trust anchor prints the commit")
 	}
 	if note != "" {
 		a.note("the anchor is not the newest commit: "+note, "")
@@ -247,34 +250,34 @@ func withoutSecret(raw string) string {
 
 // newestAnchor is the newest commit of a clone whose history people have signed; why says why there is
 // none, and note why it is not the newest of all.
-func (a *app) newestAnchor(ctx context.Context, dir string) (anchor, why, note string) {
+func (a *app) newestAnchor(ctx context.Context, dir string) (anchor string, why error, note string) {
 	t, err := openTrusted(dir)
 	if err != nil {
-		return "", err.Error(), ""
+		return "", err, ""
 	}
 	head, err := t.commit("HEAD")
 	if err != nil {
-		return "", err.Error(), ""
+		return "", err, ""
 	}
 	from, err := t.firstSigned(ctx, head)
 	if err != nil {
-		return "", err.Error(), ""
+		return "", err, ""
 	}
 	steps, err := trust.Verify(ctx, t.src, from, head, a.now())
 	if err == nil {
-		return head, "", ""
+		return head, nil, ""
 	}
 	r := (*trust.Refusal)(nil)
 	if !errors.As(err, &r) {
-		return "", err.Error(), ""
+		return "", err, ""
 	}
 	if note = r.Error(); r.Kind == trust.NotAgreed {
 		note += " (" + fetchApprovals + ")"
 	}
 	if len(steps) > 0 { // what is not agreed to yet comes later
-		return steps[len(steps)-1].Commit, "", note
+		return steps[len(steps)-1].Commit, nil, note
 	}
-	return from, "", note
+	return from, nil, note
 }
 
 func activationText(name string, pub ed25519.PublicKey, expires time.Time, f activationFlags, tags map[string]string) ([]byte, error) {

@@ -334,12 +334,16 @@ func (a *app) verifyTrust(ctx context.Context, t trusted, from, to string) error
 	return nil
 }
 
-// firstSigned is the oldest commit of the first-parent line back from head, without a gap, whose fleet.cue names people.
+// errNoPeople is wrapped where a policy can be read and nobody is to sign it.
+var errNoPeople = errors.New("names no people, so nothing says who may change what")
+
+// firstSigned is the oldest commit of the first-parent line back from head, without a gap, whose fleet.cue names people. It
+// wraps errNoPeople where that of head names none.
 func (t trusted) firstSigned(ctx context.Context, head string) (string, error) {
 	found := ""
 	for id, n := head, 0; n < trust.MaxSteps; n++ {
 		fleet, err := t.src.Fleet(ctx, id)
-		if r := (*trust.Refusal)(nil); err != nil && !errors.As(err, &r) {
+		if r := (*trust.Refusal)(nil); err != nil && (found == "" || !errors.As(err, &r)) {
 			return "", notTrusted(err)
 		}
 		if err != nil || len(fleet.Signers) == 0 {
@@ -357,7 +361,7 @@ func (t trusted) firstSigned(ctx context.Context, head string) (string, error) {
 		id = c.Parents[0]
 	}
 	if found == "" {
-		return "", exitWith{code: exitNotTrusted, err: fmt.Errorf("commit %s names no people, so nothing says who may change what", head[:12]),
+		return "", exitWith{code: exitNotTrusted, err: fmt.Errorf("commit %s %w", head[:12], errNoPeople),
 			hint: "dunlin trust add NAME --key FILE.pub --role root --role policy names the first"}
 	}
 	return found, nil
