@@ -13,6 +13,9 @@ const ageKeyLength = 62
 // CheckAgeKey says what is wrong with the public half of a native age key (age1..., X25519), and nothing where secrets can be
 // encrypted to it. It takes one text a key, the one that age-keygen prints, where age takes several; and it refuses the
 // points of low order, which age refuses only when it encrypts. The error quotes the text.
+//
+// It is written here, and held against age by its test, because the loader, join proofs and who encrypts must agree, this
+// package is all that they share, and it imports the standard library only.
 func CheckAgeKey(s string) error {
 	data, last, ok := bech32(s)
 	switch {

@@ -46,6 +46,14 @@ type app struct {
 	evaluate load.Func
 }
 
+// evaluator reads policies, in a child unless a test says otherwise.
+func (a *app) evaluator() load.Func {
+	if a.evaluate != nil {
+		return a.evaluate
+	}
+	return load.Child(loadOptions())
+}
+
 // A note is what a person should know beside the result, or the error.
 type note struct {
 	Text string `json:"warning"`

@@ -80,11 +80,7 @@ func (a *app) rotateGossip(ctx context.Context, f rosterFlags, now bool) error {
 	switch last := keys.Keys[len(keys.Keys)-1]; {
 	case len(keys.Keys) == 1:
 		step = "add"
-		read := a.evaluate
-		if read == nil {
-			read = load.Child(loadOptions())
-		}
-		if id, leftOut, err = e.sealNewKey(ctx, read); err != nil {
+		if id, leftOut, err = e.sealNewKey(ctx, a.evaluator()); err != nil {
 			return err
 		}
 		a.warnLeftOut("the gossip key", leftOut)

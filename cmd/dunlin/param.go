@@ -90,13 +90,6 @@ func (a *app) openParams(ctx context.Context, dir string) (*paramTree, error) {
 	return &paramTree{p: p, where: p.dir, repo: repo, texts: map[string][]byte{}, wanted: map[string]schema.Parameter{}, read: a.evaluator()}, nil
 }
 
-func (a *app) evaluator() load.Func {
-	if a.evaluate != nil {
-		return a.evaluate
-	}
-	return load.Child(loadOptions())
-}
-
 // evaluated reads a policy repository that has no faults.
 func (a *app) evaluated(ctx context.Context, files fs.FS, dir string) (schema.Repo, error) {
 	repo, faults, err := a.evaluator()(ctx, files)
