@@ -153,7 +153,7 @@ func (a *app) createActivation(ctx context.Context, name string, f activationFla
 			f.url = withoutSecret(url)
 		}
 	}
-	anchor, why, note := a.newestAnchor(ctx, p.dir)
+	anchor, note, why := a.newestAnchor(ctx, p.dir)
 	if err := secret.Guard(); err != nil {
 		return err
 	}
@@ -250,34 +250,34 @@ func withoutSecret(raw string) string {
 
 // newestAnchor is the newest commit of a clone whose history people have signed; why says why there is
 // none, and note why it is not the newest of all.
-func (a *app) newestAnchor(ctx context.Context, dir string) (anchor string, why error, note string) {
+func (a *app) newestAnchor(ctx context.Context, dir string) (anchor, note string, why error) {
 	t, err := openTrusted(dir)
 	if err != nil {
-		return "", err, ""
+		return "", "", err
 	}
 	head, err := t.commit("HEAD")
 	if err != nil {
-		return "", err, ""
+		return "", "", err
 	}
 	from, err := t.firstSigned(ctx, head)
 	if err != nil {
-		return "", err, ""
+		return "", "", err
 	}
 	steps, err := trust.Verify(ctx, t.src, from, head, a.now())
 	if err == nil {
-		return head, nil, ""
+		return head, "", nil
 	}
 	r := (*trust.Refusal)(nil)
 	if !errors.As(err, &r) {
-		return "", err, ""
+		return "", "", err
 	}
 	if note = r.Error(); r.Kind == trust.NotAgreed {
 		note += " (" + fetchApprovals + ")"
 	}
 	if len(steps) > 0 { // what is not agreed to yet comes later
-		return steps[len(steps)-1].Commit, nil, note
+		return steps[len(steps)-1].Commit, note, nil
 	}
-	return from, nil, note
+	return from, note, nil
 }
 
 func activationText(name string, pub ed25519.PublicKey, expires time.Time, f activationFlags, tags map[string]string) ([]byte, error) {
